@@ -1,0 +1,2 @@
+//! Trains and compares margin-softmax losses.
+fn main() {}

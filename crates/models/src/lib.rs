@@ -1,1 +1,13 @@
-//! Networks and margins.
+//! SphereFace networks, margins and schedules, and the plans made of them. Nothing here knows a backend.
+
+pub mod margin;
+mod model;
+mod network;
+mod networks;
+mod schedule;
+
+pub use margin::{LOSSES, Loss, loss};
+pub use model::{CLASS_WEIGHTS, ImageSource, LAMBDAS, LOG, Model, RATES, STEP, Training};
+pub use network::{Initialisation, Layer, LayerKind, Network, Stage};
+pub use networks::{NETWORKS, NamedNetwork, named_network};
+pub use schedule::{Lambda, Rate};

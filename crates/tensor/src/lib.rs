@@ -1,1 +1,22 @@
-//! Plan-once tensor core.
+//! Plan-once tensor core: operators, adjoints, planner, arena and CPU backend.
+
+pub mod arena;
+mod backend;
+mod builder;
+pub mod cpu;
+mod error;
+mod fuse;
+pub mod op;
+mod parameters;
+mod plan;
+pub mod random;
+mod reference;
+mod shape;
+
+pub use backend::{Backend, Footprint, Program};
+pub use builder::{GRADIENTS, HeadOutput, PARAMETERS, PlanBuilder, Tape};
+pub use error::Error;
+pub use parameters::{Init, Parameter, ParameterSet};
+pub use plan::{Buffer, BufferId, Cost, Lifetime, Place, Plan, Step};
+pub use reference::Reference;
+pub use shape::{DType, Dim, MAX_RANK, Shape, Type};

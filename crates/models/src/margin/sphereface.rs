@@ -1,0 +1,139 @@
+//! A-Softmax: the angle to the target class is multiplied by an integer margin.
+
+use super::Loss;
+use sphereface_tensor::op::{Margin, Scale, TargetLogit};
+use std::f64::consts::FRAC_1_SQRT_2;
+use std::sync::Arc;
+
+pub(super) const LOSS: Loss = Loss {
+    key: "sphereface",
+    title: "A-Softmax (SphereFace)",
+    formula: "z_j = ‖x‖ cos θ_j,  z_y = ‖x‖ (λ cos θ_y + ψ(θ_y)) / (1 + λ),  ψ(θ) = (−1)^k cos(mθ) − 2k",
+    source: "Liu et al., CVPR 2017, equation 7; λ as in the authors' code",
+    annealed: true,
+    head: |m| (Arc::new(SphereFace::new(m)), Scale::FeatureNorm),
+};
+
+/// `h(c) = (λ c + ψ(c)) / (1 + λ)` with `ψ(c) = (−1)^k T_m(c) − 2k`, where `T_m` is the Chebyshev polynomial with
+/// `T_m(cos θ) = cos mθ` and `k` counts the thresholds `cos(iπ/m)`, `0 < i < m`, that are at least `c`.
+///
+/// Neither value nor slope needs the angle itself, so both are exact at `c = ±1`. `ψ` falls monotonically from 1 to
+/// `1 − 2m` as the angle grows; its slope is `m²` at `c = ±1` and 0 at every threshold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SphereFace {
+    m: u32,
+}
+
+impl SphereFace {
+    /// Largest margin.
+    pub const MAX_M: u32 = 4;
+
+    /// The loss with margin `m`.
+    ///
+    /// # Panics
+    /// Unless `m` is 1, 2, 3 or 4.
+    pub fn new(m: u32) -> Self {
+        assert!((1..=Self::MAX_M).contains(&m), "margin m: expected 1 to {}, found {m}", Self::MAX_M);
+        SphereFace { m }
+    }
+
+    /// `ψ` and its slope with respect to the cosine.
+    pub fn psi(&self, c: f64) -> TargetLogit {
+        // T_m, its derivative, and the thresholds in the order in which a growing angle passes them.
+        let (chebyshev, derivative, thresholds): (f64, f64, &[f64]) = match self.m {
+            1 => (c, 1.0, &[]),
+            2 => (2.0 * c * c - 1.0, 4.0 * c, &[0.0]),
+            3 => ((4.0 * c * c - 3.0) * c, 12.0 * c * c - 3.0, &[0.5, -0.5]),
+            _ => (8.0 * c * c * (c * c - 1.0) + 1.0, (32.0 * c * c - 16.0) * c, &[FRAC_1_SQRT_2, 0.0, -FRAC_1_SQRT_2]),
+        };
+        let k = thresholds.iter().filter(|&&threshold| c <= threshold).count();
+        let sign = if k % 2 == 0 { 1.0 } else { -1.0 };
+        TargetLogit { value: sign * chebyshev - 2.0 * k as f64, slope: sign * derivative }
+    }
+
+    /// The margin that moves an angle as far as the mixture with weight `lambda` does: `arccos h(cos θ) / θ`, where
+    /// `h` lies in the cosine's range.
+    pub fn effective_margin(&self, theta: f64, lambda: f64) -> Option<f64> {
+        let h = self.target(theta.cos(), lambda).value;
+        (theta > 0.0 && h >= -1.0).then(|| h.min(1.0).acos() / theta)
+    }
+}
+
+impl Margin for SphereFace {
+    fn name(&self) -> &'static str {
+        "sphereface"
+    }
+
+    fn target(&self, cos_theta: f64, lambda: f64) -> TargetLogit {
+        let psi = self.psi(cos_theta);
+        TargetLogit {
+            value: (lambda * cos_theta + psi.value) / (1.0 + lambda),
+            slope: (lambda + psi.slope) / (1.0 + lambda),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::f64::consts::PI;
+
+    /// The definition, through the angle.
+    fn definition(m: u32, theta: f64) -> f64 {
+        let m_theta = f64::from(m) * theta;
+        let k = (m_theta / PI).floor().min(f64::from(m - 1));
+        (if k % 2.0 == 0.0 { 1.0 } else { -1.0 }) * m_theta.cos() - 2.0 * k
+    }
+
+    #[test]
+    fn psi_is_the_definition_by_the_angle() {
+        for m in 1..=4 {
+            for i in 0..=3000 {
+                let theta = PI * f64::from(i) / 3000.0;
+                let found = SphereFace::new(m).psi(theta.cos()).value;
+                assert!((found - definition(m, theta)).abs() < 1e-12, "m {m}, θ {theta}: {found}");
+            }
+        }
+    }
+
+    #[test]
+    fn slope_is_the_derivative_and_one_sided_at_the_ends() {
+        for m in 1..=4 {
+            let margin = SphereFace::new(m);
+            for i in -999..1000 {
+                let c = f64::from(i) / 1000.0 + 1e-4;
+                let h = 1e-6;
+                let difference = (margin.psi(c + h).value - margin.psi(c - h).value) / (2.0 * h);
+                assert!((difference - margin.psi(c).slope).abs() < 1e-4, "m {m}, c {c}");
+            }
+            let ends = f64::from(m * m);
+            assert_eq!((margin.psi(1.0).slope, margin.psi(-1.0).slope), (ends, ends));
+            assert_eq!((margin.psi(1.0).value, margin.psi(-1.0).value), (1.0, 1.0 - 2.0 * f64::from(m)));
+        }
+    }
+
+    #[test]
+    fn psi_is_continuous_and_flat_at_every_threshold() {
+        for m in 2..=4u32 {
+            for i in 1..m {
+                let c = (f64::from(i) * PI / f64::from(m)).cos();
+                let margin = SphereFace::new(m);
+                for at in [c.next_down(), c, c.next_up()] {
+                    let psi = margin.psi(at);
+                    assert!((psi.value - (1.0 - 2.0 * f64::from(i))).abs() < 1e-14, "m {m}, i {i}: {psi:?}");
+                    assert!(psi.slope.abs() < 1e-14 && psi.slope >= -1e-14, "m {m}, i {i}: {psi:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lambda_mixes_with_the_plain_cosine() {
+        let margin = SphereFace::new(4);
+        assert!((margin.target(0.3, 1e12).value - 0.3).abs() < 1e-9);
+        assert_eq!(margin.target(0.3, 0.0), margin.psi(0.3));
+        // The published minimum of 5 leaves a sixth of the margin: factors 1.85 at 10° and 1.44 at 45°.
+        let effective = |degrees: f64| margin.effective_margin(degrees.to_radians(), 5.0).unwrap();
+        assert!((effective(10.0) - 1.85).abs() < 0.01 && (effective(45.0) - 1.44).abs() < 0.01);
+    }
+}

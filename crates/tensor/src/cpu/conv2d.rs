@@ -1,0 +1,202 @@
+//! Convolution: for each output pixel and tap a product of dense matrices, read in place.
+
+use super::gemm::{Into, Matrix, product};
+use super::prelu::rectify;
+use super::{Kernel, Operands};
+use crate::error::Error;
+use crate::op::{Conv2dBackwardData, Conv2dBackwardWeight, Conv2dForward, Conv2dGeometry};
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// From this batch on, the images of one pixel make a matrix tall enough for the product to run at full speed, and
+/// the result of all taps stays in the first-level cache; below, a row of pixels is taken together.
+const BATCH_PER_PIXEL: usize = 32;
+
+/// Columns of a row that one task computes.
+fn span(width: usize, batch: usize) -> usize {
+    if batch >= BATCH_PER_PIXEL { 1 } else { width }
+}
+
+/// The columns of task `index`, and its row.
+fn place(index: usize, width: usize, span: usize) -> (usize, Range<usize>) {
+    let spans = width.div_ceil(span);
+    let first = index % spans * span;
+    (index / spans, first..(first + span).min(width))
+}
+
+/// Calls `body(columns of y, first column of x, distance of x columns)` for runs of columns that are one matrix.
+fn for_each_run(g: &Conv2dGeometry, s: usize, columns: Range<usize>, mut body: impl FnMut(Range<usize>, usize, usize)) {
+    let valid = g.columns(s);
+    let columns = columns.start.max(valid.start)..columns.end.min(valid.end);
+    if columns.is_empty() {
+        return;
+    }
+    let x_column = |q: usize| q * g.stride + s - g.padding; // inside, by `valid`
+    if g.stride == 1 || g.batch == 1 {
+        let first = x_column(columns.start);
+        body(columns, first, g.stride);
+    } else {
+        columns.for_each(|q| body(q..q + 1, x_column(q), 1));
+    }
+}
+
+/// `columns` pixels of row `row` as one matrix `[pixels · N, channels]`; pixels are `distance` apart if N is 1.
+fn pixels(
+    activation: &[f32],
+    [width, batch, channels]: [usize; 3],
+    row: usize,
+    first: usize,
+    count: usize,
+    distance: usize,
+) -> Matrix<'_> {
+    let start = (row * width + first) * batch * channels;
+    Matrix::strided(&activation[start..], count * batch, channels, distance * channels)
+}
+
+pub(super) fn forward(op: Conv2dForward, operands: &Operands<'_>) -> Result<Kernel, Error> {
+    let g = Conv2dGeometry::new(
+        "conv2d_forward",
+        &operands.reads[0].shape,
+        &operands.reads[1].shape,
+        op.stride,
+        op.padding,
+    )?;
+    let span = span(g.output_width, g.batch);
+    let pixel = g.batch * g.outputs;
+    let row = g.output_width * pixel;
+    let tap = g.inputs * g.outputs;
+    // A row's last task is shorter when the span does not divide it; rows never share a task.
+    debug_assert!(span == 1 || span == g.output_width);
+    let chunk = (span * pixel).min(row);
+    Ok(Kernel::new(0, move |mut io| {
+        let (x, filter) = (io.reads[0], io.reads[1]);
+        let mut rest = io.reads[2..].iter().copied();
+        let bias = if op.bias { rest.next() } else { None };
+        let slope = if op.slope { rest.next() } else { None };
+        let residual = if op.residual { rest.next() } else { None };
+        let convolve = |index: usize, y: &mut [f32]| {
+            let (p, columns) = place(index, g.output_width, span);
+            match bias {
+                Some(bias) => y.chunks_exact_mut(g.outputs).for_each(|row| row.copy_from_slice(bias)),
+                None => y.fill(0.0),
+            }
+            for r in 0..g.taps[0] {
+                let Some(h) = g.input_row(p, r) else { continue };
+                for s in 0..g.taps[1] {
+                    let weights = Matrix::new(&filter[(r * g.taps[1] + s) * tap..][..tap], g.inputs, g.outputs);
+                    for_each_run(&g, s, columns.clone(), |run, first, distance| {
+                        let left = pixels(x, [g.width, g.batch, g.inputs], h, first, run.len(), distance);
+                        let out = &mut y[(run.start - columns.start) * pixel..][..run.len() * pixel];
+                        product(out, g.outputs, Into::Add, left, weights);
+                    });
+                }
+            }
+        };
+        let residual_of = |index: usize| residual.map(|residual| &residual[index * chunk..][..chunk]);
+        match (slope, &mut io.writes[..]) {
+            (Some(slope), [y, out]) => {
+                y.par_chunks_mut(chunk).zip(out.par_chunks_mut(chunk)).enumerate().for_each(|(index, (y, out))| {
+                    convolve(index, y);
+                    rectify(y, slope, residual_of(index), out);
+                });
+            }
+            (slope, [out]) => out.par_chunks_mut(chunk).enumerate().for_each(|(index, out)| {
+                convolve(index, out);
+                if let Some(slope) = slope {
+                    super::prelu::rectify_in_place(out, slope, residual_of(index));
+                }
+            }),
+            _ => {}
+        }
+    }))
+}
+
+pub(super) fn backward_data(op: Conv2dBackwardData, operands: &Operands<'_>) -> Result<Kernel, Error> {
+    let g = op.geometry(&operands.reads[0].shape, &operands.reads[1].shape)?;
+    let span = span(g.width, g.batch);
+    let (pixel, d_y_pixel) = (g.batch * g.inputs, g.batch * g.outputs);
+    let tap = g.inputs * g.outputs;
+    let chunk = span * pixel;
+    Ok(Kernel::new(0, move |mut io| {
+        let (d_y, filter, addend) = (io.reads[0], io.reads[1], io.reads.get(2).copied());
+        io.writes[0].par_chunks_mut(chunk).enumerate().for_each(|(index, d_x)| {
+            let (h, columns) = place(index, g.width, span);
+            match addend {
+                Some(addend) => d_x.copy_from_slice(&addend[index * chunk..][..chunk]),
+                None => d_x.fill(0.0),
+            }
+            for r in 0..g.taps[0] {
+                let Some(p) = output_of(h, r, &g, g.output_height) else { continue };
+                for s in 0..g.taps[1] {
+                    let weights = Matrix::new(&filter[(r * g.taps[1] + s) * tap..][..tap], g.inputs, g.outputs);
+                    let mut add = |w: Range<usize>, q: usize| {
+                        let d_y = pixels(d_y, [g.output_width, g.batch, g.outputs], p, q, w.len(), 1);
+                        let out = &mut d_x[(w.start - columns.start) * pixel..][..w.len() * pixel];
+                        product(out, g.inputs, Into::Add, d_y, weights.transposed());
+                    };
+                    if g.stride == 1 {
+                        // Column w belongs to output column w + padding − s.
+                        let first = columns.start.max(s.saturating_sub(g.padding));
+                        let end = columns.end.min((g.output_width + s).saturating_sub(g.padding));
+                        if first < end {
+                            add(first..end, first + g.padding - s);
+                        }
+                    } else {
+                        for w in columns.clone() {
+                            if let Some(q) = output_of(w, s, &g, g.output_width) {
+                                add(w..w + 1, q);
+                            }
+                        }
+                    }
+                }
+            }
+        });
+        debug_assert_eq!(d_y.len() % d_y_pixel, 0);
+    }))
+}
+
+/// Output position that reads input position `at` through tap `tap`, if there is one.
+fn output_of(at: usize, tap: usize, g: &Conv2dGeometry, size: usize) -> Option<usize> {
+    let distance = (at + g.padding).checked_sub(tap)?;
+    (distance % g.stride == 0 && distance / g.stride < size).then_some(distance / g.stride)
+}
+
+pub(super) fn backward_weight(op: Conv2dBackwardWeight, operands: &Operands<'_>) -> Result<Kernel, Error> {
+    let g = op.geometry(&operands.reads[0].shape, &operands.reads[1].shape)?;
+    let tap = g.inputs * g.outputs;
+    let pixels_out = g.output_height * g.output_width;
+    let workspace = if op.bias { pixels_out * g.outputs } else { 0 };
+    Ok(Kernel::new(workspace, move |mut io| {
+        let (x, d_y) = (io.reads[0], io.reads[1]);
+        // One task a tap; the sum over images runs inside a product, the sum over rows of pixels outside.
+        io.writes[0].par_chunks_mut(tap).enumerate().for_each(|(index, d_filter)| {
+            let (r, s) = (index / g.taps[1], index % g.taps[1]);
+            d_filter.fill(0.0);
+            for p in 0..g.output_height {
+                let Some(h) = g.input_row(p, r) else { continue };
+                for_each_run(&g, s, 0..g.output_width, |run, first, distance| {
+                    let x = pixels(x, [g.width, g.batch, g.inputs], h, first, run.len(), distance);
+                    let d_y = pixels(d_y, [g.output_width, g.batch, g.outputs], p, run.start, run.len(), 1);
+                    product(d_filter, g.outputs, Into::Add, x.transposed(), d_y);
+                });
+            }
+        });
+        if op.bias {
+            sum_rows(d_y, g.batch, g.outputs, io.workspace, io.writes[1]);
+        }
+    }))
+}
+
+/// `sums[k] = Σ rows[i, k]`: within groups of `group` rows first, then over the groups, whose sums go to `partial`.
+pub(super) fn sum_rows(rows: &[f32], group: usize, columns: usize, partial: &mut [f32], sums: &mut [f32]) {
+    partial.par_chunks_mut(columns).zip(rows.par_chunks(group * columns)).for_each(|(sum, rows)| {
+        sum.fill(0.0);
+        for row in rows.chunks_exact(columns) {
+            sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+        }
+    });
+    sums.fill(0.0);
+    for row in partial.chunks_exact(columns) {
+        sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+    }
+}

@@ -1,0 +1,157 @@
+//! Two blocks of floats, and how a step gets its operands from them without copying or overlapping.
+
+use super::LINE;
+use arrayvec::ArrayVec;
+use bytemuck::{Pod, Zeroable};
+
+/// The most buffers a step reads, writes or updates (its workspace included).
+pub(super) const MAX_PORTS: usize = 12;
+
+/// One cache line, so that the blocks are aligned to it.
+#[derive(Clone, Copy, Zeroable, Pod)]
+#[repr(C, align(64))]
+struct Line([f32; LINE]);
+
+/// Which block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Space {
+    Persistent,
+    Arena,
+}
+
+/// A place in one of the blocks, in floats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slot {
+    pub(super) space: Space,
+    pub(super) start: usize,
+    pub(super) length: usize,
+}
+
+impl Slot {
+    fn end(&self) -> usize {
+        self.start + self.length
+    }
+}
+
+/// What the kernel of a step works on; buffers of other types than f32 are cast by the kernel.
+pub(super) struct Io<'a> {
+    pub(super) reads: ArrayVec<&'a [f32], MAX_PORTS>,
+    pub(super) writes: ArrayVec<&'a mut [f32], MAX_PORTS>,
+    pub(super) updates: ArrayVec<&'a mut [f32], MAX_PORTS>,
+    pub(super) workspace: &'a mut [f32],
+}
+
+/// The places of a step's operands, checked once to be disjoint where they must be.
+pub(super) struct Ports {
+    reads: Vec<Slot>,
+    /// Changed places with their number in [writes, updates, workspace], by space and start.
+    changed: [Vec<(Slot, usize)>; 2],
+    writes: usize,
+    updates: usize,
+}
+
+impl Ports {
+    /// Fails with a message if a changed place overlaps any other operand, or there are too many.
+    pub(super) fn new(
+        reads: Vec<Slot>,
+        writes: Vec<Slot>,
+        updates: Vec<Slot>,
+        workspace: Slot,
+    ) -> Result<Self, String> {
+        let counts = (writes.len(), updates.len());
+        let mut changed: Vec<(Slot, usize)> =
+            writes.into_iter().chain(updates).chain([workspace]).enumerate().map(|(i, slot)| (slot, i)).collect();
+        changed.sort_by_key(|(slot, _)| slot.start);
+        let of = |space| changed.iter().copied().filter(|(slot, _)| slot.space == space).collect::<Vec<_>>();
+        let changed = [of(Space::Persistent), of(Space::Arena)];
+        if reads.len().max(changed[0].len() + changed[1].len()) > MAX_PORTS {
+            return Err(format!("expected at most {MAX_PORTS} operands of a kind"));
+        }
+        for slots in &changed {
+            let overlap = slots.windows(2).any(|pair| pair[0].0.end() > pair[1].0.start);
+            let read_too = slots.iter().any(|(slot, _)| {
+                reads.iter().any(|read| read.space == slot.space && read.start < slot.end() && slot.start < read.end())
+            });
+            if overlap || read_too {
+                return Err("expected written operands apart from all others, found an overlap".into());
+            }
+        }
+        Ok(Ports { reads, changed, writes: counts.0, updates: counts.1 })
+    }
+}
+
+/// Persistent buffers, and the arena that all programs share.
+#[derive(Default)]
+pub(super) struct Memory {
+    persistent: Vec<Line>,
+    arena: Vec<Line>,
+}
+
+impl Memory {
+    /// A new persistent place of zeros.
+    pub(super) fn grow(&mut self, length: usize) -> Slot {
+        let start = self.persistent_length();
+        self.persistent.resize(self.persistent.len() + length.div_ceil(LINE), Line::zeroed());
+        Slot { space: Space::Persistent, start, length }
+    }
+
+    /// Makes the arena at least this long.
+    pub(super) fn reserve_arena(&mut self, length: usize) {
+        let lines = length.div_ceil(LINE).max(self.arena.len());
+        self.arena.resize(lines, Line::zeroed());
+    }
+
+    /// Length of the persistent block in floats.
+    pub(super) fn persistent_length(&self) -> usize {
+        LINE * self.persistent.len()
+    }
+
+    /// Bytes of a persistent place.
+    pub(super) fn bytes_mut(&mut self, slot: Slot) -> &mut [u8] {
+        let floats: &mut [f32] = bytemuck::cast_slice_mut(&mut self.persistent);
+        bytemuck::cast_slice_mut(&mut floats[slot.start..slot.end()])
+    }
+
+    /// Operands of a step; written ones hold NaN in debug builds, so that nothing unwritten goes unnoticed.
+    pub(super) fn io(&mut self, ports: &Ports) -> Io<'_> {
+        let mut taken: [Option<&mut [f32]>; MAX_PORTS] = [const { None }; MAX_PORTS];
+        let persistent = Rest::carve(bytemuck::cast_slice_mut(&mut self.persistent), &ports.changed[0], &mut taken);
+        let arena = Rest::carve(bytemuck::cast_slice_mut(&mut self.arena), &ports.changed[1], &mut taken);
+        let reads = ports
+            .reads
+            .iter()
+            .map(|&slot| if slot.space == Space::Arena { arena.get(slot) } else { persistent.get(slot) })
+            .collect();
+        let mut taken = taken.into_iter().flatten();
+        let mut writes: ArrayVec<&mut [f32], MAX_PORTS> = taken.by_ref().take(ports.writes).collect();
+        if cfg!(debug_assertions) {
+            writes.iter_mut().for_each(|write| write.fill(f32::NAN));
+        }
+        let updates = taken.by_ref().take(ports.updates).collect();
+        Io { reads, writes, updates, workspace: taken.next().unwrap_or_default() }
+    }
+}
+
+/// What is left of a block after the changed places have been taken out.
+struct Rest<'a>(ArrayVec<(usize, &'a [f32]), { MAX_PORTS + 1 }>);
+
+impl<'a> Rest<'a> {
+    fn carve(block: &'a mut [f32], changed: &[(Slot, usize)], taken: &mut [Option<&'a mut [f32]>; MAX_PORTS]) -> Self {
+        let (mut rest, mut start, mut left) = (ArrayVec::new(), 0, block);
+        for &(slot, port) in changed {
+            let (before, from_slot) = left.split_at_mut(slot.start - start);
+            let (place, after) = from_slot.split_at_mut(slot.length);
+            rest.push((start, &*before));
+            taken[port] = Some(place);
+            (start, left) = (slot.end(), after);
+        }
+        rest.push((start, &*left));
+        Rest(rest)
+    }
+
+    fn get(&self, slot: Slot) -> &'a [f32] {
+        let index = self.0.partition_point(|&(start, _)| start <= slot.start) - 1;
+        let (start, floats) = self.0[index];
+        &floats[slot.start - start..slot.end() - start]
+    }
+}

@@ -1,0 +1,260 @@
+//! The CPU backend: products by the `gemm` crate, work split over threads by shape alone.
+//!
+//! Every sum is split in a way that depends on the shapes only, so any number of threads gives the same bits.
+
+mod add;
+mod advance;
+mod cast;
+mod conv2d;
+mod gather_batch;
+#[allow(unsafe_code)] // The one place where the CPU backend meets raw pointers: calls of the `gemm` crate.
+mod gemm;
+mod gradient_norm;
+mod linear;
+mod margin_softmax;
+mod memory;
+mod metrics;
+mod optimizer;
+mod prelu;
+
+use crate::arena::{Request, assign};
+use crate::backend::{Backend, Footprint, Program};
+use crate::error::Error;
+use crate::op::Op;
+use crate::plan::{BufferId, Lifetime, Place, Plan, Step};
+use crate::shape::Type;
+use memory::{Io, Memory, Ports, Slot, Space};
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::collections::HashMap;
+
+/// Floats of one cache line; every buffer starts at a multiple of it.
+const LINE: usize = 16;
+
+/// A step made ready: its scratch memory and its code.
+struct Kernel {
+    /// Scratch memory, in floats; its contents are undefined.
+    workspace: usize,
+    run: Box<dyn Fn(Io<'_>) + Send + Sync>,
+}
+
+impl Kernel {
+    fn new(workspace: usize, run: impl Fn(Io<'_>) + Send + Sync + 'static) -> Self {
+        Kernel { workspace, run: Box::new(run) }
+    }
+}
+
+/// Types of a step's operands.
+struct Operands<'a> {
+    reads: Vec<&'a Type>,
+    writes: Vec<&'a Type>,
+    updates: Vec<&'a Type>,
+}
+
+/// The kernel for an operator with these operands.
+fn kernel(op: &Op, operands: &Operands<'_>) -> Result<Kernel, Error> {
+    match op {
+        Op::GatherBatch(op) => Ok(gather_batch::gather_batch(*op, operands)),
+        Op::Conv2dForward(op) => conv2d::forward(*op, operands),
+        Op::Conv2dBackwardData(op) => conv2d::backward_data(*op, operands),
+        Op::Conv2dBackwardWeight(op) => conv2d::backward_weight(*op, operands),
+        Op::LinearForward(_) => linear::forward(operands),
+        Op::LinearBackwardData(_) => linear::backward_data(operands),
+        Op::LinearBackwardWeight(_) => linear::backward_weight(operands),
+        Op::PreluForward(_) => Ok(prelu::forward(operands)),
+        Op::PreluBackward(_) => Ok(prelu::backward(operands)),
+        Op::Add(_) => Ok(add::add()),
+        Op::MarginSoftmaxForward(op) => Ok(margin_softmax::forward(op.0.clone(), operands)),
+        Op::MarginSoftmaxBackward(op) => Ok(margin_softmax::backward(op.0.clone(), operands)),
+        Op::GradientNorm(_) => Ok(gradient_norm::gradient_norm(operands)),
+        Op::Optimizer(op) => Ok(optimizer::optimizer(op.clone())),
+        Op::Metrics(_) => Ok(metrics::metrics(operands)),
+        Op::Advance(_) => Ok(advance::advance()),
+        Op::Cast(op) => Ok(cast::cast(*op, operands)),
+    }
+}
+
+/// A step in its place.
+struct LoweredStep {
+    kernel: Kernel,
+    ports: Ports,
+}
+
+struct Lowered {
+    steps: Vec<LoweredStep>,
+    arena: usize, // floats
+}
+
+/// Runs plans on the threads of this machine.
+pub struct CpuBackend {
+    pool: ThreadPool,
+    memory: Memory,
+    persistent: HashMap<String, (Slot, Type)>,
+    programs: Vec<Lowered>,
+}
+
+impl CpuBackend {
+    /// A backend with this many threads; 0 means one for each core.
+    ///
+    /// # Errors
+    /// [`Error::Backend`], when the threads cannot be started.
+    pub fn new(threads: usize) -> Result<Self, Error> {
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|index| format!("cpu-backend-{index}"))
+            .build()
+            .map_err(|error| Error::Backend { backend: "cpu", message: format!("threads: {error}") })?;
+        Ok(CpuBackend { pool, memory: Memory::default(), persistent: HashMap::new(), programs: Vec::new() })
+    }
+
+    /// Number of threads.
+    pub fn threads(&self) -> usize {
+        self.pool.current_num_threads()
+    }
+
+    /// Runs `body` on the threads of this backend: many short runs are then started without waking them each time.
+    pub fn within<R: Send>(&mut self, body: impl FnOnce(&mut ThreadlessCpu<'_>) -> R + Send) -> R {
+        let CpuBackend { pool, memory, programs, .. } = self;
+        pool.install(|| body(&mut ThreadlessCpu { memory, programs }))
+    }
+
+    fn declare(&mut self, name: &str, kind: &Type, place: impl FnOnce(&mut Memory) -> Slot) -> Result<Slot, Error> {
+        if let Some((slot, known)) = self.persistent.get(name) {
+            if known == kind {
+                return Ok(*slot);
+            }
+            return Err(Error::Buffer { name: name.into(), message: format!("expected {known}, found {kind}") });
+        }
+        let slot = place(&mut self.memory);
+        self.persistent.insert(name.into(), (slot, kind.clone()));
+        Ok(slot)
+    }
+
+    fn find(&self, name: &str, length: usize) -> Result<Slot, Error> {
+        let error = |message: String| Error::Buffer { name: name.into(), message };
+        let (slot, kind) =
+            self.persistent.get(name).ok_or_else(|| error("expected a persistent buffer, found none".into()))?;
+        if kind.bytes() != length {
+            return Err(error(format!("expected {} bytes for {kind}, found {length}", kind.bytes())));
+        }
+        Ok(*slot)
+    }
+
+    /// The place of every buffer but those of the arena.
+    fn persistent_slots(&mut self, plan: &Plan) -> Result<Vec<Option<Slot>>, Error> {
+        let mut slots = vec![None; plan.buffers.len()];
+        for (slot, buffer) in slots.iter_mut().zip(&plan.buffers) {
+            if buffer.place == Place::Persistent {
+                *slot = Some(self.declare(&buffer.name, &buffer.kind, |memory| memory.grow(words(&buffer.kind)))?);
+            }
+        }
+        for (index, buffer) in plan.buffers.iter().enumerate() {
+            if let Place::View { of, offset } = buffer.place {
+                let block = slots[of.0].ok_or_else(|| Error::Buffer {
+                    name: buffer.name.clone(),
+                    message: "expected a view of a persistent buffer, found one of the arena".into(),
+                })?;
+                let view = Slot { start: block.start + offset, length: words(&buffer.kind), ..block };
+                slots[index] = Some(self.declare(&buffer.name, &buffer.kind, |_| view)?);
+            }
+        }
+        Ok(slots)
+    }
+}
+
+/// Length of a buffer in floats.
+fn words(kind: &Type) -> usize {
+    kind.bytes().div_ceil(4)
+}
+
+fn operands<'a>(plan: &'a Plan, step: &Step) -> Operands<'a> {
+    Operands { reads: plan.kinds(&step.reads), writes: plan.kinds(&step.writes), updates: plan.kinds(&step.updates) }
+}
+
+impl Backend for CpuBackend {
+    fn name(&self) -> String {
+        format!("CPU, {} thread{}, fp32", self.threads(), if self.threads() == 1 { "" } else { "s" })
+    }
+
+    fn lower(&mut self, plan: &Plan) -> Result<Program, Error> {
+        let mut slots = self.persistent_slots(plan)?;
+        let kernels: Vec<Kernel> =
+            plan.steps.iter().map(|step| kernel(&step.op, &operands(plan, step))).collect::<Result<_, _>>()?;
+        // Buffers of the arena first, then one workspace a step.
+        let lifetimes = plan.lifetimes();
+        let buffers = lifetimes.iter().enumerate().filter_map(|(index, life)| life.map(|life| (index, life)));
+        let mut requests: Vec<Request> = buffers
+            .clone()
+            .map(|(index, lifetime)| Request {
+                length: words(&plan.buffers[index].kind).next_multiple_of(LINE),
+                lifetime,
+            })
+            .collect();
+        requests.extend(kernels.iter().enumerate().map(|(step, kernel)| Request {
+            length: kernel.workspace.next_multiple_of(LINE),
+            lifetime: Lifetime { first: step, last: step },
+        }));
+        let (offsets, arena) = assign(&requests);
+        let slot = |start: usize, length: usize| Slot { space: Space::Arena, start, length };
+        for ((index, _), &offset) in buffers.zip(&offsets) {
+            slots[index] = Some(slot(offset, words(&plan.buffers[index].kind)));
+        }
+        let workspaces = &offsets[offsets.len() - kernels.len()..];
+        let mut steps = Vec::with_capacity(plan.steps.len());
+        for ((step, kernel), &workspace) in plan.steps.iter().zip(kernels).zip(workspaces) {
+            let places = |ids: &[BufferId]| ids.iter().filter_map(|id| slots[id.0]).collect::<Vec<Slot>>();
+            let workspace = slot(workspace, kernel.workspace);
+            let ports = Ports::new(places(&step.reads), places(&step.writes), places(&step.updates), workspace)
+                .map_err(|message| Error::Buffer {
+                    name: step.label.clone(),
+                    message: format!("{}: {message}", step.op.name()),
+                })?;
+            steps.push(LoweredStep { kernel, ports });
+        }
+        self.memory.reserve_arena(arena);
+        self.programs.push(Lowered { steps, arena });
+        Ok(Program::new(self.programs.len() - 1))
+    }
+
+    fn footprint(&self, program: Program) -> Footprint {
+        Footprint {
+            persistent_bytes: 4 * self.memory.persistent_length(),
+            arena_bytes: 4 * self.programs[program.index()].arena,
+        }
+    }
+
+    fn upload(&mut self, buffer: &str, bytes: &[u8]) -> Result<(), Error> {
+        let slot = self.find(buffer, bytes.len())?;
+        self.memory.bytes_mut(slot)[..bytes.len()].copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn download(&mut self, buffer: &str, bytes: &mut [u8]) -> Result<(), Error> {
+        let slot = self.find(buffer, bytes.len())?;
+        bytes.copy_from_slice(&self.memory.bytes_mut(slot)[..bytes.len()]);
+        Ok(())
+    }
+
+    fn run(&mut self, program: Program) -> Result<(), Error> {
+        self.within(|cpu| cpu.run(program));
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// The backend as seen from one of its own threads.
+pub struct ThreadlessCpu<'a> {
+    memory: &'a mut Memory,
+    programs: &'a [Lowered],
+}
+
+impl ThreadlessCpu<'_> {
+    /// Runs a program once.
+    pub fn run(&mut self, program: Program) {
+        for LoweredStep { kernel, ports } in &self.programs[program.index()].steps {
+            (kernel.run)(self.memory.io(ports));
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Operators with shapes: every backend computes each of them and is compared with the f64 reference.
+
+use crate::compare::Tolerance;
+use sphereface_tensor::op::{
+    Add, Advance, Augmentation, Cast, Conv2dBackwardData, Conv2dBackwardWeight, Conv2dForward, GatherBatch,
+    GradientNorm, Group, LinearBackwardData, LinearBackwardWeight, LinearForward, METRICS, Margin, MarginSoftmax,
+    MarginSoftmaxForward, Metrics, Op, Optimizer, PreluBackward, PreluForward, Rule, Scale,
+};
+use sphereface_tensor::{DType, Dim, Shape, Type};
+use std::sync::Arc;
+
+/// How an operand is filled.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fill {
+    /// Standard normal.
+    Normal,
+    /// Uniform in `[0.5, 1.5)`.
+    Positive,
+    /// Whole numbers in `0..limit`.
+    Below(u32),
+    /// One value.
+    Constant(f64),
+    /// These values.
+    Values(Vec<f64>),
+}
+
+/// One operator with the operands it is tested on.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// Operator and shapes.
+    pub name: String,
+    /// Operator.
+    pub op: Op,
+    /// Operands that are read.
+    pub reads: Vec<(Type, Fill)>,
+    /// Operands that are updated.
+    pub updates: Vec<(Type, Fill)>,
+    /// How far f32 results may be from the reference.
+    pub tolerance: Tolerance,
+}
+
+/// Per-element bound for fp32 sums of products.
+pub const FP32: Tolerance = Tolerance::Products(1e-6);
+
+fn case(name: String, op: impl Into<Op>, reads: Vec<(Type, Fill)>, tolerance: Tolerance) -> Case {
+    Case { name, op: op.into(), reads, updates: vec![], tolerance }
+}
+
+fn normal(shape: Shape) -> (Type, Fill) {
+    (Type::f32(shape), Fill::Normal)
+}
+
+fn counter(value: f64) -> (Type, Fill) {
+    (Type::u32(Shape::vector(Dim::Length, 1)), Fill::Constant(value))
+}
+
+/// Height, width, batch, inputs, outputs, filter, stride, padding of convolutions: odd sizes, size one, sizes no tile
+/// divides, batches on both sides of the limit from which a pixel is a task of its own.
+pub const CONVOLUTIONS: [[usize; 8]; 14] = [
+    [28, 28, 3, 1, 16, 3, 2, 1],
+    [14, 14, 2, 16, 16, 3, 1, 1],
+    [7, 7, 33, 16, 32, 3, 2, 1],
+    [4, 4, 40, 5, 7, 3, 1, 1],
+    [4, 4, 1, 8, 8, 3, 2, 1],
+    [5, 3, 1, 3, 4, 3, 1, 1],
+    [2, 2, 64, 17, 16, 3, 1, 1],
+    [1, 1, 5, 4, 3, 3, 1, 1],
+    [6, 5, 2, 3, 4, 5, 1, 2],
+    [9, 8, 3, 2, 5, 5, 2, 0],
+    [6, 6, 3, 4, 8, 1, 1, 0],
+    [7, 5, 2, 4, 8, 1, 2, 0],
+    [3, 3, 2, 2, 2, 3, 1, 3],
+    [8, 6, 32, 3, 64, 3, 2, 1],
+];
+
+/// All passes of all [`CONVOLUTIONS`], with everything that can be fused.
+pub fn conv2d() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for [h, w, n, c, k, r, stride, padding] in CONVOLUTIONS {
+        let name =
+            |pass: &str| format!("conv2d_{pass} {h}x{w} N{n} C{c} K{k} {r}x{r} stride {stride} padding {padding}");
+        let (x, filter) = (normal(Shape::activation(h, w, n, c)), normal(Shape::filter(r, r, c, k)));
+        let plain = Conv2dForward::plain(stride, padding, true);
+        let (bias, slope) = (normal(Shape::vector(Dim::K, k)), normal(Shape::vector(Dim::C, k)));
+        let reads = vec![x.clone(), filter.clone(), bias];
+        let y = Conv2dForward::plain(stride, padding, false);
+        let y =
+            sphereface_tensor::op::Operator::outputs(&y, &[&x.0, &filter.0], &[]).expect("a convolution")[0].clone();
+        let d_y = (y, Fill::Normal);
+        cases.push(case(name("forward"), plain, reads.clone(), FP32));
+        for (keep, residual) in [(false, false), (true, false), (false, true), (true, true)] {
+            let op = Conv2dForward { slope: true, keep, residual, ..plain };
+            let mut reads = reads.clone();
+            reads.push(slope.clone());
+            reads.extend(residual.then(|| d_y.clone()));
+            // The slope multiplies a sum: its magnitude is bounded by 1 + |slope| times that of the products.
+            cases.push(case(format!("{} {op:?}", name("forward")), op, reads, Tolerance::Largest(2e-6)));
+        }
+        for addend in [false, true] {
+            let op = Conv2dBackwardData { stride, padding, size: [h, w], addend };
+            let mut reads = vec![d_y.clone(), filter.clone()];
+            reads.extend(addend.then(|| x.clone()));
+            cases.push(case(name("backward_data"), op, reads, FP32));
+        }
+        for bias in [false, true] {
+            let op = Conv2dBackwardWeight { stride, padding, bias, taps: [r, r] };
+            cases.push(case(name("backward_weight"), op, vec![x.clone(), d_y.clone()], FP32));
+        }
+    }
+    cases
+}
+
+/// All passes of the fully connected layer.
+pub fn linear() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for [h, w, n, c, d] in [[2, 2, 128, 128, 2], [1, 1, 1, 1, 1], [3, 2, 33, 5, 7], [7, 6, 2, 16, 64]] {
+        let name = |pass: &str| format!("linear_{pass} {h}x{w} N{n} C{c} D{d}");
+        let (x, weight) = (normal(Shape::activation(h, w, n, c)), normal(Shape::filter(h, w, c, d)));
+        let (bias, d_out) = (normal(Shape::vector(Dim::K, d)), normal(Shape::matrix((Dim::N, n), (Dim::D, d))));
+        cases.push(case(name("forward"), LinearForward, vec![x.clone(), weight.clone(), bias], FP32));
+        cases.push(case(name("backward_data"), LinearBackwardData, vec![d_out.clone(), weight], FP32));
+        cases.push(case(name("backward_weight"), LinearBackwardWeight, vec![x, d_out], FP32));
+    }
+    cases
+}
+
+/// Element-wise operators and reductions.
+pub fn elementwise() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for [h, w, n, c] in [[1, 1, 1, 1], [3, 5, 7, 16], [2, 3, 4, 19], [14, 14, 9, 64]] {
+        let (x, slope) = (normal(Shape::activation(h, w, n, c)), normal(Shape::vector(Dim::C, c)));
+        let name = |op: &str| format!("{op} {h}x{w} N{n} C{c}");
+        cases.push(case(name("prelu_forward"), PreluForward, vec![x.clone(), slope.clone()], Tolerance::Largest(1e-7)));
+        let reads = vec![x.clone(), x.clone(), slope];
+        cases.push(case(name("prelu_backward"), PreluBackward, reads, Tolerance::Largest(1e-6)));
+        cases.push(case(name("add"), Add, vec![x.clone(), x.clone()], FP32));
+        cases.push(case(name("cast"), Cast { to: DType::Bf16 }, vec![x.clone()], Tolerance::Exact));
+        let bf16 = Type { dtype: DType::Bf16, ..x.0 };
+        cases.push(case(name("cast back"), Cast { to: DType::F32 }, vec![(bf16, Fill::Normal)], Tolerance::Exact));
+    }
+    for length in [1, 17, 4096, 100_003] {
+        let gradients = normal(Shape::vector(Dim::Length, length));
+        cases.push(case(format!("gradient_norm {length}"), GradientNorm, vec![gradients], Tolerance::Largest(1e-6)));
+    }
+    let updates = vec![counter(7.0)];
+    cases.push(Case { updates, ..case("advance".into(), Advance, vec![], Tolerance::Exact) });
+    cases
+}
+
+/// The optimiser's rules, with and without clipping.
+pub fn optimizer() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let rules = [
+        Rule::Sgd { momentum: 0.9, nesterov: true },
+        Rule::Sgd { momentum: 0.9, nesterov: false },
+        Rule::Sgd { momentum: 0.0, nesterov: false },
+        Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decoupled: true },
+        Rule::Adam { beta1: 0.9, beta2: 0.99, epsilon: 1e-6, decoupled: false },
+    ];
+    for (rule, clip) in rules.into_iter().flat_map(|rule| [(rule, None), (rule, Some(5.0))]) {
+        let length = 20_011;
+        let groups = vec![
+            Group { range: 3..18_000, decay: 0.01, rate: 1.0 },
+            Group { range: 18_001..20_010, decay: 0.0, rate: 2.0 },
+        ];
+        let flat = |fill| (Type::f32(Shape::vector(Dim::Length, length)), fill);
+        let norm = (Type::f32(Shape::vector(Dim::Length, 1)), Fill::Constant(141.0));
+        let rates = (Type::f32(Shape::vector(Dim::Steps, 5)), Fill::Positive);
+        let mut updates = vec![flat(Fill::Normal)];
+        updates.extend(rule.states().iter().map(|_| flat(Fill::Positive)));
+        cases.push(Case {
+            name: format!("optimizer {rule:?} clip {clip:?}"),
+            op: Optimizer { rule, groups, clip }.into(),
+            reads: vec![flat(Fill::Normal), norm, rates, counter(2.0)],
+            updates,
+            tolerance: Tolerance::Largest(2e-6),
+        });
+    }
+    cases
+}
+
+/// Batches in order and shuffled, augmented, running over the end of the data.
+pub fn gather_batch() -> Vec<Case> {
+    let plain = GatherBatch {
+        image: [5, 4, 1],
+        batch: 6,
+        seed: 3,
+        shuffle: false,
+        augmentation: Augmentation::default(),
+        offset: 127.5,
+        factor: 1.0 / 128.0,
+    };
+    let shuffled = GatherBatch { shuffle: true, augmentation: Augmentation { shift: 2, mirror: true }, ..plain };
+    let colour = GatherBatch { image: [3, 7, 3], batch: 1, ..shuffled };
+    [(plain, 0.0), (plain, 2.0), (plain, 9.0), (shuffled, 0.0), (shuffled, 5.0), (colour, 1.0)]
+        .into_iter()
+        .map(|(op, step)| {
+            let images = 16;
+            let bytes = op.image.iter().product();
+            let images_kind = Type::u8(Shape::matrix((Dim::Images, images), (Dim::Length, bytes)));
+            let labels = Type::u8(Shape::vector(Dim::Images, images));
+            let reads = vec![(images_kind, Fill::Below(256)), (labels, Fill::Below(10)), counter(step)];
+            case(format!("gather_batch {op:?} step {step}"), op, reads, Tolerance::Exact)
+        })
+        .collect()
+}
+
+/// Rows of the log, with and without a gradient norm.
+pub fn metrics() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (count, step) in [(9.0, 0.0), (4.0, 7.0), (0.0, 2.0)] {
+        for with_norm in [false, true] {
+            let row = Shape::vector(Dim::N, 9);
+            let mut reads = vec![
+                (Type::f32(row.clone()), Fill::Positive),
+                (Type::u32(row.clone()), Fill::Below(8)),
+                (Type::f32(row), Fill::Positive),
+                counter(count),
+                counter(step),
+            ];
+            reads.extend(with_norm.then(|| (Type::f32(Shape::vector(Dim::Length, 1)), Fill::Positive)));
+            let log = Type::f32(Shape::matrix((Dim::Steps, 3), (Dim::Columns, METRICS.len())));
+            let name = format!("metrics count {count} step {step} norm {with_norm}");
+            let updates = vec![(log, Fill::Normal)];
+            cases.push(Case { updates, ..case(name, Metrics, reads, Tolerance::Largest(1e-6)) });
+        }
+    }
+    cases
+}
+
+/// Classes, embedding, batch and valid rows of heads: tails of the tile of classes, one row, padded rows.
+pub const HEADS: [[usize; 4]; 7] = [
+    [10, 2, 128, 128],
+    [10, 3, 33, 20],
+    [2, 1, 1, 1],
+    [17, 64, 5, 5],
+    [1024, 8, 3, 3],
+    [2500, 16, 40, 39],
+    [1025, 512, 2, 2],
+];
+
+/// Forward passes of margin_softmax; the operands of the backward pass follow from their results.
+pub fn margin_softmax_forward(margin: &Arc<dyn Margin>, scale: Scale, lambda: f64) -> Vec<Case> {
+    HEADS
+        .into_iter()
+        .map(|[classes, dimension, batch, valid]| {
+            let head = MarginSoftmax { classes, margin: Arc::clone(margin), scale };
+            let name =
+                format!("margin_softmax {margin:?} {scale:?} λ {lambda} classes {classes} D{dimension} N{batch}");
+            let labels = Type::u32(Shape::vector(Dim::N, batch));
+            let reads = vec![
+                normal(Shape::matrix((Dim::N, batch), (Dim::D, dimension))),
+                normal(Shape::matrix((Dim::Classes, classes), (Dim::D, dimension))),
+                (labels, Fill::Below(classes as u32)),
+                counter(valid as f64),
+                (Type::f32(Shape::vector(Dim::Steps, 4)), Fill::Constant(lambda)),
+                counter(9.0),
+            ];
+            case(name, MarginSoftmaxForward(head), reads, Tolerance::Largest(2e-6))
+        })
+        .collect()
+}

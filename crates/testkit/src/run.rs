@@ -1,0 +1,129 @@
+//! Runs one operator on a backend and compares it with the operator's reference.
+
+use crate::cases::{Case, Fill};
+use crate::compare::{Tolerance, assert_close};
+use half::bf16;
+use sphereface_tensor::op::Array;
+use sphereface_tensor::random::{Stream, normal, uniform};
+use sphereface_tensor::{Backend, Buffer, BufferId, DType, Error, Place, Plan, Step, Type};
+
+/// Bytes of guard on both sides of a written buffer, in elements.
+const GUARD_BYTE: u8 = 0xA5;
+
+/// Values of a buffer after a run, as f64.
+fn decode(kind: &Type, bytes: &[u8]) -> Vec<f64> {
+    let elements = kind.shape.elements();
+    let of = |size: usize| bytes.chunks_exact(size).take(elements);
+    match kind.dtype {
+        DType::F32 => of(4).map(|b| f64::from(bytemuck::pod_read_unaligned::<f32>(b))).collect(),
+        DType::U32 => of(4).map(|b| f64::from(bytemuck::pod_read_unaligned::<u32>(b))).collect(),
+        DType::Bf16 => of(2).map(|b| f64::from(bytemuck::pod_read_unaligned::<bf16>(b))).collect(),
+        DType::U8 => of(1).map(|b| f64::from(b[0])).collect(),
+    }
+}
+
+fn encode(kind: &Type, values: &[f64]) -> Vec<u8> {
+    let bytes: Vec<u8> = match kind.dtype {
+        DType::F32 => values.iter().flat_map(|&v| (v as f32).to_le_bytes()).collect(),
+        DType::U32 => values.iter().flat_map(|&v| (v as u32).to_le_bytes()).collect(),
+        DType::Bf16 => values.iter().flat_map(|&v| bf16::from_f64(v).to_le_bytes()).collect(),
+        DType::U8 => values.iter().map(|&v| v as u8).collect(),
+    };
+    bytes
+}
+
+/// The operand's values, rounded to its type, so that reference and backend start from the same numbers.
+fn fill(kind: &Type, fill: &Fill, operand: u32) -> Array {
+    let elements = kind.shape.elements();
+    let random = |i: usize| uniform(11, Stream::Augmentation, operand, i as u64);
+    let values: Vec<f64> = match fill {
+        Fill::Normal => (0..elements).map(|i| normal(11, Stream::Initialisation, operand, i as u64)).collect(),
+        Fill::Positive => (0..elements).map(|i| 0.5 + random(i)).collect(),
+        Fill::Below(limit) => (0..elements).map(|i| (random(i) * f64::from(*limit)).floor()).collect(),
+        Fill::Constant(value) => vec![*value; elements],
+        Fill::Values(values) => values.clone(),
+    };
+    let rounded = decode(kind, &encode(kind, &values));
+    Array { shape: kind.shape.clone(), values: rounded }
+}
+
+/// Written and updated arrays of a case: as the backend has them, and as the reference does.
+///
+/// # Errors
+/// [`Error`], when the shape rule or the backend refuses the case.
+pub fn run_case(case: &Case, backend: &mut dyn Backend) -> Result<Vec<(Type, Array, Array, Array)>, Error> {
+    let reads: Vec<&Type> = case.reads.iter().map(|(kind, _)| kind).collect();
+    let updates: Vec<&Type> = case.updates.iter().map(|(kind, _)| kind).collect();
+    let writes = case.op.outputs(&reads, &updates)?;
+    let kinds = reads.iter().copied().chain(&writes).chain(updates.iter().copied());
+    // Guards between the buffers: persistent buffers follow each other in memory.
+    let mut plan = Plan::default();
+    let guard = Type::u8(sphereface_tensor::Shape::vector(sphereface_tensor::Dim::Length, 64));
+    let mut ids = Vec::new();
+    for kind in kinds {
+        let name = format!("{} {}", case.name, plan.buffers.len());
+        for (name, kind) in [(format!("{name} guard"), &guard), (name, kind)] {
+            plan.buffers.push(Buffer { name, kind: kind.clone(), place: Place::Persistent });
+        }
+        ids.push(BufferId(plan.buffers.len() - 1));
+    }
+    plan.buffers.push(Buffer { name: format!("{} last guard", case.name), kind: guard, place: Place::Persistent });
+    let (read_ids, rest) = ids.split_at(reads.len());
+    let (write_ids, update_ids) = rest.split_at(writes.len());
+    plan.steps.push(Step {
+        op: case.op.clone(),
+        label: case.name.clone(),
+        reads: read_ids.to_vec(),
+        writes: write_ids.to_vec(),
+        updates: update_ids.to_vec(),
+    });
+    let program = backend.lower(&plan)?;
+    let mut arrays = Vec::new();
+    for (&id, (kind, how)) in read_ids.iter().chain(update_ids).zip(case.reads.iter().chain(&case.updates)) {
+        let array = fill(kind, how, arrays.len() as u32);
+        backend.upload(&plan.buffer(id).name, &encode(kind, &array.values))?;
+        arrays.push(array);
+    }
+    let guards: Vec<&Buffer> = plan.buffers.iter().filter(|buffer| buffer.name.ends_with("guard")).collect();
+    for guard in &guards {
+        backend.upload(&guard.name, &[GUARD_BYTE; 64])?;
+    }
+    backend.run(program)?;
+    backend.sync()?;
+    for guard in &guards {
+        let mut bytes = [0; 64];
+        backend.download(&guard.name, &mut bytes)?;
+        assert_eq!(bytes, [GUARD_BYTE; 64], "{}: wrote past the end of a buffer", case.name);
+    }
+    let (read_arrays, update_arrays) = arrays.split_at(reads.len());
+    let read_refs: Vec<&Array> = read_arrays.iter().collect();
+    let mut updated = update_arrays.to_vec();
+    let expected = case.op.reference(&read_refs, &mut updated);
+    let absolute = |array: &Array| Array { values: array.values.iter().map(|v| v.abs()).collect(), ..array.clone() };
+    let magnitude_reads: Vec<Array> = read_arrays.iter().map(absolute).collect();
+    let mut magnitude_updates: Vec<Array> = update_arrays.iter().map(absolute).collect();
+    let magnitude = case.op.reference(&magnitude_reads.iter().collect::<Vec<_>>(), &mut magnitude_updates);
+    let mut results = Vec::new();
+    let all = expected.into_iter().chain(updated).zip(magnitude.into_iter().chain(magnitude_updates));
+    for (&id, (expected, magnitude)) in write_ids.iter().chain(update_ids).zip(all) {
+        let buffer = plan.buffer(id);
+        let mut bytes = vec![0; buffer.kind.bytes()];
+        backend.download(&buffer.name, &mut bytes)?;
+        let found = Array { shape: buffer.kind.shape.clone(), values: decode(&buffer.kind, &bytes) };
+        results.push((buffer.kind.clone(), found, expected, magnitude));
+    }
+    Ok(results)
+}
+
+/// Runs a case and compares every result with the reference.
+///
+/// # Panics
+/// When a result is outside the case's tolerance, or the case is refused.
+pub fn check_case(case: &Case, backend: &mut dyn Backend) {
+    let results = run_case(case, backend).unwrap_or_else(|error| panic!("{}: {error}", case.name));
+    for (index, (kind, found, expected, magnitude)) in results.iter().enumerate() {
+        let name = format!("{} result {index} {kind}", case.name);
+        let tolerance = if kind.dtype == DType::F32 { case.tolerance } else { Tolerance::Exact };
+        assert_close(&name, &found.values, &expected.values, &magnitude.values, tolerance);
+    }
+}

@@ -1,0 +1,109 @@
+//! Every operator on the CPU backend against its f64 reference.
+
+use sphereface_models::margin::{ModifiedSoftmax, OriginalSoftmax, SphereFace};
+use sphereface_tensor::Type;
+use sphereface_tensor::cpu::CpuBackend;
+use sphereface_tensor::op::{Margin, MarginSoftmaxBackward, Op, Scale};
+use sphereface_testkit::cases::{self, Case, Fill};
+use sphereface_testkit::{Tolerance, assert_close, check_case, run_case};
+use std::sync::Arc;
+
+fn check(cases: Vec<Case>) {
+    let mut backend = CpuBackend::new(2).unwrap();
+    cases.iter().for_each(|case| check_case(case, &mut backend));
+}
+
+#[test]
+fn conv2d_matches_reference() {
+    check(cases::conv2d());
+}
+
+#[test]
+fn linear_matches_reference() {
+    check(cases::linear());
+}
+
+#[test]
+fn elementwise_operators_match_reference() {
+    check(cases::elementwise());
+}
+
+#[test]
+fn optimizer_matches_reference() {
+    check(cases::optimizer());
+}
+
+#[test]
+fn gather_batch_matches_reference() {
+    check(cases::gather_batch());
+}
+
+#[test]
+fn metrics_match_reference() {
+    check(cases::metrics());
+}
+
+fn heads() -> Vec<(Arc<dyn Margin>, Scale, f64)> {
+    let mut heads: Vec<(Arc<dyn Margin>, Scale, f64)> = vec![
+        (Arc::new(OriginalSoftmax), Scale::InnerProduct, 0.0),
+        (Arc::new(ModifiedSoftmax), Scale::FeatureNorm, 0.0),
+        (Arc::new(ModifiedSoftmax), Scale::Constant(10.0), 0.0),
+        (Arc::new(SphereFace::new(3)), Scale::Constant(8.0), 1.0),
+        (Arc::new(SphereFace::new(2)), Scale::InnerProduct, 0.5),
+    ];
+    for m in 1..=SphereFace::MAX_M {
+        heads.extend(
+            [0.0, 5.0].map(|lambda| (Arc::new(SphereFace::new(m)) as Arc<dyn Margin>, Scale::FeatureNorm, lambda)),
+        );
+    }
+    heads
+}
+
+#[test]
+fn margin_softmax_forward_matches_reference() {
+    for (margin, scale, lambda) in heads() {
+        check(cases::margin_softmax_forward(&margin, scale, lambda));
+    }
+}
+
+/// The backward pass on the operands and results of the forward pass.
+#[test]
+fn margin_softmax_backward_matches_reference() {
+    let mut backend = CpuBackend::new(2).unwrap();
+    for (margin, scale, lambda) in heads() {
+        for forward in cases::margin_softmax_forward(&margin, scale, lambda) {
+            let Op::MarginSoftmaxForward(op) = &forward.op else { unreachable!("a head") };
+            let results = run_case(&forward, &mut backend).unwrap();
+            let statistics: Vec<(Type, Fill)> = results[1..5]
+                .iter()
+                .map(|(kind, _, expected, _)| (kind.clone(), Fill::Values(expected.values.clone())))
+                .collect();
+            let mut reads = forward.reads.clone();
+            reads.extend(statistics);
+            let name = forward.name.replace("margin_softmax", "margin_softmax_backward");
+            let backward = Case {
+                name,
+                op: MarginSoftmaxBackward(op.0.clone()).into(),
+                reads,
+                updates: vec![],
+                tolerance: Tolerance::Largest(2e-6),
+            };
+            check_case(&backward, &mut backend);
+        }
+    }
+}
+
+#[test]
+fn the_comparator_sees_a_single_wrong_element() {
+    let case = &cases::conv2d()[0];
+    let mut backend = CpuBackend::new(1).unwrap();
+    let (_, found, expected, magnitude) = run_case(case, &mut backend).unwrap().remove(0);
+    let mut wrong = found.values.clone();
+    wrong[7] += 1e-3;
+    let compare = |values: &[f64]| {
+        std::panic::catch_unwind(|| {
+            assert_close("planted", values, &expected.values, &magnitude.values, case.tolerance)
+        })
+    };
+    assert!(compare(&found.values).is_ok() && compare(&wrong).is_err());
+}

@@ -119,11 +119,11 @@ fn is_ready(document: &str) -> Result<(), String> {
 /// Chromium logs every console message of a page at the same level, uncaught errors among them. A report has nothing
 /// to say there, so any message counts as an error.
 fn console(log: &str) -> Result<(), String> {
-    match log.lines().find_map(|line| line.split_once(":CONSOLE")) {
+    match log.lines().find(|line| line.contains(":CONSOLE")) {
         None => Ok(()),
-        Some((_, message)) => Err(format!(
-            "console message {}",
-            message.trim_start_matches(':')
+        Some(line) => Err(format!(
+            "the page said {}",
+            &line[line.find('"').unwrap_or(0)..]
         )),
     }
 }

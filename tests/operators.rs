@@ -101,9 +101,9 @@ fn the_comparator_sees_a_single_wrong_element() {
     let mut wrong = found.values.clone();
     wrong[7] += 1e-3;
     let compare = |values: &[f64]| {
-        std::panic::catch_unwind(|| {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             assert_close("planted", values, &expected.values, &magnitude.values, case.tolerance)
-        })
+        }))
     };
     assert!(compare(&found.values).is_ok() && compare(&wrong).is_err());
 }

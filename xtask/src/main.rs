@@ -1,2 +1,174 @@
-//! Developer commands.
-fn main() {}
+//! Developer commands of the workspace: `cargo xtask check`, `test` and `bench`.
+
+mod arrows;
+mod bench;
+mod browser;
+mod check;
+mod licences;
+mod picture;
+mod test;
+mod tidy;
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+const HELP: &str = "\
+Developer commands of this workspace
+
+Usage: cargo xtask <command> [options]
+
+Commands:
+  check                     Format, clippy, dependency arrows, tidy rules, docs and licences.
+                            Every part runs; the end lists what failed and how to mend it.
+  test [--all] [-- ARGS]    Every test that Rust alone can run. The last line is `N passed, M failed`.
+                            --all adds the checks of the report in a headless Chromium.
+                            ARGS go to `cargo test`:  cargo xtask test -- -p sphereface-tensor
+  bench [ARGS]              The criterion benches. ARGS go to `cargo bench`:  cargo xtask bench -- gemm
+
+Options:
+  -h, --help                This text.
+
+Exit code: 0 when all is well, 1 when something failed, 2 when the command line is wrong.";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match parse(&args) {
+        Ok(Request::Help) => {
+            println!("{HELP}");
+            ExitCode::SUCCESS
+        }
+        Ok(Request::Check) => check::run(),
+        Ok(Request::Test { all, cargo_args }) => test::run(all, &cargo_args),
+        Ok(Request::Bench { cargo_args }) => bench::run(&cargo_args),
+        Err(message) => {
+            eprintln!("xtask: {message}; see `cargo xtask --help`");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// What the command line asks for.
+#[derive(Debug, PartialEq)]
+enum Request {
+    Help,
+    Check,
+    Test { all: bool, cargo_args: Vec<String> },
+    Bench { cargo_args: Vec<String> },
+}
+
+/// Reads the command line. Three commands and one flag need no argument parser, and `cargo xtask`
+/// stays quick to build without one.
+fn parse(args: &[&str]) -> Result<Request, String> {
+    let Some((&command, rest)) = args.split_first() else {
+        return Ok(Request::Help);
+    };
+    // What follows a `--` belongs to cargo, a `--help` among it too.
+    let (ours, cargo_args) = match rest.iter().position(|&arg| arg == "--") {
+        Some(at) => (&rest[..at], &rest[at + 1..]),
+        None => (rest, &[][..]),
+    };
+    if matches!(command, "-h" | "--help" | "help")
+        || ours.iter().any(|arg| matches!(*arg, "-h" | "--help"))
+    {
+        return Ok(Request::Help);
+    }
+    let owned = |args: &[&str]| args.iter().map(|arg| (*arg).to_owned()).collect();
+    match command {
+        "check" => match rest.first() {
+            None => Ok(Request::Check),
+            Some(extra) => Err(format!("`check` takes no argument, found `{extra}`")),
+        },
+        "test" => match ours.iter().find(|&&arg| arg != "--all") {
+            None => Ok(Request::Test {
+                all: !ours.is_empty(),
+                cargo_args: owned(cargo_args),
+            }),
+            Some(extra) => Err(format!(
+                "`test` takes `--all` and, after `--`, arguments of `cargo test`; found `{extra}`"
+            )),
+        },
+        "bench" => Ok(Request::Bench {
+            cargo_args: owned(rest),
+        }),
+        unknown => Err(format!(
+            "unknown command `{unknown}`; the commands are check, test and bench"
+        )),
+    }
+}
+
+/// The root folder of the workspace.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask lies in the workspace")
+}
+
+/// The folder for what these commands write, inside cargo's target folder.
+fn output_dir() -> PathBuf {
+    match env::var_os("CARGO_TARGET_DIR") {
+        Some(dir) => root().join(dir).join("xtask"),
+        None => root().join("target").join("xtask"),
+    }
+}
+
+/// The cargo that started us, in the workspace's root folder.
+fn cargo() -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Request, parse};
+
+    #[test]
+    fn commands_and_arguments_are_told_apart() {
+        assert_eq!(parse(&[]), Ok(Request::Help));
+        assert_eq!(parse(&["test", "--help"]), Ok(Request::Help));
+        assert_eq!(parse(&["check"]), Ok(Request::Check));
+        assert_eq!(
+            parse(&["test"]),
+            Ok(Request::Test {
+                all: false,
+                cargo_args: vec![]
+            })
+        );
+        let cargo_args = ["-p", "sphereface-tensor", "--", "--help"]
+            .map(str::to_owned)
+            .to_vec();
+        assert_eq!(
+            parse(&[
+                "test",
+                "--all",
+                "--",
+                "-p",
+                "sphereface-tensor",
+                "--",
+                "--help"
+            ]),
+            Ok(Request::Test {
+                all: true,
+                cargo_args
+            })
+        );
+        let cargo_args = ["--", "gemm"].map(str::to_owned).to_vec();
+        assert_eq!(
+            parse(&["bench", "--", "gemm"]),
+            Ok(Request::Bench { cargo_args })
+        );
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_one_clear_line() {
+        for wrong in [&["soak"][..], &["check", "--all"], &["test", "--al"]] {
+            let message = parse(wrong).unwrap_err();
+            assert!(
+                message.contains(wrong[wrong.len() - 1]) && !message.contains('\n'),
+                "{message}"
+            );
+        }
+    }
+}

@@ -1,8 +1,11 @@
 //! Data sets.
+mod cache;
 mod dataset;
 mod error;
+mod folder;
 mod idx;
 mod parts;
+mod raw_set;
 #[cfg(test)]
 mod test_support;
 mod unpack;

@@ -1,5 +1,7 @@
 //! The four files of an IDX data set: their names, their spellings, and MNIST's fingerprints.
 
+use crate::idx::Kind;
+
 /// One of the four files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
@@ -40,8 +42,11 @@ impl Part {
         ]
     }
 
-    pub(crate) fn is_images(self) -> bool {
-        matches!(self, Part::TrainImages | Part::TestImages)
+    pub(crate) fn kind(self) -> Kind {
+        match self {
+            Part::TrainImages | Part::TestImages => Kind::Images,
+            Part::TrainLabels | Part::TestLabels => Kind::Labels,
+        }
     }
 }
 

@@ -98,3 +98,27 @@ impl Random {
         (self.next() % end as u64) as usize
     }
 }
+
+/// Contents of the four files: 24 training and 12 test images of 4×4 pixels in 10 classes.
+pub(crate) fn small_set() -> [Vec<u8>; 4] {
+    [
+        idx_images(24, 4, 4, 1),
+        idx_labels(&some_labels(24)),
+        idx_images(12, 4, 4, 2),
+        idx_labels(&some_labels(12)),
+    ]
+}
+
+/// Contents of the four files in MNIST's shape.
+pub(crate) fn mnist_like(seed: u64) -> [Vec<u8>; 4] {
+    [
+        idx_images(60_000, 28, 28, seed),
+        idx_labels(&some_labels(60_000)),
+        idx_images(10_000, 28, 28, seed + 1),
+        idx_labels(&some_labels(10_000)),
+    ]
+}
+
+fn some_labels(count: usize) -> Vec<u8> {
+    (0..count).map(|i| (i * 7 % 10) as u8).collect()
+}

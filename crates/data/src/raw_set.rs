@@ -42,6 +42,20 @@ pub(crate) struct Shape {
 /// The only shape that the crate `mnist` reads; it panics on any other.
 const MNIST_CRATE_SHAPE: (usize, usize, usize, usize) = (60_000, 10_000, 28, 28);
 
+impl RawFile {
+    /// Writes the file into `folder` unless it already lies unpacked somewhere, complete or not at all.
+    ///
+    /// # Errors
+    ///
+    /// The system's refusal to write.
+    pub(crate) fn keep_in(&mut self, folder: &Path, part: Part) -> io::Result<()> {
+        if self.unpacked_at.is_none() {
+            self.unpacked_at = Some(cache::store(folder, part.name(), &self.content)?);
+        }
+        Ok(())
+    }
+}
+
 impl RawSet {
     /// Checks each file and all of them against each other.
     ///
@@ -129,10 +143,7 @@ impl RawSet {
     /// The first refusal to write; files written before it stay.
     pub(crate) fn keep_in(&mut self, folder: &Path) -> io::Result<()> {
         for part in PARTS {
-            let file = &mut self.files[part as usize];
-            if file.unpacked_at.is_none() {
-                file.unpacked_at = Some(cache::store(folder, part.name(), &file.content)?);
-            }
+            self.files[part as usize].keep_in(folder, part)?;
         }
         Ok(())
     }

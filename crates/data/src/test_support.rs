@@ -5,6 +5,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::parts::{Edition, Fingerprint};
+use crate::raw_set::sha256;
+pub(crate) use crate::test_server::{Answer, Server, closed_port};
+
 /// A folder that is removed when dropped.
 pub(crate) struct TempDir(PathBuf);
 
@@ -121,4 +125,12 @@ pub(crate) fn mnist_like(seed: u64) -> [Vec<u8>; 4] {
 
 fn some_labels(count: usize) -> Vec<u8> {
     (0..count).map(|i| (i * 7 % 10) as u8).collect()
+}
+
+/// The edition whose unpacked files these are.
+pub(crate) fn edition_of(contents: &[Vec<u8>; 4]) -> Edition {
+    Edition(contents.each_ref().map(|content| Fingerprint {
+        size_bytes: content.len() as u64,
+        sha256: sha256([&content[..]]).leak(),
+    }))
 }

@@ -12,48 +12,9 @@ use ureq::config::Config;
 
 use crate::error::grouped;
 use crate::parts::{Edition, Part};
+use crate::progress::Progress;
 use crate::raw_set::{RawFile, check_edition};
 use crate::unpack;
-
-/// What a fetch is doing, for a progress line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Progress<'a> {
-    /// A mirror is asked for a file.
-    Asking {
-        /// The file's published name.
-        file: &'a str,
-        /// The mirror's address.
-        mirror: &'a str,
-    },
-    /// A part of a file has come.
-    Receiving {
-        /// The file's published name.
-        file: &'a str,
-        /// The mirror's address.
-        mirror: &'a str,
-        /// Bytes so far, packed.
-        received_bytes: u64,
-        /// Bytes of the whole, where the mirror tells.
-        total_bytes: Option<u64>,
-    },
-    /// A file is complete and right.
-    Fetched {
-        /// The file's published name.
-        file: &'a str,
-        /// The mirror's address.
-        mirror: &'a str,
-    },
-    /// A mirror gave no file, or a wrong one; the next is asked.
-    Refused {
-        /// The file's published name.
-        file: &'a str,
-        /// The mirror's address.
-        mirror: &'a str,
-        /// Why, in one line.
-        reason: &'a str,
-    },
-}
 
 /// How long to wait for a mirror.
 #[derive(Debug, Clone, Copy)]
@@ -120,14 +81,11 @@ impl Fetcher<'_> {
                         mirror,
                         reason,
                     });
-                    refusals.push(format!("{mirror} ({reason})"));
+                    refusals.push((mirror, reason.clone()));
                 }
             }
         }
-        match refusals.len() {
-            0 => Err("no mirror to ask".to_owned()),
-            _ => Err(refusals.join(", ")),
-        }
+        Err(list_refusals(&refusals))
     }
 
     fn fetch_from(
@@ -204,12 +162,29 @@ impl Fetcher<'_> {
             .timeout_global(Some(patience.total))
             .max_redirects(3)
             .user_agent(concat!("sphereface/", env!("CARGO_PKG_VERSION")));
-        // ureq goes through the proxy that the environment names (HTTP_PROXY, ALL_PROXY, NO_PROXY), as it should, except to this machine.
+        // ureq goes through the proxy that the environment names (ALL_PROXY, HTTPS_PROXY, HTTP_PROXY; not for NO_PROXY) by CONNECT. A mirror on
+        // this machine is asked directly.
         if is_this_machine(mirror) {
             config = config.proxy(None);
         }
         config.build().new_agent()
     }
+}
+
+/// One line; mirrors that gave the same reason, as without a network, share it.
+fn list_refusals(refusals: &[(&str, String)]) -> String {
+    let Some((_, first)) = refusals.first() else {
+        return "no mirror to ask".to_owned();
+    };
+    if refusals.iter().all(|(_, reason)| reason == first) {
+        let mirrors: Vec<_> = refusals.iter().map(|(mirror, _)| *mirror).collect();
+        return format!("{} ({first})", mirrors.join(", "));
+    }
+    let each: Vec<_> = refusals
+        .iter()
+        .map(|(mirror, reason)| format!("{mirror} ({reason})"))
+        .collect();
+    each.join(", ")
 }
 
 fn is_this_machine(mirror: &str) -> bool {
@@ -349,6 +324,12 @@ mod tests {
     #[test]
     fn no_mirror_is_a_reason_too() {
         assert_eq!(fetch(&[]).0.unwrap_err(), "no mirror to ask");
+    }
+
+    #[test]
+    fn mirrors_share_a_reason_that_is_the_same() {
+        let refusals = |b: &str| list_refusals(&[("a", "x".to_owned()), ("b", b.to_owned())]);
+        assert_eq!([refusals("x"), refusals("y")], ["a, b (x)", "a (x), b (y)"]);
     }
 
     #[test]

@@ -6,12 +6,13 @@ use crate::choice::Choice;
 use crate::dataset::Dataset;
 use crate::embedded;
 use crate::error::{Error, one_line};
-use crate::fetch::{Fetcher, MIRRORS, PATIENCE, Patience, Progress};
+use crate::fetch::{Fetcher, MIRRORS, PATIENCE, Patience};
 use crate::locations::{Locations, name_of_other_set};
 use crate::parts::{Edition, MNIST, PARTS};
 use crate::places::{
     Cached, Examined, complete, counts, examine_cache, examine_environment, find_any,
 };
+use crate::progress::Progress;
 use crate::raw_set::RawSet;
 
 /// Finds or fetches, checks and reads a data set.

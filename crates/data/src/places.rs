@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use crate::error::{Error, grouped};
-use crate::fetch::{Fetcher, Progress};
+use crate::fetch::Fetcher;
 use crate::folder::{self, Files, Found};
 use crate::locations::Locations;
 use crate::parts::{Edition, PARTS, Part, for_each_part};
+use crate::progress::Progress;
 use crate::raw_set::{RawFile, RawSet, check_edition};
 
 /// The files in a folder that must have some.

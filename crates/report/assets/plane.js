@@ -18,7 +18,7 @@ const plane = {
       placed[2 * i + 1] = half - model.raw[2 * i + 1] * scale;
     }
     picture.points(() => true, 0.72);
-    this.names(picture, half, half * 0.95);
+    this.names(picture, half, half * 0.94);
   },
 
   unit(picture, ctx, half) {
@@ -49,7 +49,7 @@ const plane = {
       placed[2 * i + 1] = half - model.unit[2 * i + 1] * radius;
     }
     picture.points(() => true, 0.8);
-    this.names(picture, half, half * 0.95);
+    this.names(picture, half, half * 0.94);
   },
 
   rays(model, ctx, half, length) {

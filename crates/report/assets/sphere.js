@@ -18,8 +18,8 @@ const sphere = {
     const weights = model.weights.map(([x, y, z]) => turn(x, y, z));
     if (!raw) {
       const light = ctx.createRadialGradient(half * 0.75, half * 0.65, 0, half, half, radius);
-      light.addColorStop(0, colours.get("paper"));
-      light.addColorStop(1, colours.get("grid"));
+      light.addColorStop(0, colours.get("lit"));
+      light.addColorStop(1, colours.get("shade"));
       ctx.fillStyle = light;
       ctx.beginPath();
       ctx.arc(half, half, radius, 0, 2 * Math.PI);

@@ -13,16 +13,11 @@ const EPOCHS: usize = 5;
 
 /// Key, title, formula, spread of the angles around the class weight at two dimensions in degrees.
 const LOSSES: [(&str, &str, &str, f64); 3] = [
-    (
-        "softmax",
-        "Original softmax",
-        "f_j = ‖W_j‖ ‖x‖ cos θ_j",
-        7.0,
-    ),
+    ("softmax", "Original softmax", "fⱼ = ‖Wⱼ‖ ‖x‖ cos θⱼ", 7.0),
     (
         "modified",
         "Modified softmax",
-        "f_j = ‖x‖ cos θ_j, ‖W_j‖ = 1",
+        "fⱼ = ‖x‖ cos θⱼ, ‖Wⱼ‖ = 1",
         5.5,
     ),
     (
@@ -194,7 +189,7 @@ fn embeddings(random: &mut Random, loss: usize, dim: usize, spread: f64) -> Embe
             vec![ring * angle.cos(), height, ring * angle.sin()]
         });
     }
-    let spread = spread.to_radians() * if dim == 3 { 1.5 } else { 1.0 };
+    let spread = spread.to_radians() * if dim == 3 { 1.3 } else { 1.0 };
     let mut found = Embeddings {
         labels: Vec::new(),
         predictions: Vec::new(),
@@ -203,16 +198,22 @@ fn embeddings(random: &mut Random, loss: usize, dim: usize, spread: f64) -> Embe
     };
     for i in 0..IMAGES {
         let label = i * 7 % CLASSES;
-        let heavy = if random.uniform() < 0.02 { 4.0 } else { 1.0 };
-        let mut point: Vec<f64> = weights[label]
+        // One image in ninety looks like another class, whatever the loss.
+        let stray = random.uniform() < 0.011;
+        let seen = if stray {
+            (label + 1 + i % 9) % CLASSES
+        } else {
+            label
+        };
+        let mut point: Vec<f64> = weights[seen]
             .iter()
-            .map(|w| w + heavy * spread * random.normal())
+            .map(|w| w + spread * random.normal())
             .collect();
         let cosine = |w: &Vec<f64>| w.iter().zip(&point).map(|(w, x)| w * x).sum::<f64>();
         let best =
             (0..CLASSES).max_by(|&a, &b| cosine(&weights[a]).total_cmp(&cosine(&weights[b])));
-        let length =
-            30.0 * (1.0 + 0.25 * random.normal()).abs() / heavy.sqrt() * (1.0 + 0.6 * loss as f64);
+        let length = 30.0 * (1.0 + 0.25 * random.normal()).abs() / if stray { 3.0 } else { 1.0 }
+            * (1.0 + 0.6 * loss as f64);
         point.iter_mut().for_each(|x| *x *= length);
         found.labels.push(label as u8);
         found.predictions.push(best.unwrap_or(label) as u8);

@@ -117,10 +117,11 @@ mod tests {
     }
 
     #[test]
-    fn wilson_matches_hand_computed_intervals() {
+    fn wilson_bounds_solve_their_equation() {
+        // Roots of (p − q)² = z² q (1 − q) / n, found by bisection.
         let (low, high) = wilson(0.99, 10_000);
-        close(low, 0.987_857, 2e-6);
-        close(high, 0.991_768, 2e-6);
+        close(low, 0.987_853, 1e-6);
+        close(high, 0.991_771, 1e-6);
         let (low, high) = wilson(1.0, 10);
         close(low, 0.722_47, 1e-5);
         close(high, 1.0, 1e-12);

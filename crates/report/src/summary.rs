@@ -1,6 +1,7 @@
 //! Trainings grouped by loss and embedding size, and what may be said about them.
 
 use crate::model::{Report, Training};
+use crate::palette;
 use crate::statistics::{Estimate, mean};
 
 /// Test accuracies as YunYang1994/SphereFace publishes them for MNIST.
@@ -15,6 +16,8 @@ const PUBLISHED: [(&str, f64); 3] = [
 pub(crate) struct Group<'a> {
     pub(crate) loss: &'a str,
     pub(crate) title: &'a str,
+    /// Index of the loss's colour.
+    pub(crate) colour: usize,
     pub(crate) dim: usize,
     pub(crate) runs: Vec<&'a Training>,
     /// Test accuracy by plain cosines.
@@ -35,13 +38,41 @@ impl Group<'_> {
     }
 }
 
-/// Losses in the order they first appear: the index colours them everywhere.
-pub(crate) fn losses(report: &Report) -> Vec<&Training> {
-    let mut found: Vec<&Training> = Vec::new();
+/// A loss of the report.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Loss<'a> {
+    pub(crate) key: &'a str,
+    pub(crate) title: &'a str,
+    pub(crate) formula: &'a str,
+    /// Index of its colour: the published three always have theirs, so that reports look alike.
+    pub(crate) colour: usize,
+}
+
+/// Losses in the order they first appear.
+pub(crate) fn losses(report: &Report) -> Vec<Loss<'_>> {
+    let mut found: Vec<Loss<'_>> = Vec::new();
+    let mut others = 0;
     for training in &report.trainings {
-        if found.iter().all(|seen| seen.loss != training.loss) {
-            found.push(training);
+        if found.iter().any(|seen| seen.key == training.loss) {
+            continue;
         }
+        let known = PUBLISHED.iter().position(|(key, _)| *key == training.loss);
+        let colour = known.unwrap_or_else(|| {
+            others += 1;
+            PUBLISHED.len() + (others - 1) % (palette::LOSSES.len() - PUBLISHED.len())
+        });
+        let Training {
+            loss,
+            title,
+            formula,
+            ..
+        } = training;
+        found.push(Loss {
+            key: loss,
+            title,
+            formula,
+            colour,
+        });
     }
     found
 }
@@ -60,7 +91,7 @@ pub(crate) fn groups(report: &Report) -> Vec<Group<'_>> {
     let mut groups = Vec::new();
     for dim in dims(report) {
         for loss in &losses {
-            let belongs = |t: &&Training| t.embedding_dim == dim && t.loss == loss.loss;
+            let belongs = |t: &&Training| t.embedding_dim == dim && t.loss == loss.key;
             let runs: Vec<&Training> = report.trainings.iter().filter(belongs).collect();
             if runs.is_empty() {
                 continue;
@@ -70,8 +101,9 @@ pub(crate) fn groups(report: &Report) -> Vec<Group<'_>> {
             };
             let accuracies = all(|t| t.test_accuracy);
             groups.push(Group {
-                loss: &loss.loss,
-                title: &loss.title,
+                loss: loss.key,
+                title: loss.title,
+                colour: loss.colour,
                 dim,
                 accuracy: Estimate::of_fractions(&accuracies, report.dataset.test_images),
                 logits_accuracy: mean(&all(|t| t.test_accuracy_logits)),

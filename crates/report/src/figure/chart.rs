@@ -4,7 +4,10 @@ use std::fmt::Write as _;
 
 use super::axis::Axis;
 use super::svg::{Paint, Svg, short};
-use crate::statistics::quantile;
+use crate::statistics::{mean, quantile};
+
+/// Points a running mean is taken over.
+pub(crate) const SMOOTHED: usize = 9;
 
 /// Points of one curve drawn at most.
 pub(crate) const CURVE_POINTS: usize = 400;
@@ -34,8 +37,8 @@ pub(crate) enum Spread {
 #[derive(Debug, Clone)]
 pub(crate) struct Series {
     pub(crate) label: String,
-    /// Index of the loss, which gives the colour.
-    pub(crate) loss: usize,
+    /// Index of the loss's colour.
+    pub(crate) colour: usize,
     /// Whether it is drawn in full strength: the first seed of its loss.
     pub(crate) strong: bool,
     pub(crate) x: Vec<f64>,
@@ -49,6 +52,10 @@ pub(crate) struct Chart {
     pub(crate) title: String,
     pub(crate) x_label: &'static str,
     pub(crate) spread: Spread,
+    /// Whether noisy values lie pale behind their running mean.
+    pub(crate) smooth: bool,
+    /// Whether curves carry their labels at their right ends.
+    pub(crate) named: bool,
     pub(crate) series: Vec<Series>,
 }
 
@@ -103,10 +110,23 @@ impl Chart {
                     let x = (x1 - x0) * x_axis.position(x)?;
                     Some([x, 3.0 + (y0 - y1) * (1.0 - y_axis.position(y)?)])
                 };
-                series.draw(svg, place);
+                series.draw(svg, place, self.smooth);
             }
         }
         svg.raw("</svg>\n");
+        if self.named {
+            for series in &self.series {
+                let end = series.y.last().and_then(|&y| y_axis.position(y));
+                let y = y0 + (y1 - y0) * end.unwrap_or(0.0);
+                svg.text(
+                    [x1 - 2.0, y - 5.0],
+                    "end",
+                    &Paint::muted(),
+                    11.0,
+                    &series.label,
+                );
+            }
+        }
     }
 
     /// As an element of the page, with room for the pointer's cursor.
@@ -168,49 +188,113 @@ impl Chart {
 }
 
 impl Series {
-    fn draw(&self, svg: &mut Svg, place: impl Fn(f64, f64) -> Option<[f64; 2]>) {
-        let mut path = String::new();
-        let mut pen_down = false;
-        let mut placed = Vec::new();
-        for (&x, &y) in self.x.iter().zip(&self.y) {
-            let Some([x, y]) = place(x, y) else {
-                pen_down = false;
-                continue;
-            };
-            let command = if pen_down { 'L' } else { 'M' };
-            let _ = write!(path, "{command}{} {}", short(x), short(y));
-            pen_down = true;
-            placed.push([x, y]);
-        }
-        if path.is_empty() {
-            return;
-        }
-        let paint = Paint::loss(self.loss);
+    fn draw(&self, svg: &mut Svg, place: impl Fn(f64, f64) -> Option<[f64; 2]>, smooth: bool) {
+        let paint = Paint::loss(self.colour);
         let opacity = if self.strong { 1.0 } else { 0.4 };
-        let attributes = format!(
-            "stroke-linejoin=\"round\" stroke-linecap=\"round\" stroke-opacity=\"{opacity}\""
-        );
-        svg.stroke(
-            &path,
-            &paint,
-            if self.x.len() > 60 { 1.25 } else { 2.0 },
-            &attributes,
-        );
-        if placed.len() <= 40 {
-            let marks: String = placed.iter().map(|&at| marker(self.loss, at)).collect();
+        let few = self.x.len() <= 40;
+        let smooth = smooth && !few;
+        if smooth && self.strong {
+            line(svg, &path(&self.x, &self.y, &place), &paint, 1.0, 0.22);
+        }
+        let width = if few { 2.0 } else { 1.5 };
+        let values = if smooth {
+            &running_mean(&self.y)
+        } else {
+            &self.y
+        };
+        line(svg, &path(&self.x, values, &place), &paint, width, opacity);
+        if few {
+            let placed = self
+                .x
+                .iter()
+                .zip(&self.y)
+                .filter_map(|(&x, &y)| place(x, y));
+            let marks: String = placed.map(|at| marker(self.colour, at)).collect();
             svg.fill(&marks, &paint, &format!("fill-opacity=\"{opacity}\""));
         }
     }
 }
 
+fn line(svg: &mut Svg, path: &str, paint: &Paint, width: f64, opacity: f64) {
+    let attributes =
+        format!("stroke-linejoin=\"round\" stroke-linecap=\"round\" stroke-opacity=\"{opacity}\"");
+    svg.stroke(path, paint, width, &attributes);
+}
+
+/// Path data through the points; those without a place leave a gap.
+fn path(x: &[f64], y: &[f64], place: impl Fn(f64, f64) -> Option<[f64; 2]>) -> String {
+    let mut path = String::new();
+    let mut pen_down = false;
+    for (&x, &y) in x.iter().zip(y) {
+        let placed = place(x, y);
+        if let Some([x, y]) = placed {
+            let command = if pen_down { 'L' } else { 'M' };
+            let _ = write!(path, "{command}{} {}", short(x), short(y));
+        }
+        pen_down = placed.is_some();
+    }
+    path
+}
+
+/// Each value's mean with up to [`SMOOTHED`]` / 2` neighbours on either side; gaps stay gaps.
+fn running_mean(values: &[f64]) -> Vec<f64> {
+    let reach = SMOOTHED / 2;
+    let around = |i: usize| {
+        // As many neighbours on one side as on the other, so that the ends do not lag.
+        let reach = reach.min(i).min(values.len() - 1 - i);
+        let window: Vec<f64> = values[i - reach..=i + reach]
+            .iter()
+            .copied()
+            .filter(|v| v.is_finite())
+            .collect();
+        mean(&window)
+    };
+    (0..values.len())
+        .map(|i| {
+            if values[i].is_finite() {
+                around(i)
+            } else {
+                f64::NAN
+            }
+        })
+        .collect()
+}
+
 /// A mark of the loss's own shape: circle, square, diamond or triangle.
-fn marker(loss: usize, [x, y]: [f64; 2]) -> String {
+fn marker(colour: usize, [x, y]: [f64; 2]) -> String {
     let (x, y) = (short(x), short(y));
-    let shape = match loss % 4 {
+    let shape = match colour % 4 {
         0 => "m-3.2 0a3.2 3.2 0 1 0 6.4 0a3.2 3.2 0 1 0 -6.4 0z",
         1 => "m-2.9 -2.9h5.8v5.8h-5.8z",
         2 => "m0 -4.2l4.2 4.2l-4.2 4.2l-4.2 -4.2z",
         _ => "m0 -3.8l4 6.6h-8z",
     };
     format!("M{x} {y}{shape}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn running_mean_keeps_gaps_and_straight_lines() {
+        let mut values: Vec<f64> = (0..20).map(f64::from).collect();
+        let smoothed = running_mean(&values);
+        assert!(
+            values
+                .iter()
+                .zip(&smoothed)
+                .all(|(a, b)| (a - b).abs() < 1e-12)
+        );
+        values[7] = f64::NAN;
+        let smoothed = running_mean(&values);
+        assert!(smoothed[7].is_nan() && smoothed[6].is_finite() && smoothed[8].is_finite());
+    }
+
+    #[test]
+    fn a_gap_lifts_the_pen() {
+        let place = |x: f64, y: f64| y.is_finite().then_some([x, y]);
+        let drawn = path(&[0.0, 1.0, 2.0, 3.0], &[0.0, 1.0, f64::NAN, 3.0], place);
+        assert_eq!(drawn, "M0 0L1 1M3 3");
+    }
 }

@@ -1,7 +1,6 @@
 //! Which measurements become charts.
 
 use super::chart::{CURVE_POINTS, Chart, Series, Spread};
-use super::sample;
 use crate::model::{Report, StepRecord, Training};
 use crate::summary::losses;
 
@@ -69,6 +68,8 @@ pub(crate) fn accuracy(report: &Report, dim: usize) -> Chart {
         title: "Test accuracy after each epoch".to_string(),
         x_label: "epoch",
         spread: Spread::Fraction(0.0),
+        smooth: false,
+        named: false,
         series,
     }
 }
@@ -82,8 +83,9 @@ fn steps(
     field: Field,
 ) -> Chart {
     let series = series(report, dim, |t| {
-        sample(t.steps.len(), CURVE_POINTS)
-            .map(|i| &t.steps[i])
+        t.steps
+            .iter()
+            .step_by(t.steps.len().div_ceil(CURVE_POINTS).max(1))
             .map(|step| (step.epoch, field(step)))
             .unzip()
     });
@@ -92,6 +94,9 @@ fn steps(
         title: title.to_string(),
         x_label: "epoch",
         spread,
+        // λ and the learning rate follow a schedule; the rest is measured on batches.
+        smooth: spread != Spread::Linear,
+        named: false,
         series,
     }
 }
@@ -102,8 +107,8 @@ fn series(
     values: impl Fn(&Training) -> (Vec<f64>, Vec<f64>),
 ) -> Vec<Series> {
     let mut found = Vec::new();
-    for (loss, first) in losses(report).into_iter().enumerate() {
-        let belongs = |t: &&Training| t.embedding_dim == dim && t.loss == first.loss;
+    for loss in losses(report) {
+        let belongs = |t: &&Training| t.embedding_dim == dim && t.loss == loss.key;
         let runs: Vec<&Training> = report.trainings.iter().filter(belongs).collect();
         for (i, training) in runs.iter().take(CURVE_RUNS).enumerate() {
             let seed = if runs.len() > 1 {
@@ -113,8 +118,8 @@ fn series(
             };
             let (x, y) = values(training);
             found.push(Series {
-                label: format!("{}{seed}", first.title),
-                loss,
+                label: format!("{}{seed}", loss.title),
+                colour: loss.colour,
                 strong: i == 0,
                 x,
                 y,

@@ -9,8 +9,8 @@ const ROW: f64 = 30.0;
 const LEFT: f64 = 12.0;
 const TOP: f64 = 6.0;
 
-/// All groups as an element of the page; `losses` are the keys in colour order.
-pub(crate) fn inline(groups: &[Group<'_>], losses: &[&str]) -> String {
+/// All groups as an element of the page.
+pub(crate) fn inline(groups: &[Group<'_>]) -> String {
     let low = values(groups).fold(1.0, f64::min);
     let high = values(groups).fold(0.0, f64::max);
     let axis = Axis::linear_rounded(low, high.min(1.0), 4);
@@ -24,7 +24,7 @@ pub(crate) fn inline(groups: &[Group<'_>], losses: &[&str]) -> String {
         svg.text([x, bottom + 15.0], "middle", &Paint::muted(), 11.0, &label);
     }
     for (row, group) in groups.iter().enumerate() {
-        let paint = Paint::loss(losses.iter().position(|&l| l == group.loss).unwrap_or(0));
+        let paint = Paint::loss(group.colour);
         let top = TOP + ROW * row as f64;
         let y = top + 20.0;
         let estimate = &group.accuracy;

@@ -16,7 +16,7 @@ pub(crate) fn inline(angles: &Angles, loss: usize) -> String {
     let width = SIZE[0] - 2.0 * LEFT;
     let paint = Paint::loss(loss);
     let ink = Paint::muted();
-    svg.fill(&steps(&angles.other, width), &ink, "fill-opacity=\"0.22\"");
+    svg.fill(&steps(&angles.other, width), &ink, "fill-opacity=\"0.38\"");
     svg.fill(&steps(&angles.own, width), &paint, "fill-opacity=\"0.75\"");
     svg.line([LEFT, BASE, LEFT + width, BASE], &ink, 1.0);
     for degrees in (0..=180).step_by(30) {
@@ -31,7 +31,7 @@ pub(crate) fn inline(angles: &Angles, loss: usize) -> String {
     }
     svg.fill("M8 4h9v9h-9z", &paint, "fill-opacity=\"0.75\"");
     svg.text([22.0, 12.5], "start", &ink, 11.0, "to own class");
-    svg.fill("M112 4h9v9h-9z", &ink, "fill-opacity=\"0.22\"");
+    svg.fill("M112 4h9v9h-9z", &ink, "fill-opacity=\"0.38\"");
     svg.text([126.0, 12.5], "start", &ink, 11.0, "to nearest other class");
     let label = format!(
         "Histogram of angles: to the own class {:.1}° on average, to the nearest other class {:.1}°",

@@ -12,7 +12,7 @@ mod sphere;
 pub(crate) mod svg;
 
 use crate::model::{Report, Training};
-use crate::summary::{Group, groups};
+use crate::summary::{Group, Loss, groups};
 use svg::{Paint, Svg};
 
 /// Points drawn of one training at most.
@@ -47,10 +47,15 @@ pub(crate) fn shown_run<'a>(group: &Group<'a>) -> Option<&'a Training> {
     group.runs.iter().copied().find(|t| t.embeddings.is_some())
 }
 
-/// Indices of at most `limit` of `count` points, evenly spread, so that no class or error is preferred.
+/// Indices of at most `limit` of `count` points, one from each of as many equal stretches, at a scrambled place in it:
+/// a plain stride would miss whole classes of a test set whose labels repeat.
 pub(crate) fn sample(count: usize, limit: usize) -> impl Iterator<Item = usize> {
     let shown = count.min(limit);
-    (0..shown).map(move |i| i * count / shown)
+    (0..shown).map(move |i| {
+        let (start, end) = (i * count / shown, (i + 1) * count / shown);
+        let scrambled = (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
+        start + scrambled as usize % (end - start)
+    })
 }
 
 /// Draws a training's embeddings into the square of side `side` whose corner is `(left, top)`.
@@ -62,13 +67,13 @@ fn embedding(svg: &mut Svg, training: &Training, [left, top, side]: [f64; 3], li
     }
 }
 
-/// The coloured names of the losses in one line, from `left`; returns nothing drawn for a single loss.
-fn legend(svg: &mut Svg, losses: &[&Training], left: f64, baseline: f64) {
+/// The coloured names of the losses in one line, from `left`.
+fn legend(svg: &mut Svg, losses: &[Loss<'_>], left: f64, baseline: f64) {
     let mut x = left;
-    for (index, training) in losses.iter().enumerate() {
+    for loss in losses {
         svg.line(
             [x, baseline - 4.0, x + 18.0, baseline - 4.0],
-            &Paint::loss(index),
+            &Paint::loss(loss.colour),
             2.5,
         );
         svg.text(
@@ -76,8 +81,8 @@ fn legend(svg: &mut Svg, losses: &[&Training], left: f64, baseline: f64) {
             "start",
             &Paint::ink(),
             12.0,
-            &training.title,
+            loss.title,
         );
-        x += 24.0 + 22.0 + 6.6 * training.title.chars().count() as f64;
+        x += 24.0 + 22.0 + 6.6 * loss.title.chars().count() as f64;
     }
 }

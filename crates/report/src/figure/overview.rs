@@ -15,16 +15,33 @@ const CELL_POINTS: usize = 2000;
 
 /// `loss.svg`.
 pub(super) fn loss(report: &Report) -> String {
-    side_by_side(report, "Training loss", curves::loss)
+    let margin = report.trainings.iter().any(|t| t.loss == "sphereface");
+    let note = if margin {
+        "A-Softmax’s loss contains more of its margin the smaller λ is: it is not on the scale of the others."
+    } else {
+        ""
+    };
+    side_by_side(report, "Training loss", note, curves::loss)
 }
 
 /// `accuracy.svg`.
 pub(super) fn accuracy(report: &Report) -> String {
-    side_by_side(report, "Test accuracy after each epoch", curves::accuracy)
+    let note = "Test images by plain cosines; nothing was chosen by it.";
+    side_by_side(
+        report,
+        "Test accuracy after each epoch",
+        note,
+        curves::accuracy,
+    )
 }
 
 /// One chart an embedding size under a common legend.
-fn side_by_side(report: &Report, title: &str, chart: fn(&Report, usize) -> Chart) -> String {
+fn side_by_side(
+    report: &Report,
+    title: &str,
+    note: &str,
+    chart: fn(&Report, usize) -> Chart,
+) -> String {
     let dims = dims(report);
     let mut svg = Svg::default();
     legend(&mut svg, &losses(report), MARGIN + 4.0, MARGIN + 14.0);
@@ -37,10 +54,20 @@ fn side_by_side(report: &Report, title: &str, chart: fn(&Report, usize) -> Chart
             MARGIN + 28.0,
         );
     }
+    if !note.is_empty() {
+        let baseline = MARGIN + 28.0 + SIZE[1] + 14.0;
+        svg.text(
+            [MARGIN + 4.0, baseline],
+            "start",
+            &Paint::muted(),
+            11.5,
+            note,
+        );
+    }
     let columns = dims.len().max(2) as f64;
     let width = MARGIN + columns * (SIZE[0] + MARGIN);
     svg.file(
-        [width, SIZE[1] + 2.0 * MARGIN + 28.0],
+        [width, SIZE[1] + 2.0 * MARGIN + 36.0],
         &format!("{}: {title}", report.title),
     )
 }

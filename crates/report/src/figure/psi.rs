@@ -4,21 +4,21 @@ use super::chart::{Chart, Series, Spread};
 
 /// ψ(θ) for m = 1 to 4; m = 1 is cos θ, the modified softmax.
 pub(crate) fn chart() -> Chart {
-    // Colours are those of the losses only by number here; m = 4 takes A-Softmax's.
-    let series = [(1, 1), (2, 5), (3, 0), (4, 2)].map(|(m, loss)| {
+    // m = 1 has the colour of the modified softmax, which it is, and m = 4 that of A-Softmax.
+    let series = [(1, 1), (2, 5), (3, 0), (4, 2)].map(|(m, colour)| {
         let x: Vec<f64> = (0..=120).map(|i| f64::from(i) * 1.5).collect();
         let y = x
             .iter()
             .map(|&degrees| psi(f64::from(m), degrees.to_radians()))
             .collect();
         let label = if m == 1 {
-            "cos θ (m = 1)".to_string()
+            "cos θ, m = 1".to_string()
         } else {
             format!("m = {m}")
         };
         Series {
             label,
-            loss,
+            colour,
             strong: true,
             x,
             y,
@@ -29,6 +29,8 @@ pub(crate) fn chart() -> Chart {
         title: "ψ(θ), in place of cos θ".to_string(),
         x_label: "θ in degrees",
         spread: Spread::Tight,
+        smooth: false,
+        named: true,
         series: series.into(),
     }
 }

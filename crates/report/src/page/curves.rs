@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::figure::chart::SMOOTHED;
 use crate::figure::curves::{CURVE_RUNS, charts};
 use crate::model::Report;
 use crate::summary::{dims, groups, losses};
@@ -19,6 +20,10 @@ pub(super) fn section(report: &Report) -> String {
     html.push_str(
         "Test accuracy is shown; nothing was chosen by it. Point at a chart, or focus it and use the arrow keys, to read \
          its values.</p>\n",
+    );
+    let _ = writeln!(
+        html,
+        "<p>What is measured on batches is noisy: the values lie pale behind their running mean over {SMOOTHED} points.</p>"
     );
     if groups(report).iter().any(|g| g.runs.len() > 1) {
         let _ = writeln!(
@@ -46,12 +51,12 @@ pub(super) fn section(report: &Report) -> String {
 /// The losses' names in their colours.
 fn legend(report: &Report) -> String {
     let mut html = String::from("<ul class=\"legend\">\n");
-    for (i, training) in losses(report).into_iter().enumerate() {
-        let colour = i % crate::palette::LOSSES.len();
+    for loss in losses(report) {
         let _ = writeln!(
             html,
-            "<li><span class=\"swatch b-loss{colour}\"></span>{}</li>",
-            escape(&training.title)
+            "<li><span class=\"swatch b-loss{}\"></span>{}</li>",
+            loss.colour,
+            escape(loss.title)
         );
     }
     html.push_str("</ul>\n");

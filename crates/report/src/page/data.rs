@@ -28,7 +28,6 @@ struct ChartData {
 #[derive(Serialize)]
 struct SeriesData {
     label: String,
-    loss: usize,
     x: Vec<Option<f64>>,
     y: Vec<Option<f64>>,
 }
@@ -74,7 +73,6 @@ pub(super) fn json(report: &Report) -> Result<String, Error> {
 fn chart_data(chart: &Chart) -> ChartData {
     let series = chart.series.iter().map(|s| SeriesData {
         label: s.label.clone(),
-        loss: s.loss % crate::palette::LOSSES.len(),
         x: s.x.iter().map(|&v| rounded(v)).collect(),
         y: s.y.iter().map(|&v| rounded(v)).collect(),
     });

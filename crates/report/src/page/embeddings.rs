@@ -6,7 +6,7 @@ use crate::figure::{SHOWN_POINTS, drawable, histogram, shown_run};
 use crate::geometry::angles;
 use crate::model::{Report, Training};
 use crate::palette;
-use crate::summary::{Group, losses};
+use crate::summary::Group;
 use crate::text::{escape, measured, thousands};
 
 /// A picture, angles and their histogram a training, by embedding size.
@@ -23,7 +23,6 @@ pub(super) fn section(report: &Report) -> String {
          beside this page.</p></noscript>\n",
     );
     html.push_str(&class_legend(report.dataset.classes));
-    let keys: Vec<&str> = losses(report).iter().map(|t| t.loss.as_str()).collect();
     for dim in [2, 3] {
         let of_dim: Vec<&Group<'_>> = groups.iter().filter(|g| g.dim == dim).collect();
         if of_dim.is_empty() {
@@ -34,8 +33,7 @@ pub(super) fn section(report: &Report) -> String {
         html.push_str("<div class=\"pictures\">\n");
         for group in of_dim {
             if let Some(training) = shown_run(group) {
-                let colour = keys.iter().position(|&k| k == group.loss).unwrap_or(0);
-                html.push_str(&picture(training, colour));
+                html.push_str(&picture(training, group.colour));
             }
         }
         html.push_str("</div>\n</div>\n");
@@ -79,10 +77,10 @@ fn picture(training: &Training, colour: usize) -> String {
          <small>seed {}</small></figcaption>\n\
          <canvas tabindex=\"0\" role=\"img\" aria-label=\"{dim}-D embeddings of {title}\" \
          data-embedding=\"{dim}-{}\"></canvas>\n\
-         <p class=\"count\">{} of {} test images drawn; {} of all wrong</p>\n{}\
+         <p class=\"count\">{} of {} drawn · {} wrong in all</p>\n{}\
          <dl class=\"angles\"><div><dt>mean angle to own class</dt><dd>{}°</dd></div>\
          <div><dt>to nearest other class</dt><dd>{}°</dd></div></dl>\n</figure>\n",
-        colour % palette::LOSSES.len(),
+        colour,
         training.seed,
         training.loss,
         thousands(count.min(SHOWN_POINTS) as u64),

@@ -12,14 +12,13 @@ const FORMULAS: &str = include_str!("../../assets/formulas.html");
 pub(super) fn section(report: &Report) -> String {
     let ran: Vec<String> = losses(report)
         .into_iter()
-        .enumerate()
-        .filter(|(_, t)| !t.formula.trim().is_empty())
-        .map(|(i, t)| {
-            let colour = i % crate::palette::LOSSES.len();
+        .filter(|loss| !loss.formula.trim().is_empty())
+        .map(|loss| {
             format!(
-                "<div><dt><span class=\"swatch b-loss{colour}\"></span>{}</dt><dd>{}</dd></div>\n",
-                escape(&t.title),
-                mathml::markup(&t.formula)
+                "<div><dt><span class=\"swatch b-loss{}\"></span>{}</dt><dd>{}</dd></div>\n",
+                loss.colour,
+                escape(loss.title),
+                mathml::markup(loss.formula)
             )
         })
         .collect();
@@ -27,7 +26,7 @@ pub(super) fn section(report: &Report) -> String {
     html.push_str(&psi::chart().inline());
     html.push_str(
         "<figcaption>ψ falls ever faster as the angle θ to the own class grows: to score as before, an embedding \
-         must stand m times closer. The curves are m&nbsp;=&nbsp;1 (top) to 4 (bottom).</figcaption>\n</figure>\n</div>\n",
+         must stand m times closer.</figcaption>\n</figure>\n</div>\n",
     );
     if !ran.is_empty() {
         html.push_str("<h3>As run</h3>\n<dl class=\"facts\">\n");

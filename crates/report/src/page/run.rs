@@ -9,7 +9,7 @@ use crate::text::{duration, escape, short_count, thousands};
 
 /// The lines under the heading.
 pub(super) fn intro(report: &Report) -> String {
-    let titles: Vec<String> = losses(report).iter().map(|t| escape(&t.title)).collect();
+    let titles: Vec<String> = losses(report).iter().map(|l| escape(l.title)).collect();
     let losses = match titles.split_last() {
         Some((last, [])) => last.clone(),
         Some((last, others)) => format!("{} and {last}", others.join(", ")),
@@ -24,11 +24,10 @@ pub(super) fn intro(report: &Report) -> String {
 /// The accuracy table with its figure and what may be said about it.
 pub(super) fn results(report: &Report) -> String {
     let groups = groups(report);
-    let keys: Vec<&str> = losses(report).iter().map(|t| t.loss.as_str()).collect();
     let mut html = String::from("<div class=\"results\">\n<div>\n");
-    html.push_str(&table(report, &groups, &keys));
+    html.push_str(&table(report, &groups));
     html.push_str("</div>\n<figure class=\"forest-figure\">\n");
-    html.push_str(&forest::inline(&groups, &keys));
+    html.push_str(&forest::inline(&groups));
     html.push_str("<figcaption>Test accuracy with its 95% interval");
     if groups.iter().any(|g| g.published().is_some()) {
         html.push_str("; diamonds are published values");
@@ -38,7 +37,7 @@ pub(super) fn results(report: &Report) -> String {
     html
 }
 
-fn table(report: &Report, groups: &[Group<'_>], keys: &[&str]) -> String {
+fn table(report: &Report, groups: &[Group<'_>]) -> String {
     let mut html = String::from(
         "<table class=\"accuracy\">\n<thead><tr><th scope=\"col\">Loss</th>\
          <th scope=\"col\" class=\"number\">Test accuracy</th><th scope=\"col\" class=\"number\">by logits</th>\
@@ -57,13 +56,13 @@ fn table(report: &Report, groups: &[Group<'_>], keys: &[&str]) -> String {
                 "<tbody>\n<tr class=\"dim\"><th colspan=\"6\" scope=\"rowgroup\">{dim}-D embedding</th></tr>\n"
             );
         }
-        html.push_str(&row(report, group, keys));
+        html.push_str(&row(report, group));
     }
     html.push_str("</tbody>\n</table>\n");
     html
 }
 
-fn row(report: &Report, group: &Group<'_>, keys: &[&str]) -> String {
+fn row(report: &Report, group: &Group<'_>) -> String {
     let estimate = &group.accuracy;
     let (low, high) = (estimate.low.max(0.0), estimate.high.min(1.0));
     let (interval, tooltip) = if estimate.runs > 1 {
@@ -92,8 +91,7 @@ fn row(report: &Report, group: &Group<'_>, keys: &[&str]) -> String {
     let published = group
         .published()
         .map_or("–".to_string(), |p| format!("{p:.4}"));
-    let colour =
-        keys.iter().position(|&k| k == group.loss).unwrap_or(0) % crate::palette::LOSSES.len();
+    let colour = group.colour;
     format!(
         "<tr><th scope=\"row\"><span class=\"swatch b-loss{colour}\"></span>{}</th>\
          <td class=\"number main\" data-label=\"Test accuracy\" title=\"{}\"><b>{:.4}</b> {interval}</td>\
@@ -153,7 +151,7 @@ fn notes(report: &Report, groups: &[Group<'_>]) -> String {
     );
     if groups.iter().any(|g| g.published().is_some()) {
         html.push_str(
-            "<p>Published values are those of the repository YunYang1994/SphereFace, shown as published. They are measured \
+            "<p>Published values are those of the repository YunYang1994/SphereFace, shown as published, one a loss. They are measured \
              again here because that code also runs its optimiser on test batches, draws 5,120 of the 10,000 test images, \
              scores A-Softmax by logits that know the label, and, by its history at the time of the table, may have \
              trained one and the same loss in all three rows.</p>\n",

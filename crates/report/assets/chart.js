@@ -44,12 +44,15 @@ for (const svg of document.querySelectorAll("svg[data-chart]")) {
     tip.hide();
   };
 
-  svg.addEventListener("pointermove", (event) => {
+  const point = (event) => {
     const box = svg.getBoundingClientRect();
     const unit = ((event.clientX - box.left) * svg.viewBox.baseVal.width) / box.width;
     show(low + ((unit - left) * (high - low)) / (right - left), event.clientX, event.clientY);
-  });
-  svg.addEventListener("pointerleave", hide);
+  };
+  svg.addEventListener("pointermove", point);
+  svg.addEventListener("pointerdown", point);
+  // A finger leaves as soon as it has pointed; its values stay until the chart loses the focus.
+  svg.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && hide());
   svg.addEventListener("blur", hide);
   svg.addEventListener("keydown", (event) => {
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];

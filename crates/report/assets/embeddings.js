@@ -66,7 +66,8 @@ class Picture {
     new ResizeObserver(() => this.draw()).observe(canvas);
     new IntersectionObserver(([entry]) => { this.seen = entry.isIntersecting; }).observe(canvas);
     canvas.addEventListener("pointermove", (event) => this.point(event));
-    canvas.addEventListener("pointerleave", () => this.choose(-1));
+    // A finger leaves as soon as it has pointed; what it chose stays until the picture loses the focus.
+    canvas.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && this.choose(-1));
     canvas.addEventListener("blur", () => this.choose(-1));
     canvas.addEventListener("keydown", (event) => this.key(event));
     if (this.model.dim === 3) {
@@ -78,6 +79,7 @@ class Picture {
       for (const end of ["pointerup", "pointercancel"])
         canvas.addEventListener(end, () => { state.drag = null; });
     }
+    canvas.addEventListener("pointerup", (event) => this.point(event));
   }
 
   draw() {
@@ -111,9 +113,10 @@ class Picture {
       ctx.fillStyle = colours.get(`class${index % 10}`);
       for (const i of list) {
         const [x, y] = [placed[2 * i], placed[2 * i + 1]];
-        // Every fourth number: more would hide one another.
+        // A quarter of the numbers, and all wrong ones: more would hide one another. The factor scrambles the
+        // choice, since labels may repeat with any short period.
         if (!digits) ctx.fillRect(x - size / 2, y - size / 2, size, size);
-        else if (i % 4 === 0) ctx.fillText(index, x, y);
+        else if (Math.imul(i, 0x9e3779b1) >>> 30 === 0 || model.labels[i] !== model.predictions[i]) ctx.fillText(index, x, y);
       }
     });
     ctx.globalAlpha = Math.min(1, opacity);

@@ -11,20 +11,20 @@ const plane = {
   raw(picture, ctx, half) {
     const { model, placed } = picture;
     const scale = (half * 0.86) / model.reach;
-    this.rays(model, ctx, half, half * 0.9);
+    this.rays(model, ctx, half, half * 0.87);
     this.ruler(ctx, half, scale, model.reach);
     for (let i = 0; i < model.count; i++) {
       placed[2 * i] = half + model.raw[2 * i] * scale;
       placed[2 * i + 1] = half - model.raw[2 * i + 1] * scale;
     }
     picture.points(() => true, 0.72);
-    this.names(picture, half, half * 0.94);
+    this.names(picture, half, half * 0.925);
   },
 
   unit(picture, ctx, half) {
     const { model, placed, state } = picture;
     const radius = half * 0.56;
-    this.rays(model, ctx, half, half * 0.9);
+    this.rays(model, ctx, half, half * 0.87);
     ctx.strokeStyle = colours.get("rule");
     ctx.lineWidth = 1;
     ctx.beginPath();
@@ -49,7 +49,7 @@ const plane = {
       placed[2 * i + 1] = half - model.unit[2 * i + 1] * radius;
     }
     picture.points(() => true, 0.8);
-    this.names(picture, half, half * 0.94);
+    this.names(picture, half, half * 0.925);
   },
 
   rays(model, ctx, half, length) {

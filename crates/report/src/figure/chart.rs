@@ -97,18 +97,21 @@ impl Chart {
         }
         svg.line([x0, y0, x1, y0], &Paint::muted(), 1.0);
         svg.text([x1, y0 + 29.0], "end", &Paint::muted(), 11.0, self.x_label);
+        // The frame clips what lies below it; marks at its ends have room.
+        let (room, headroom) = (5.0, 3.0);
         svg.raw(&format!(
-            "<svg x=\"{x0}\" y=\"{}\" width=\"{}\" height=\"{}\">\n",
-            y1 - 3.0,
-            x1 - x0,
-            y0 - y1 + 6.0
+            "<svg x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\">\n",
+            x0 - room,
+            y1 - headroom,
+            x1 - x0 + 2.0 * room,
+            y0 - y1 + 2.0 * headroom
         ));
         // Later seeds first, so that the strong curves lie on top.
         for strong in [false, true] {
             for series in self.series.iter().filter(|s| s.strong == strong) {
                 let place = |x: f64, y: f64| {
-                    let x = (x1 - x0) * x_axis.position(x)?;
-                    Some([x, 3.0 + (y0 - y1) * (1.0 - y_axis.position(y)?)])
+                    let x = room + (x1 - x0) * x_axis.position(x)?;
+                    Some([x, headroom + (y0 - y1) * (1.0 - y_axis.position(y)?)])
                 };
                 series.draw(svg, place, self.smooth);
             }
@@ -119,7 +122,7 @@ impl Chart {
                 let end = series.y.last().and_then(|&y| y_axis.position(y));
                 let y = y0 + (y1 - y0) * end.unwrap_or(0.0);
                 svg.text(
-                    [x1 - 2.0, y - 5.0],
+                    [x1 - 2.0, y + 12.0],
                     "end",
                     &Paint::muted(),
                     11.0,

@@ -6,7 +6,7 @@ use crate::summary::Group;
 
 const WIDTH: f64 = 360.0;
 const ROW: f64 = 30.0;
-const LEFT: f64 = 12.0;
+const LEFT: f64 = 18.0;
 const TOP: f64 = 6.0;
 
 /// All groups as an element of the page.
@@ -20,7 +20,11 @@ pub(crate) fn inline(groups: &[Group<'_>]) -> String {
     let mut svg = Svg::default();
     for (value, label) in axis.ticks() {
         let x = place(value);
-        svg.line([x, TOP, x, bottom], &Paint::grid(), 1.0);
+        // Beside the marks only: a whole line would cross the rows' names.
+        for row in 0..groups.len() {
+            let y = TOP + ROW * row as f64 + 20.0;
+            svg.line([x, y - 7.0, x, y + 7.0], &Paint::grid(), 1.0);
+        }
         svg.text([x, bottom + 15.0], "middle", &Paint::muted(), 11.0, &label);
     }
     for (row, group) in groups.iter().enumerate() {
@@ -29,7 +33,7 @@ pub(crate) fn inline(groups: &[Group<'_>]) -> String {
         let y = top + 20.0;
         let estimate = &group.accuracy;
         svg.text(
-            [LEFT, top + 10.0],
+            [LEFT - 4.0, top + 10.0],
             "start",
             &Paint::muted(),
             11.0,

@@ -21,7 +21,7 @@ pub(crate) fn draw(
     let scale = half * 0.86 / reach;
     let weights: Vec<Vec<f64>> = embeddings.class_weights.chunks(2).map(unit).collect();
     for weight in &weights {
-        let (x, y) = (weight[0] * half * 0.9, -weight[1] * half * 0.9);
+        let (x, y) = (weight[0] * half * 0.88, -weight[1] * half * 0.88);
         svg.line([cx, cy, cx + x, cy + y], &Paint::grid(), 1.0);
     }
     let mut dots = vec![Vec::new(); weights.len()];
@@ -39,7 +39,7 @@ pub(crate) fn draw(
         svg.dots(points, &Paint::class(class), diameter, 0.75);
     }
     for (class, weight) in weights.iter().enumerate() {
-        let (x, y) = (weight[0] * half * 0.955, -weight[1] * half * 0.955);
+        let (x, y) = (weight[0] * half * 0.93, -weight[1] * half * 0.93);
         label(svg, [cx + x, cy + y], class, 1.0);
     }
 }

@@ -126,19 +126,19 @@ fn notes(report: &Report, groups: &[Group<'_>]) -> String {
         let _ = writeln!(
             html,
             "<p id=\"note-one\">* One run. Its interval is that of a test set of {images} images (Wilson, 95%) and does \
-             not hold how much another seed would differ: {}.</p>",
+             not hold how much another seed would differ. {}.</p>",
             groups
                 .iter()
                 .filter(|g| g.runs.len() == 1)
                 .map(|g| format!(
-                    "{} {}-D {:.4}–{:.4}",
+                    "{}, {}-D: {:.4}–{:.4}",
                     escape(g.title),
                     g.dim,
                     g.accuracy.low,
                     g.accuracy.high
                 ))
                 .collect::<Vec<_>>()
-                .join(", ")
+                .join("; ")
         );
     }
     if groups.iter().any(|g| g.runs.len() > 1) {
@@ -209,8 +209,9 @@ pub(super) fn facts(report: &Report) -> String {
     fact(
         "Trainings",
         format!(
-            "{runs} in all; {} epochs each; seeds {}",
+            "{runs} in all; {} epochs each; seed{} {}",
             epochs.join(" or "),
+            if seeds.len() == 1 { "" } else { "s" },
             seeds.join(", ")
         ),
     );

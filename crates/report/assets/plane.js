@@ -1,0 +1,93 @@
+// Two-dimensional embeddings: raw, or on the unit circle with each class's density outside it.
+
+const plane = {
+  /** Draws a picture and remembers in `picture.placed` where each point lies. */
+  draw(picture) {
+    const { ctx, side, state } = picture;
+    if (state.view === "raw") this.raw(picture, ctx, side / 2);
+    else this.unit(picture, ctx, side / 2);
+  },
+
+  raw(picture, ctx, half) {
+    const { model, placed } = picture;
+    const scale = (half * 0.86) / model.reach;
+    this.rays(model, ctx, half, half * 0.87);
+    this.ruler(ctx, half, scale, model.reach);
+    for (let i = 0; i < model.count; i++) {
+      placed[2 * i] = half + model.raw[2 * i] * scale;
+      placed[2 * i + 1] = half - model.raw[2 * i + 1] * scale;
+    }
+    picture.points(() => true, 0.72);
+    this.names(picture, half, half * 0.925);
+  },
+
+  unit(picture, ctx, half) {
+    const { model, placed, state } = picture;
+    const radius = half * 0.56;
+    this.rays(model, ctx, half, half * 0.87);
+    ctx.strokeStyle = colours.get("rule");
+    ctx.lineWidth = 1;
+    ctx.beginPath();
+    ctx.arc(half, half, radius, 0, 2 * Math.PI);
+    ctx.stroke();
+    for (const [index, density] of model.densities().entries()) {
+      if (state.only !== null && state.only !== index) continue;
+      ctx.beginPath();
+      for (let bin = 0; bin <= density.length; bin++) {
+        const angle = (2 * Math.PI * bin) / density.length;
+        const r = radius + (half * 0.9 - radius) * density[bin % density.length];
+        ctx.lineTo(half + r * Math.cos(angle), half - r * Math.sin(angle));
+      }
+      ctx.arc(half, half, radius, 0, 2 * Math.PI, false);
+      ctx.fillStyle = colours.get(`class${index % 10}`);
+      ctx.globalAlpha = 0.55;
+      ctx.fill("evenodd");
+      ctx.globalAlpha = 1;
+    }
+    for (let i = 0; i < model.count; i++) {
+      placed[2 * i] = half + model.unit[2 * i] * radius;
+      placed[2 * i + 1] = half - model.unit[2 * i + 1] * radius;
+    }
+    picture.points(() => true, 0.8);
+    this.names(picture, half, half * 0.925);
+  },
+
+  rays(model, ctx, half, length) {
+    ctx.strokeStyle = colours.get("rule");
+    ctx.lineWidth = 1;
+    ctx.beginPath();
+    for (const [x, y] of model.weights) {
+      ctx.moveTo(half, half);
+      ctx.lineTo(half + x * length, half - y * length);
+    }
+    ctx.stroke();
+  },
+
+  /** A circle of a round length, so that raw pictures can be compared. */
+  ruler(ctx, half, scale, reach) {
+    const power = 10 ** Math.floor(Math.log10(reach * 0.6));
+    const length = power * [5, 2, 1].find((digit) => digit * power <= reach * 0.6 || digit === 1);
+    ctx.setLineDash([2, 4]);
+    ctx.strokeStyle = colours.get("muted");
+    ctx.lineWidth = 0.75;
+    ctx.beginPath();
+    ctx.arc(half, half, length * scale, 0, 2 * Math.PI);
+    ctx.stroke();
+    ctx.setLineDash([]);
+    ctx.fillStyle = colours.get("muted");
+    ctx.font = "11px system-ui, sans-serif";
+    ctx.textAlign = "left";
+    ctx.textBaseline = "alphabetic";
+    ctx.fillText(`dashed: ‖x‖ = ${readable(length)}`, 10, 2 * half - 10);
+  },
+
+  names(picture, half, distance) {
+    picture.model.weights.forEach(([x, y], index) =>
+      picture.name(half + x * distance, half - y * distance, index, 1));
+  },
+
+  /** Whether a point can be pointed at. */
+  visible() {
+    return true;
+  },
+};

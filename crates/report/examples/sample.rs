@@ -1,0 +1,223 @@
+//! Writes a report of made-up sample data into a folder, to look at the page without training anything:
+//! `cargo run -p sphereface-report --example sample -- <folder>`.
+
+use std::path::PathBuf;
+
+use sphereface_report::{
+    DatasetInfo, Embeddings, EpochRecord, NetworkInfo, Report, StepRecord, Training,
+};
+
+const CLASSES: usize = 10;
+const IMAGES: usize = 10_000;
+const EPOCHS: usize = 5;
+
+/// Key, title, formula, spread of the angles around the class weight at two dimensions in degrees.
+const LOSSES: [(&str, &str, &str, f64); 3] = [
+    ("softmax", "Original softmax", "fⱼ = ‖Wⱼ‖ ‖x‖ cos θⱼ", 7.0),
+    (
+        "modified",
+        "Modified softmax",
+        "fⱼ = ‖x‖ cos θⱼ, ‖Wⱼ‖ = 1",
+        5.5,
+    ),
+    (
+        "sphereface",
+        "A-Softmax, m = 4",
+        "<math><msub><mi>f</mi><mi>y</mi></msub><mo>=</mo><mo>‖</mo><mi>x</mi><mo>‖</mo><mi>ψ</mi><mo>(</mo>\
+         <msub><mi>θ</mi><mi>y</mi></msub><mo>)</mo></math>",
+        2.6,
+    ),
+];
+
+/// A small generator (xorshift64*), so that the sample is the same everywhere.
+struct Random(u64);
+
+impl Random {
+    fn uniform(&mut self) -> f64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    fn normal(&mut self) -> f64 {
+        let radius = (-2.0 * self.uniform().max(1e-300).ln()).sqrt();
+        radius * (std::f64::consts::TAU * self.uniform()).cos()
+    }
+}
+
+fn main() -> Result<(), sphereface_report::Error> {
+    let folder = std::env::args_os()
+        .nth(1)
+        .map_or_else(|| PathBuf::from("sample-report"), PathBuf::from);
+    let seeds = std::env::args()
+        .nth(2)
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(3);
+    let report = sample(seeds);
+    report.write(&folder)?;
+    print!("{}", report.terminal_table());
+    println!("\nwrote {}", folder.join("report.html").display());
+    Ok(())
+}
+
+fn sample(seeds: u64) -> Report {
+    let mut trainings = Vec::new();
+    for dim in [2, 3] {
+        for loss in 0..LOSSES.len() {
+            for seed in 1..=seeds {
+                trainings.push(training(loss, dim, seed));
+            }
+        }
+    }
+    let total_seconds = trainings.iter().map(|t| t.seconds).sum();
+    Report {
+        title: "SphereFace on MNIST: sample data".to_string(),
+        dataset: DatasetInfo {
+            name: "Sample data".to_string(),
+            note: "Made up by the example program; no image was seen.".to_string(),
+            train_images: 60_000,
+            test_images: IMAGES,
+            comparable: false,
+            classes: CLASSES,
+            sha256: "0".repeat(64),
+        },
+        network: NetworkInfo {
+            name: "SphereFace-10, quarter width".to_string(),
+            summary: "Stages of 16, 32, 64, 128 channels, one residual unit each, 28 → 14 → 7 → 4 → 2, then a linear \
+                      layer to the embedding"
+                .to_string(),
+            parameters: 402_118,
+            multiply_adds: 5_010_000,
+        },
+        machine: "no machine: sample data".to_string(),
+        command: "cargo run -p sphereface-report --example sample -- sample-report".to_string(),
+        version: env!("CARGO_PKG_VERSION").to_string(),
+        threads: 2,
+        total_seconds,
+        trainings,
+    }
+}
+
+fn training(loss: usize, dim: usize, seed: u64) -> Training {
+    let (key, title, formula, spread) = LOSSES[loss];
+    let mut random = Random(0x9e37_79b9 + 7919 * seed + 104_729 * loss as u64 + dim as u64);
+    let embeddings = embeddings(&mut random, loss, dim, spread);
+    let wrong = embeddings
+        .labels
+        .iter()
+        .zip(&embeddings.predictions)
+        .filter(|(l, p)| l != p)
+        .count();
+    let test_accuracy = 1.0 - wrong as f64 / IMAGES as f64;
+    let steps: Vec<StepRecord> = (0..390).map(|i| step(&mut random, loss, i)).collect();
+    let epochs_log = (1..=EPOCHS)
+        .map(|epoch| EpochRecord {
+            epoch,
+            test_accuracy: test_accuracy
+                - 0.05 * (-1.3 * (epoch as f64 - 1.0)).exp() * (1.0 - epoch as f64 / EPOCHS as f64)
+                + 0.001 * random.normal() * f64::from(u8::from(epoch < EPOCHS)),
+            train_loss: steps[epoch * 78 - 1].loss,
+        })
+        .collect();
+    Training {
+        loss: key.to_string(),
+        title: title.to_string(),
+        formula: formula.to_string(),
+        embedding_dim: dim,
+        seed,
+        epochs: EPOCHS,
+        seconds: 72.0 + 5.0 * random.uniform(),
+        train_accuracy: (test_accuracy + 0.003).min(1.0),
+        test_accuracy,
+        test_accuracy_logits: test_accuracy - 0.0004,
+        final_train_loss: steps[389].loss,
+        steps,
+        epochs_log,
+        embeddings: (seed == 1).then_some(embeddings),
+    }
+}
+
+fn step(random: &mut Random, loss: usize, i: usize) -> StepRecord {
+    let done = i as f64 / 389.0;
+    let lambda = if loss == 2 {
+        20.0 * (1.0 - done / 0.6).max(0.0).powi(2)
+    } else {
+        0.0
+    };
+    let noise = (0.25 * random.normal()).exp();
+    let margin = if loss == 2 {
+        1.0 + 6.0 / (1.0 + lambda)
+    } else {
+        1.0
+    };
+    let accuracy = (1.0 - 0.9 * (-22.0 * done).exp() - 0.012 * random.uniform()).clamp(0.0, 1.0);
+    StepRecord {
+        step: i as u64 * 6 + 1,
+        epoch: done * EPOCHS as f64,
+        // One diverged step shows how a gap looks.
+        loss: if i == 200 {
+            f64::NAN
+        } else {
+            (2.3 * (-20.0 * done).exp() + 0.03 * margin) * noise
+        },
+        accuracy,
+        accuracy_penalised: (accuracy - 0.05 * (margin - 1.0)).max(0.0),
+        rate: 0.05
+            * if done < 0.15 {
+                done / 0.15
+            } else {
+                0.5 + 0.5 * (std::f64::consts::PI * (done - 0.15) / 0.85).cos()
+            },
+        lambda,
+        gradient_norm: 3.0 * noise * (-2.0 * done).exp(),
+    }
+}
+
+fn embeddings(random: &mut Random, loss: usize, dim: usize, spread: f64) -> Embeddings {
+    let mut weights: Vec<Vec<f64>> = Vec::new();
+    for class in 0..CLASSES {
+        // Even directions: around the circle, or along Fibonacci's spiral on the sphere.
+        let turn = class as f64 + 0.5;
+        weights.push(if dim == 2 {
+            let angle = std::f64::consts::TAU * turn / CLASSES as f64;
+            vec![angle.cos(), angle.sin()]
+        } else {
+            let height = 1.0 - 2.0 * turn / CLASSES as f64;
+            let angle = turn * 2.399_963_229_728_653;
+            let ring = (1.0 - height * height).sqrt();
+            vec![ring * angle.cos(), height, ring * angle.sin()]
+        });
+    }
+    let spread = spread.to_radians() * if dim == 3 { 1.3 } else { 1.0 };
+    let mut found = Embeddings {
+        labels: Vec::new(),
+        predictions: Vec::new(),
+        points: Vec::new(),
+        class_weights: weights.iter().flatten().map(|&w| w as f32).collect(),
+    };
+    for i in 0..IMAGES {
+        let label = i * 7 % CLASSES;
+        // One image in ninety looks like another class, whatever the loss.
+        let stray = random.uniform() < 0.011;
+        let seen = if stray {
+            (label + 1 + i % 9) % CLASSES
+        } else {
+            label
+        };
+        let mut point: Vec<f64> = weights[seen]
+            .iter()
+            .map(|w| w + spread * random.normal())
+            .collect();
+        let cosine = |w: &Vec<f64>| w.iter().zip(&point).map(|(w, x)| w * x).sum::<f64>();
+        let best =
+            (0..CLASSES).max_by(|&a, &b| cosine(&weights[a]).total_cmp(&cosine(&weights[b])));
+        let length = 30.0 * (1.0 + 0.25 * random.normal()).abs() / if stray { 3.0 } else { 1.0 }
+            * (1.0 + 0.6 * loss as f64);
+        point.iter_mut().for_each(|x| *x *= length);
+        found.labels.push(label as u8);
+        found.predictions.push(best.unwrap_or(label) as u8);
+        found.points.extend(point.iter().map(|&x| x as f32));
+    }
+    found
+}

@@ -1,0 +1,58 @@
+//! What can keep a report from being written.
+
+use std::path::PathBuf;
+
+/// Why a report was not written. Displays as one line.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The report has no training.
+    NoTrainings,
+    /// A field of the report holds something that cannot be shown.
+    Invalid {
+        /// The field, with the training it belongs to.
+        field: String,
+        /// What must hold for it.
+        expected: String,
+        /// What it holds.
+        found: String,
+    },
+    /// A file could not be written.
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// The data could not be put into the page.
+    Encode(serde_json::Error),
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NoTrainings => write!(f, "report: no training to show"),
+            Self::Invalid {
+                field,
+                expected,
+                found,
+            } => {
+                write!(f, "report: {field}: expected {expected}, found {found}")
+            }
+            Self::Write { path, source } => {
+                write!(f, "report: cannot write {}: {source}", path.display())
+            }
+            Self::Encode(source) => write!(f, "report: cannot encode the page's data: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Write { source, .. } => Some(source),
+            Self::Encode(source) => Some(source),
+            Self::NoTrainings | Self::Invalid { .. } => None,
+        }
+    }
+}

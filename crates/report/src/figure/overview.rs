@@ -1,0 +1,166 @@
+//! The figure files: charts and embeddings side by side, for a README or a paper.
+
+use super::chart::{Chart, SIZE};
+use super::svg::{Paint, Svg};
+use super::{SHOWN_POINTS, curves, embedding, legend, shown_run};
+use crate::model::Report;
+use crate::summary::{Group, dims, losses};
+use crate::text::thousands;
+
+const MARGIN: f64 = 16.0;
+const CELL: f64 = 300.0;
+const HEAD: f64 = 44.0;
+/// Points of one cell of the grid, which readers see small.
+const CELL_POINTS: usize = 2000;
+
+/// `loss.svg`.
+pub(super) fn loss(report: &Report) -> String {
+    let margin = report.trainings.iter().any(|t| t.loss == "sphereface");
+    let note = if margin {
+        "A-Softmax’s loss contains more of its margin the smaller λ is: it is not on the scale of the others."
+    } else {
+        ""
+    };
+    side_by_side(report, "Training loss", note, curves::loss)
+}
+
+/// `accuracy.svg`.
+pub(super) fn accuracy(report: &Report) -> String {
+    let note = "Test images by plain cosines; nothing was chosen by it.";
+    side_by_side(
+        report,
+        "Test accuracy after each epoch",
+        note,
+        curves::accuracy,
+    )
+}
+
+/// One chart an embedding size under a common legend.
+fn side_by_side(
+    report: &Report,
+    title: &str,
+    note: &str,
+    chart: fn(&Report, usize) -> Chart,
+) -> String {
+    let dims = dims(report);
+    let mut svg = Svg::default();
+    legend(&mut svg, &losses(report), MARGIN + 4.0, MARGIN + 14.0);
+    for (column, &dim) in dims.iter().enumerate() {
+        let mut chart = chart(report, dim);
+        chart.title = format!("{}, {dim}-D", chart.title);
+        chart.draw(
+            &mut svg,
+            MARGIN + column as f64 * (SIZE[0] + MARGIN),
+            MARGIN + 28.0,
+        );
+    }
+    if !note.is_empty() {
+        let baseline = MARGIN + 28.0 + SIZE[1] + 14.0;
+        svg.text(
+            [MARGIN + 4.0, baseline],
+            "start",
+            &Paint::muted(),
+            11.5,
+            note,
+        );
+    }
+    let columns = dims.len().max(2) as f64;
+    let width = MARGIN + columns * (SIZE[0] + MARGIN);
+    svg.file(
+        [width, SIZE[1] + 2.0 * MARGIN + 36.0],
+        &format!("{}: {title}", report.title),
+    )
+}
+
+/// `embedding-<D>d-<loss>.svg`.
+pub(super) fn single(group: &Group<'_>) -> String {
+    let side = 560.0;
+    let mut svg = Svg::default();
+    let mut label = String::new();
+    if let Some(training) = shown_run(group) {
+        let count = training.embeddings.as_ref().map_or(0, |e| e.labels.len());
+        let shown = count.min(SHOWN_POINTS);
+        label = format!(
+            "{}, {}-D embeddings of the test set",
+            group.title, group.dim
+        );
+        let detail = format!(
+            "{} of {} test images, seed {}, accuracy {:.4}",
+            thousands(shown as u64),
+            thousands(count as u64),
+            training.seed,
+            training.test_accuracy
+        );
+        svg.styled_text(
+            [MARGIN, 28.0],
+            "start",
+            &Paint::ink(),
+            15.0,
+            &label,
+            "font-weight=\"600\"",
+        );
+        svg.text([MARGIN, 46.0], "start", &Paint::muted(), 12.0, &detail);
+        embedding(&mut svg, training, [MARGIN, 56.0, side], SHOWN_POINTS);
+    }
+    svg.file([side + 2.0 * MARGIN, side + 56.0 + MARGIN], &label)
+}
+
+/// `embeddings.svg`: rows are embedding sizes, columns losses.
+pub(super) fn grid(groups: &[Group<'_>]) -> String {
+    let mut columns: Vec<&str> = Vec::new();
+    let mut rows: Vec<usize> = Vec::new();
+    for group in groups {
+        if !columns.contains(&group.loss) {
+            columns.push(group.loss);
+        }
+        if !rows.contains(&group.dim) {
+            rows.push(group.dim);
+        }
+    }
+    let mut svg = Svg::default();
+    for group in groups {
+        let column = columns.iter().position(|&l| l == group.loss).unwrap_or(0) as f64;
+        let row = rows.iter().position(|&d| d == group.dim).unwrap_or(0) as f64;
+        let (left, top) = (
+            MARGIN + column * (CELL + MARGIN),
+            MARGIN + row * (CELL + HEAD),
+        );
+        let Some(training) = shown_run(group) else {
+            continue;
+        };
+        let form = if group.dim == 2 {
+            "2-D"
+        } else {
+            "3-D, normalised"
+        };
+        let detail = format!("{form} · test accuracy {:.4}", training.test_accuracy);
+        let middle = left + CELL / 2.0;
+        svg.styled_text(
+            [middle, top + 16.0],
+            "middle",
+            &Paint::ink(),
+            14.0,
+            group.title,
+            "font-weight=\"600\"",
+        );
+        svg.text(
+            [middle, top + 33.0],
+            "middle",
+            &Paint::muted(),
+            12.0,
+            &detail,
+        );
+        embedding(
+            &mut svg,
+            training,
+            [left, top + HEAD - 4.0, CELL],
+            CELL_POINTS,
+        );
+    }
+    let width = MARGIN + columns.len() as f64 * (CELL + MARGIN);
+    let height = 2.0 * MARGIN + rows.len() as f64 * (CELL + HEAD);
+    svg.file(
+        [width, height],
+        "Embeddings of the test set, by loss and embedding size",
+    )
+}

@@ -1,0 +1,185 @@
+//! Everything a report shows, as plain data.
+
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+use crate::error::Error;
+use crate::{check, figure, file, page, table};
+
+/// A finished comparison: what was run, on what, and what came of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Report {
+    /// Heading of the page.
+    pub title: String,
+    /// The data trained and tested on.
+    pub dataset: DatasetInfo,
+    /// The network all trainings share.
+    pub network: NetworkInfo,
+    /// The machine, in words: processor, accelerator, operating system.
+    pub machine: String,
+    /// The command line that repeats the run.
+    pub command: String,
+    /// Version of the program that trained.
+    pub version: String,
+    /// CPU threads used.
+    pub threads: usize,
+    /// Wall time of the whole comparison, in seconds.
+    pub total_seconds: f64,
+    /// The trainings, in the order to show them; several seeds of one (loss, embedding size) are grouped.
+    pub trainings: Vec<Training>,
+}
+
+/// The data trained and tested on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DatasetInfo {
+    /// Name: `MNIST`.
+    pub name: String,
+    /// One sentence on where it came from and what was done to it.
+    pub note: String,
+    /// Images trained on.
+    pub train_images: usize,
+    /// Images in the test set, all of them scored.
+    pub test_images: usize,
+    /// Whether accuracies may be held against the published MNIST figures.
+    pub comparable: bool,
+    /// Number of classes.
+    pub classes: usize,
+    /// SHA-256 of the data, in hexadecimal; empty if unknown.
+    pub sha256: String,
+}
+
+/// The network all trainings share.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NetworkInfo {
+    /// Name: `SphereFace-10/4`.
+    pub name: String,
+    /// One line on its layers.
+    pub summary: String,
+    /// Learned parameters, of the largest training shown.
+    pub parameters: u64,
+    /// Multiply-adds of one image's forward pass.
+    pub multiply_adds: u64,
+}
+
+/// One training: a loss, an embedding size and a seed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Training {
+    /// Key of the loss: `softmax`, `modified`, `sphereface` or any other. Names files, so `[a-z0-9_-]` only.
+    pub loss: String,
+    /// The loss in words: `A-Softmax, m = 4`.
+    pub title: String,
+    /// The loss as plain text, or as one MathML `<math>` element of presentation markup; may be empty.
+    pub formula: String,
+    /// Numbers in an embedding.
+    pub embedding_dim: usize,
+    /// Seed of initialisation and data order.
+    pub seed: u64,
+    /// Passes over the training images.
+    pub epochs: usize,
+    /// Wall time of this training, in seconds.
+    pub seconds: f64,
+    /// Accuracy on the training images by plain cosines, from 0 to 1.
+    pub train_accuracy: f64,
+    /// Accuracy on the test images by plain cosines (no margin, no label, no class norms), from 0 to 1.
+    pub test_accuracy: f64,
+    /// Accuracy on the test images by the loss's own unpenalised logits, from 0 to 1.
+    pub test_accuracy_logits: f64,
+    /// Training loss at the end; NaN if unknown.
+    #[serde(with = "crate::gap")]
+    pub final_train_loss: f64,
+    /// Measurements along the way, thinned by the caller to a few hundred; drawn thinned further above 400.
+    pub steps: Vec<StepRecord>,
+    /// Measurements after each epoch.
+    pub epochs_log: Vec<EpochRecord>,
+    /// Embeddings of the test images, if they are to be drawn.
+    pub embeddings: Option<Embeddings>,
+}
+
+/// Measurements of one training step. A NaN becomes a gap in its curve.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// Number of the step.
+    pub step: u64,
+    /// Passes over the training images so far, with the fraction of the current one.
+    #[serde(with = "crate::gap")]
+    pub epoch: f64,
+    /// Training loss of the batch.
+    #[serde(with = "crate::gap")]
+    pub loss: f64,
+    /// Accuracy of the batch by plain cosines.
+    #[serde(with = "crate::gap")]
+    pub accuracy: f64,
+    /// Accuracy of the batch by the logits the loss penalises, which know the label.
+    #[serde(with = "crate::gap")]
+    pub accuracy_penalised: f64,
+    /// Learning rate.
+    #[serde(with = "crate::gap")]
+    pub rate: f64,
+    /// λ of the margin's annealing; 0 or NaN where there is none.
+    #[serde(with = "crate::gap")]
+    pub lambda: f64,
+    /// Norm of the gradient before clipping.
+    #[serde(with = "crate::gap")]
+    pub gradient_norm: f64,
+}
+
+/// Measurements after one epoch. A NaN becomes a gap in its curve.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct EpochRecord {
+    /// Epochs done: 1 after the first.
+    pub epoch: usize,
+    /// Accuracy on the test images by plain cosines; shown, never chosen by.
+    #[serde(with = "crate::gap")]
+    pub test_accuracy: f64,
+    /// Mean training loss of the epoch.
+    #[serde(with = "crate::gap")]
+    pub train_loss: f64,
+}
+
+/// Embeddings of the test images of the training they stand in.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Embeddings {
+    /// True classes. Shape `[N]`.
+    pub labels: Vec<u8>,
+    /// Classes predicted by plain cosines. Shape `[N]`.
+    pub predictions: Vec<u8>,
+    /// Embeddings, not normalised. Shape `[N, D]`.
+    pub points: Vec<f32>,
+    /// Class weights, normalised or not. Shape `[C, D]`.
+    pub class_weights: Vec<f32>,
+}
+
+impl Report {
+    /// Writes `report.html` and the SVG figures into `dir`, which is created if missing.
+    ///
+    /// Figures: `embedding-<D>d-<loss>.svg` for embeddings of size 2 and 3, `embeddings.svg` (all of them),
+    /// `loss.svg` and `accuracy.svg`. Each file is written under a temporary name and then renamed,
+    /// and nothing is written before everything has been drawn.
+    ///
+    /// # Errors
+    /// [`Error::NoTrainings`] or [`Error::Invalid`] before anything is written; [`Error::Write`] if the disk refuses.
+    pub fn write(&self, dir: &Path) -> Result<(), Error> {
+        let page = self.html()?;
+        let mut files = figure::files(self);
+        files.push(("report.html".to_string(), page));
+        file::create_dir(dir)?;
+        files
+            .iter()
+            .try_for_each(|(name, content)| file::write(&dir.join(name), content))
+    }
+
+    /// The page as one HTML document that loads nothing.
+    ///
+    /// # Errors
+    /// [`Error::NoTrainings`] or [`Error::Invalid`] if the report holds something that cannot be shown.
+    pub fn html(&self) -> Result<String, Error> {
+        check::report(self)?;
+        page::html(self)
+    }
+
+    /// The accuracy table as plain text of at most 80 columns, without colour.
+    #[must_use]
+    pub fn terminal_table(&self) -> String {
+        table::terminal(self)
+    }
+}

@@ -1,0 +1,98 @@
+//! The page: sections written here, style and script from `assets/`, all in one document.
+
+mod curves;
+mod data;
+mod embeddings;
+mod losses;
+mod mathml;
+mod run;
+
+use crate::error::Error;
+use crate::model::Report;
+use crate::text::escape;
+
+const TEMPLATE: &str = include_str!("../../assets/page.html");
+const STYLE: &str = include_str!("../../assets/style.css");
+const SCRIPTS: [&str; 6] = [
+    include_str!("../../assets/base.js"),
+    include_str!("../../assets/theme.js"),
+    include_str!("../../assets/chart.js"),
+    include_str!("../../assets/plane.js"),
+    include_str!("../../assets/sphere.js"),
+    include_str!("../../assets/embeddings.js"),
+];
+
+/// The document of a checked report.
+pub(crate) fn html(report: &Report) -> Result<String, Error> {
+    let title = escape(&report.title);
+    let parts = [
+        ("title", title.as_str()),
+        ("style", STYLE),
+        ("intro", &run::intro(report)),
+        ("results", &run::results(report)),
+        ("run", &run::facts(report)),
+        ("losses", &losses::section(report)),
+        ("curves", &curves::section(report)),
+        ("embeddings", &embeddings::section(report)),
+        ("network", &run::network(report)),
+        ("data", &data::json(report)?),
+        ("script", &SCRIPTS.join("\n")),
+    ];
+    Ok(fill(TEMPLATE, &parts))
+}
+
+/// Puts the parts at their `{{name}}`s in one pass, so that a part's own braces are never read as a name.
+fn fill(template: &str, parts: &[(&str, &str)]) -> String {
+    let mut filled = String::new();
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once("{{") {
+        filled.push_str(before);
+        rest = match after.split_once("}}") {
+            Some((name, after)) => {
+                let part = parts.iter().find(|(key, _)| *key == name.trim());
+                filled.push_str(part.map_or("", |(_, text)| text));
+                after
+            }
+            None => after,
+        };
+    }
+    filled.push_str(rest);
+    filled
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{TEMPLATE, fill};
+
+    #[test]
+    fn parts_are_not_templates() {
+        assert_eq!(
+            fill("a{{x}}b{{y}}", &[("x", "{{y}}"), ("y", "2")]),
+            "a{{y}}b2"
+        );
+    }
+
+    #[test]
+    fn every_name_of_the_template_has_a_part() {
+        let names = [
+            "title",
+            "style",
+            "intro",
+            "results",
+            "run",
+            "losses",
+            "curves",
+            "embeddings",
+            "network",
+            "data",
+            "script",
+        ];
+        for name in TEMPLATE
+            .split("{{")
+            .skip(1)
+            .filter_map(|s| s.split("}}").next())
+        {
+            assert!(names.contains(&name.trim()), "{name}");
+        }
+    }
+}

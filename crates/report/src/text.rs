@@ -1,0 +1,94 @@
+//! Text for people: escaping, numbers, durations.
+
+/// Escapes text for HTML and XML, content and quoted attributes alike; control characters XML forbids are dropped.
+pub(crate) fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            '\n' | '\t' => escaped.push(character),
+            '\u{fffe}' | '\u{ffff}' => {}
+            c if c.is_control() => {}
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+/// An integer with thin spaces between thousands.
+pub(crate) fn thousands(value: u64) -> String {
+    let digits = value.to_string();
+    let mut grouped = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            grouped.push('\u{202f}');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// A count in the unit that leaves one to three digits before the point: `5.01 M`.
+pub(crate) fn short_count(value: u64) -> String {
+    let exact = value as f64;
+    let (scaled, unit) = match exact {
+        v if v >= 1e9 => (v / 1e9, "\u{a0}G"),
+        v if v >= 1e6 => (v / 1e6, "\u{a0}M"),
+        v if v >= 1e4 => (v / 1e3, "\u{a0}k"),
+        _ => return thousands(value),
+    };
+    format!("{scaled:.2}{unit}")
+}
+
+/// Seconds as people say them; a dash if not finite.
+pub(crate) fn duration(seconds: f64) -> String {
+    if !seconds.is_finite() || seconds < 0.0 {
+        return "–".to_string();
+    }
+    if seconds < 9.95 {
+        return format!("{seconds:.1} s");
+    }
+    let whole = seconds.round() as u64;
+    match (whole / 3600, whole / 60 % 60, whole % 60) {
+        (0, 0, s) => format!("{s} s"),
+        (0, m, s) => format!("{m} min {s:02} s"),
+        (h, m, _) => format!("{h} h {m:02} min"),
+    }
+}
+
+/// A value of a measurement; a dash if not finite.
+pub(crate) fn measured(value: f64, decimals: usize) -> String {
+    if value.is_finite() {
+        format!("{value:.decimals$}")
+    } else {
+        "–".to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escape_leaves_no_markup() {
+        assert_eq!(
+            escape("<a b='c'>\"&\u{0}"),
+            "&lt;a b=&#39;c&#39;&gt;&quot;&amp;"
+        );
+    }
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!(thousands(1_234_567), "1\u{202f}234\u{202f}567");
+        assert_eq!(thousands(12), "12");
+        assert_eq!(short_count(5_010_000), "5.01\u{a0}M");
+        assert_eq!(duration(59.7), "1 min 00 s");
+        assert_eq!(duration(3_725.0), "1 h 02 min");
+        assert_eq!(duration(f64::NAN), "–");
+        assert_eq!(measured(f64::INFINITY, 2), "–");
+    }
+}

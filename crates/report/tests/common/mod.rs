@@ -1,0 +1,168 @@
+//! A small sound report, and ways to look at what was written.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use sphereface_report::{
+    DatasetInfo, Embeddings, EpochRecord, NetworkInfo, Report, StepRecord, Training,
+};
+
+/// Six trainings, three losses at two and three dimensions, with embeddings of `images` test images.
+pub(crate) fn report(images: usize) -> Report {
+    let losses = ["softmax", "modified", "sphereface"];
+    let trainings = [2, 3]
+        .iter()
+        .flat_map(|&dim| losses.map(|loss| training(loss, dim, images)))
+        .collect();
+    Report {
+        title: "Test".to_string(),
+        dataset: DatasetInfo {
+            name: "MNIST".to_string(),
+            note: "Note.".to_string(),
+            train_images: 60_000,
+            test_images: 10_000,
+            comparable: true,
+            classes: 10,
+            sha256: String::new(),
+        },
+        network: NetworkInfo {
+            name: "Net".to_string(),
+            summary: "Layers".to_string(),
+            parameters: 1_234_567,
+            multiply_adds: 5_010_000,
+        },
+        machine: "Machine".to_string(),
+        command: "trainer compare".to_string(),
+        version: "0.1.0".to_string(),
+        threads: 2,
+        total_seconds: 600.0,
+        trainings,
+    }
+}
+
+fn training(loss: &str, dim: usize, images: usize) -> Training {
+    let steps = (0..400).map(|i| StepRecord {
+        step: i,
+        epoch: i as f64 / 80.0,
+        loss: 2.3 / (1.0 + i as f64),
+        accuracy: 1.0 - 0.9 / (1.0 + i as f64),
+        accuracy_penalised: 0.5,
+        rate: 0.05,
+        lambda: if loss == "sphereface" {
+            20.0 / (1.0 + i as f64)
+        } else {
+            0.0
+        },
+        gradient_norm: 1.0,
+    });
+    let epochs_log = (1..=5).map(|epoch| EpochRecord {
+        epoch,
+        test_accuracy: 0.99 - 0.05 / epoch as f64,
+        train_loss: 0.1,
+    });
+    Training {
+        loss: loss.to_string(),
+        title: loss.to_string(),
+        formula: "cos θ".to_string(),
+        embedding_dim: dim,
+        seed: 1,
+        epochs: 5,
+        seconds: 100.0,
+        train_accuracy: 0.995,
+        test_accuracy: 0.99,
+        test_accuracy_logits: 0.99,
+        final_train_loss: 0.01,
+        steps: steps.collect(),
+        epochs_log: epochs_log.collect(),
+        embeddings: Some(Embeddings {
+            labels: (0..images).map(|i| (i % 10) as u8).collect(),
+            predictions: (0..images)
+                .map(|i| (i % 10 + usize::from(i % 97 == 3)) as u8 % 10)
+                .collect(),
+            points: (0..images * dim)
+                .map(|i| (i as f32 * 1.37).sin() * 40.0)
+                .collect(),
+            class_weights: (0..10 * dim).map(|i| (i as f32 * 0.9).cos()).collect(),
+        }),
+    }
+}
+
+/// The page's data, read as a browser reads it.
+pub(crate) fn json_block(page: &str) -> serde_json::Value {
+    let start = page
+        .split_once("id=\"data\">")
+        .expect("the page has a data block")
+        .1;
+    let text = start
+        .split_once("</script>")
+        .expect("the data block ends")
+        .0;
+    assert!(!text.contains('<'), "the data block holds an unescaped <");
+    serde_json::from_str(text).expect("the data block is JSON")
+}
+
+/// Checks that tags nest, attributes are quoted and only XML's own entities occur.
+pub(crate) fn assert_well_formed(name: &str, text: &str) {
+    let mut open: Vec<&str> = Vec::new();
+    let mut roots = 0;
+    for piece in text.split('<').skip(1) {
+        let (tag, content) = piece
+            .split_once('>')
+            .unwrap_or_else(|| panic!("{name}: <{piece}"));
+        assert!(!content.contains('>'), "{name}: a bare > after <{tag}>");
+        if let Some(closed) = tag.strip_prefix('/') {
+            assert_eq!(open.pop(), Some(closed), "{name}: </{closed}>");
+        } else {
+            let element = tag.split([' ', '/', '\n']).next().unwrap_or_default();
+            roots += usize::from(open.is_empty());
+            assert_eq!(tag.matches('"').count() % 2, 0, "{name}: <{tag}>");
+            let mut names: Vec<&str> = tag
+                .split('"')
+                .step_by(2)
+                .filter_map(|a| a.strip_suffix('='))
+                .collect();
+            let count = names.len();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), count, "{name}: an attribute twice in <{tag}>");
+            if !tag.ends_with('/') {
+                open.push(element);
+            }
+        }
+        assert!(
+            !open.is_empty() || content.trim().is_empty(),
+            "{name}: text outside"
+        );
+    }
+    assert!(
+        open.is_empty() && roots == 1,
+        "{name}: {open:?} left open, {roots} roots"
+    );
+    for entity in text.split('&').skip(1) {
+        let known = ["amp;", "lt;", "gt;", "quot;", "#39;"];
+        assert!(
+            known.iter().any(|k| entity.starts_with(k)),
+            "{name}: &{entity:.10}"
+        );
+    }
+}
+
+/// A folder of its own, removed when dropped.
+pub(crate) struct Folder(pub(crate) PathBuf);
+
+impl Folder {
+    /// Names a folder that does not exist yet.
+    pub(crate) fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        Self(
+            std::env::temp_dir().join(format!("sphereface-report-{}-{number}", std::process::id())),
+        )
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

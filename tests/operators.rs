@@ -66,6 +66,10 @@ fn margin_softmax_forward_matches_reference() {
     }
 }
 
+/// Logits reach 20 in these cases: rounded to f32 they move their exponential by 20 · 2⁻²⁴ of itself, 1.2e-6, and the
+/// log-sum-exp does it once more.
+const SOFTMAX: Tolerance = Tolerance::Largest(4e-6);
+
 /// The backward pass on the operands and results of the forward pass.
 #[test]
 fn margin_softmax_backward_matches_reference() {
@@ -86,7 +90,7 @@ fn margin_softmax_backward_matches_reference() {
                 op: MarginSoftmaxBackward(op.0.clone()).into(),
                 reads,
                 updates: vec![],
-                tolerance: Tolerance::Largest(2e-6),
+                tolerance: SOFTMAX,
             };
             check_case(&backward, &mut backend);
         }

@@ -22,15 +22,9 @@ const ARROWS: &[(&str, Allowed)] = &[
     ("sphereface-data", Only(&[])),
     ("sphereface-report", Only(&[])),
     ("sphereface-kernels", Only(&[])),
-    (
-        "sphereface-cuda",
-        Only(&["sphereface-tensor", "sphereface-kernels"]),
-    ),
+    ("sphereface-cuda", Only(&["sphereface-tensor", "sphereface-kernels"])),
     ("sphereface-emulator", Only(&[])),
-    (
-        "sphereface-testkit",
-        Only(&["sphereface-tensor", "sphereface-models", "sphereface-data"]),
-    ),
+    ("sphereface-testkit", Only(&["sphereface-tensor", "sphereface-models", "sphereface-data"])),
     (
         "trainer",
         Only(&[
@@ -63,23 +57,13 @@ struct Arrow<'a> {
 pub(crate) fn check(metadata: &Value) -> Outcome {
     let (packages, arrows) = read(metadata);
     let wrong = violations(&packages, &arrows);
-    if wrong.is_empty() {
-        Ok(format!(
-            "{} packages, {} arrows",
-            packages.len(),
-            arrows.len()
-        ))
-    } else {
-        Err(wrong)
-    }
+    if wrong.is_empty() { Ok(format!("{} packages, {} arrows", packages.len(), arrows.len())) } else { Err(wrong) }
 }
 
 /// The packages of the workspace, and the arrows among them.
 fn read(metadata: &Value) -> (Vec<&str>, Vec<Arrow<'_>>) {
     let members = || metadata["packages"].as_array().into_iter().flatten();
-    let packages: Vec<&str> = members()
-        .filter_map(|package| package["name"].as_str())
-        .collect();
+    let packages: Vec<&str> = members().filter_map(|package| package["name"].as_str()).collect();
     let mut arrows = Vec::new();
     for package in members() {
         let Some(from) = package["name"].as_str() else {
@@ -90,11 +74,7 @@ fn read(metadata: &Value) -> (Vec<&str>, Vec<Arrow<'_>>) {
                 continue;
             };
             if packages.contains(&to) {
-                arrows.push(Arrow {
-                    from,
-                    to,
-                    dev: dependency["kind"] == "dev",
-                });
+                arrows.push(Arrow { from, to, dev: dependency["kind"] == "dev" });
             }
         }
     }
@@ -102,12 +82,7 @@ fn read(metadata: &Value) -> (Vec<&str>, Vec<Arrow<'_>>) {
 }
 
 fn violations(packages: &[&str], arrows: &[Arrow<'_>]) -> Vec<String> {
-    let allowed = |name: &str| {
-        ARROWS
-            .iter()
-            .find(|(package, _)| *package == name)
-            .map(|(_, allowed)| allowed)
-    };
+    let allowed = |name: &str| ARROWS.iter().find(|(package, _)| *package == name).map(|(_, allowed)| allowed);
     let mut found: Vec<String> = packages
         .iter()
         .filter(|package| allowed(package).is_none())
@@ -117,9 +92,7 @@ fn violations(packages: &[&str], arrows: &[Arrow<'_>]) -> Vec<String> {
         let fine = match allowed(from) {
             None => continue, // Reported above.
             Some(Anything) => *to != "xtask",
-            Some(Only(list)) => {
-                list.contains(to) || (*dev && *to == TESTKIT && !WITHOUT_TESTKIT.contains(from))
-            }
+            Some(Only(list)) => list.contains(to) || (*dev && *to == TESTKIT && !WITHOUT_TESTKIT.contains(from)),
         };
         if !fine {
             let kind = if *dev { "dev-dependency" } else { "dependency" };
@@ -140,9 +113,7 @@ mod tests {
             .iter()
             .map(|name| {
                 let own = arrows.iter().filter(|(from, _, _)| from == name);
-                let dependencies: Vec<Value> = own
-                    .map(|(_, to, kind)| json!({ "name": to, "kind": kind }))
-                    .collect();
+                let dependencies: Vec<Value> = own.map(|(_, to, kind)| json!({ "name": to, "kind": kind })).collect();
                 json!({ "name": name, "dependencies": dependencies })
             })
             .collect();
@@ -157,13 +128,7 @@ mod tests {
 
     #[test]
     fn the_designed_arrows_pass() {
-        let packages = [
-            "sphereface-tensor",
-            "sphereface-models",
-            "sphereface-testkit",
-            "sphereface-tests",
-            "trainer",
-        ];
+        let packages = ["sphereface-tensor", "sphereface-models", "sphereface-testkit", "sphereface-tests", "trainer"];
         let arrows = [
             ("sphereface-models", "sphereface-tensor", None),
             ("sphereface-models", "serde", None), // Not ours: another check's business.
@@ -171,10 +136,7 @@ mod tests {
             ("sphereface-tests", "trainer", None),
             ("trainer", "sphereface-models", None),
         ];
-        assert_eq!(
-            check(&workspace(&packages, &arrows)),
-            Ok("5 packages, 4 arrows".to_owned())
-        );
+        assert_eq!(check(&workspace(&packages, &arrows)), Ok("5 packages, 4 arrows".to_owned()));
     }
 
     #[test]
@@ -207,9 +169,6 @@ mod tests {
     #[test]
     fn an_unknown_package_is_an_error() {
         let found = found(&["sphereface-extras"], &[]);
-        assert_eq!(
-            found,
-            ["sphereface-extras: unknown package; give it a line in ARROWS"]
-        );
+        assert_eq!(found, ["sphereface-extras: unknown package; give it a line in ARROWS"]);
     }
 }

@@ -4,10 +4,7 @@ use std::process::ExitCode;
 
 /// Runs `cargo bench` on the bench package with the given arguments.
 pub(crate) fn run(cargo_args: &[String]) -> ExitCode {
-    let status = crate::cargo()
-        .args(["bench", "-p", "sphereface-benches"])
-        .args(cargo_args)
-        .status();
+    let status = crate::cargo().args(["bench", "-p", "sphereface-benches"]).args(cargo_args).status();
     match status {
         Ok(status) if status.success() => ExitCode::SUCCESS,
         Ok(status) => {

@@ -15,12 +15,7 @@ use crate::{cargo, output_dir};
 pub(crate) type Check = (String, Result<(), String>);
 
 /// The browsers we know, in the order of preference.
-const BROWSERS: &[&str] = &[
-    "chromium",
-    "chromium-browser",
-    "google-chrome",
-    "google-chrome-stable",
-];
+const BROWSERS: &[&str] = &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
 /// 500 is the narrowest window of a headless Chromium.
 const WIDTHS: [u32; 2] = [1280, 500];
@@ -47,14 +42,11 @@ pub(crate) fn check_report() -> Vec<Check> {
 }
 
 fn find_browser() -> Result<PathBuf, String> {
-    let folders: Vec<PathBuf> =
-        env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect();
-    let mut candidates = BROWSERS
-        .iter()
-        .flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
-    candidates.find(|path| path.is_file()).ok_or_else(|| {
-        "no Chromium found; install it (Debian: `apt-get install chromium`)".to_owned()
-    })
+    let folders: Vec<PathBuf> = env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect();
+    let mut candidates = BROWSERS.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
+    candidates
+        .find(|path| path.is_file())
+        .ok_or_else(|| "no Chromium found; install it (Debian: `apt-get install chromium`)".to_owned())
 }
 
 /// Lets the report's example write its page.
@@ -62,31 +54,14 @@ fn write_sample() -> Result<PathBuf, String> {
     let folder = output_dir().join("report");
     empty(&folder)?;
     let mut command = cargo();
-    command
-        .args([
-            "run",
-            "--quiet",
-            "-p",
-            "sphereface-report",
-            "--example",
-            "sample",
-            "--",
-        ])
-        .arg(&folder);
-    let status = command
-        .status()
-        .map_err(|error| format!("cannot start cargo: {error}"))?;
+    command.args(["run", "--quiet", "-p", "sphereface-report", "--example", "sample", "--"]).arg(&folder);
+    let status = command.status().map_err(|error| format!("cannot start cargo: {error}"))?;
     let page = folder.join("report.html");
     if !status.success() {
-        return Err(format!(
-            "the example `sample` of sphereface-report failed ({status})"
-        ));
+        return Err(format!("the example `sample` of sphereface-report failed ({status})"));
     }
     if !page.is_file() {
-        return Err(format!(
-            "the example `sample` of sphereface-report wrote no {}",
-            page.display()
-        ));
+        return Err(format!("the example `sample` of sphereface-report wrote no {}", page.display()));
     }
     Ok(page)
 }
@@ -98,18 +73,12 @@ fn check_scripts(browser: &Path, page: &Path) -> Vec<Check> {
         Ok(Output { document, log }) => (is_ready(document), console(log)),
         Err(error) => (Err(error.clone()), Err(error.clone())),
     };
-    vec![
-        ("report_scripts_run".to_owned(), ran),
-        ("report_console_is_silent".to_owned(), silent),
-    ]
+    vec![("report_scripts_run".to_owned(), ran), ("report_console_is_silent".to_owned(), silent)]
 }
 
 /// The page sets `document.documentElement.dataset.ready` as the last act of its scripts.
 fn is_ready(document: &str) -> Result<(), String> {
-    let html = document
-        .find("<html")
-        .and_then(|at| document[at..].split('>').next())
-        .unwrap_or_default();
+    let html = document.find("<html").and_then(|at| document[at..].split('>').next()).unwrap_or_default();
     if html.contains("data-ready=\"true\"") {
         return Ok(());
     }
@@ -121,10 +90,7 @@ fn is_ready(document: &str) -> Result<(), String> {
 fn console(log: &str) -> Result<(), String> {
     match log.lines().find(|line| line.contains(":CONSOLE")) {
         None => Ok(()),
-        Some(line) => Err(format!(
-            "the page said {}",
-            &line[line.find('"').unwrap_or(0)..]
-        )),
+        Some(line) => Err(format!("the page said {}", &line[line.find('"').unwrap_or(0)..])),
     }
 }
 
@@ -132,16 +98,11 @@ fn console(log: &str) -> Result<(), String> {
 fn check_pictures(browser: &Path, page: &Path, width: u32) -> Vec<Check> {
     let light = screenshot(browser, page, width, "light");
     let dark = screenshot(browser, page, width, "dark").and_then(|dark| match &light {
-        Ok(light) if dark >= *light => Err(format!(
-            "not darker ({dark:.0} of 255) than in light colours ({light:.0})"
-        )),
+        Ok(light) if dark >= *light => Err(format!("not darker ({dark:.0} of 255) than in light colours ({light:.0})")),
         _ => Ok(()),
     });
     vec![
-        (
-            format!("report_shows_at_{width}_px_light"),
-            light.map(|_| ()),
-        ),
+        (format!("report_shows_at_{width}_px_light"), light.map(|_| ())),
         (format!("report_shows_at_{width}_px_dark"), dark),
     ]
 }
@@ -160,18 +121,10 @@ fn screenshot(browser: &Path, page: &Path, width: u32, scheme: &str) -> Result<f
     browse(browser, page, &flags)?;
     let picture = Picture::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     if picture.width != width {
-        return Err(format!(
-            "{}: {} px wide instead of {width}",
-            path.display(),
-            picture.width
-        ));
+        return Err(format!("{}: {} px wide instead of {width}", path.display(), picture.width));
     }
     if picture.drawn < MIN_DRAWN {
-        return Err(format!(
-            "{}: blank, {:.2}% of it is drawn",
-            path.display(),
-            picture.drawn * 100.0
-        ));
+        return Err(format!("{}: blank, {:.2}% of it is drawn", path.display(), picture.drawn * 100.0));
     }
     Ok(picture.brightness)
 }
@@ -187,9 +140,7 @@ fn browse(browser: &Path, page: &Path, flags: &[String]) -> Result<Output, Strin
     let folder = output_dir().join("browser");
     empty(&folder)?;
     let (document, log) = (folder.join("document.html"), folder.join("log.txt"));
-    let create = |path: &Path| {
-        File::create(path).map_err(|error| format!("cannot write {}: {error}", path.display()))
-    };
+    let create = |path: &Path| File::create(path).map_err(|error| format!("cannot write {}: {error}", path.display()));
     let mut command = Command::new(browser);
     command.args([
         "--headless=new",
@@ -205,18 +156,10 @@ fn browse(browser: &Path, page: &Path, flags: &[String]) -> Result<Output, Strin
         "--v=0",
     ]);
     command.arg(format!("--virtual-time-budget={PAGE_TIME_MS}"));
-    command.arg(format!(
-        "--user-data-dir={}",
-        folder.join("profile").display()
-    ));
+    command.arg(format!("--user-data-dir={}", folder.join("profile").display()));
     command.args(flags).arg(page);
-    command
-        .stdin(Stdio::null())
-        .stdout(create(&document)?)
-        .stderr(create(&log)?);
-    let mut child = command
-        .spawn()
-        .map_err(|error| format!("cannot start {}: {error}", browser.display()))?;
+    command.stdin(Stdio::null()).stdout(create(&document)?).stderr(create(&log)?);
+    let mut child = command.spawn().map_err(|error| format!("cannot start {}: {error}", browser.display()))?;
     let start = Instant::now();
     let status = loop {
         match child.try_wait() {
@@ -234,27 +177,17 @@ fn browse(browser: &Path, page: &Path, flags: &[String]) -> Result<Output, Strin
         }
     };
     if !status.success() {
-        return Err(format!(
-            "the browser failed ({status}); its log: {}",
-            log.display()
-        ));
+        return Err(format!("the browser failed ({status}); its log: {}", log.display()));
     }
-    let read =
-        |path: &Path| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    let output = read(&document).and_then(|document| {
-        Ok(Output {
-            document,
-            log: read(&log)?,
-        })
-    });
+    let read = |path: &Path| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let output = read(&document).and_then(|document| Ok(Output { document, log: read(&log)? }));
     output.map_err(|error| format!("cannot read {}: {error}", folder.display()))
 }
 
 /// Makes the folder, empty.
 fn empty(folder: &Path) -> Result<(), String> {
     if folder.exists() {
-        fs::remove_dir_all(folder)
-            .map_err(|error| format!("cannot empty {}: {error}", folder.display()))?;
+        fs::remove_dir_all(folder).map_err(|error| format!("cannot empty {}: {error}", folder.display()))?;
     }
     fs::create_dir_all(folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))
 }
@@ -274,14 +207,9 @@ mod tests {
     fn any_console_message_is_an_error() {
         let noise = "[1:2:1124/220541.1:ERROR:dbus/bus.cc:405] Failed to connect to the bus\n";
         assert_eq!(console(noise), Ok(()));
-        let thrown = format!(
-            "{noise}[1:1:1124/220541.5:INFO:CONSOLE:1] \"Uncaught Error: boom\", source: report.html (1)\n"
-        );
+        let thrown =
+            format!("{noise}[1:1:1124/220541.5:INFO:CONSOLE:1] \"Uncaught Error: boom\", source: report.html (1)\n");
         assert!(console(&thrown).unwrap_err().contains("boom"));
-        assert!(
-            console("[1:1:0101/1.5:INFO:CONSOLE(7)] \"boom\"")
-                .unwrap_err()
-                .contains("boom")
-        );
+        assert!(console("[1:1:0101/1.5:INFO:CONSOLE(7)] \"boom\"").unwrap_err().contains("boom"));
     }
 }

@@ -21,11 +21,7 @@ struct Part {
 
 /// The quick parts come first.
 const PARTS: [Part; 6] = [
-    Part {
-        name: "format",
-        mend: "run `cargo fmt --all`",
-        run: format,
-    },
+    Part { name: "format", mend: "run `cargo fmt --all`", run: format },
     Part {
         name: "arrows",
         mend: "remove the dependency, or change the allowed arrows in xtask/src/arrows.rs and say why in ARCHITECTURE.md",
@@ -45,26 +41,14 @@ const PARTS: [Part; 6] = [
         name: "clippy",
         mend: "run `cargo clippy --workspace --all-targets` and mend every warning",
         run: || {
-            run_quietly(cargo().args([
-                "clippy",
-                "--workspace",
-                "--all-targets",
-                "--quiet",
-                "--",
-                "-D",
-                "warnings",
-            ]))
+            run_quietly(cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))
         },
     },
     Part {
         name: "docs",
         mend: "run `cargo doc --workspace --no-deps` and mend every warning",
         run: || {
-            run_quietly(
-                cargo()
-                    .args(["doc", "--workspace", "--no-deps", "--quiet"])
-                    .env("RUSTDOCFLAGS", "-D warnings"),
-            )
+            run_quietly(cargo().args(["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings"))
         },
     },
 ];
@@ -110,9 +94,7 @@ fn format() -> Outcome {
 
 /// Runs a command whose output matters only if it fails.
 fn run_quietly(command: &mut Command) -> Outcome {
-    let output = command
-        .output()
-        .map_err(|error| vec![format!("cannot start {command:?}: {error}")])?;
+    let output = command.output().map_err(|error| vec![format!("cannot start {command:?}: {error}")])?;
     if output.status.success() {
         return Ok(String::new());
     }
@@ -123,19 +105,10 @@ fn run_quietly(command: &mut Command) -> Outcome {
 /// What cargo knows about the packages of the workspace and all they depend on.
 fn metadata(args: &[&str]) -> Result<Value, Vec<String>> {
     let mut command = cargo();
-    command
-        .args(["metadata", "--format-version", "1", "--quiet"])
-        .args(args);
-    let output = command
-        .output()
-        .map_err(|error| vec![format!("cannot start {command:?}: {error}")])?;
+    command.args(["metadata", "--format-version", "1", "--quiet"]).args(args);
+    let output = command.output().map_err(|error| vec![format!("cannot start {command:?}: {error}")])?;
     if !output.status.success() {
-        return Err(vec![
-            String::from_utf8_lossy(&output.stderr)
-                .trim_end()
-                .to_owned(),
-        ]);
+        return Err(vec![String::from_utf8_lossy(&output.stderr).trim_end().to_owned()]);
     }
-    serde_json::from_slice(&output.stdout)
-        .map_err(|error| vec![format!("cannot read {command:?}: {error}")])
+    serde_json::from_slice(&output.stdout).map_err(|error| vec![format!("cannot read {command:?}: {error}")])
 }

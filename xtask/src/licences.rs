@@ -35,11 +35,8 @@ pub(crate) fn check(metadata: &Value) -> Outcome {
             continue; // A path dependency: a package of this workspace.
         }
         count += 1;
-        let name = format!(
-            "{} {}",
-            package["name"].as_str().unwrap_or("?"),
-            package["version"].as_str().unwrap_or("?")
-        );
+        let name =
+            format!("{} {}", package["name"].as_str().unwrap_or("?"), package["version"].as_str().unwrap_or("?"));
         let Some(expression) = package["license"].as_str() else {
             wrong.push(format!("{name}: names no licence"));
             continue;
@@ -47,20 +44,14 @@ pub(crate) fn check(metadata: &Value) -> Outcome {
         match judge(expression) {
             Ok(Verdict::Permissive) => {}
             Ok(Verdict::Noted) => noted.push(format!("{name} ({expression})")),
-            Ok(Verdict::Refused) => {
-                wrong.push(format!("{name}: `{expression}` is not permissive enough"))
-            }
+            Ok(Verdict::Refused) => wrong.push(format!("{name}: `{expression}` is not permissive enough")),
             Err(error) => wrong.push(format!("{name}: cannot read `{expression}`: {error}")),
         }
     }
     if !wrong.is_empty() {
         return Err(wrong);
     }
-    let note = if noted.is_empty() {
-        String::new()
-    } else {
-        format!("; noted: {}", noted.join(", "))
-    };
+    let note = if noted.is_empty() { String::new() } else { format!("; noted: {}", noted.join(", ")) };
     Ok(format!("{count} packages{note}"))
 }
 
@@ -78,13 +69,8 @@ enum Verdict {
 /// # Source
 /// SPDX specification 2.3, annex D.
 fn judge(expression: &str) -> Result<Verdict, String> {
-    let spaced = expression
-        .replace('(', " ( ")
-        .replace(')', " ) ")
-        .replace('/', " OR ");
-    let mut tokens = Tokens {
-        rest: spaced.split_whitespace().collect(),
-    };
+    let spaced = expression.replace('(', " ( ").replace(')', " ) ").replace('/', " OR ");
+    let mut tokens = Tokens { rest: spaced.split_whitespace().collect() };
     tokens.rest.reverse(); // The next token is the last one.
     let verdict = tokens.any_of()?;
     match tokens.rest.pop() {
@@ -99,10 +85,7 @@ struct Tokens<'a> {
 
 impl Tokens<'_> {
     fn take(&mut self, keyword: &str) -> bool {
-        let found = self
-            .rest
-            .last()
-            .is_some_and(|token| token.eq_ignore_ascii_case(keyword));
+        let found = self.rest.last().is_some_and(|token| token.eq_ignore_ascii_case(keyword));
         if found {
             self.rest.pop();
         }
@@ -128,11 +111,7 @@ impl Tokens<'_> {
     fn licence(&mut self) -> Result<Verdict, String> {
         if self.take("(") {
             let verdict = self.any_of()?;
-            return if self.take(")") {
-                Ok(verdict)
-            } else {
-                Err("a `)` is missing".to_owned())
-            };
+            return if self.take(")") { Ok(verdict) } else { Err("a `)` is missing".to_owned()) };
         }
         let name = match self.rest.pop() {
             Some(token) if !is_operator(token) => token,
@@ -158,9 +137,7 @@ impl Tokens<'_> {
 }
 
 fn is_operator(token: &str) -> bool {
-    ["(", ")", "AND", "OR", "WITH"]
-        .iter()
-        .any(|operator| token.eq_ignore_ascii_case(operator))
+    ["(", ")", "AND", "OR", "WITH"].iter().any(|operator| token.eq_ignore_ascii_case(operator))
 }
 
 #[cfg(test)]
@@ -183,18 +160,9 @@ mod tests {
             ("MPL-2.0", Verdict::Noted),
             ("MPL-2.0 OR MIT", Verdict::Permissive),
             ("MPL-2.0 AND MIT", Verdict::Noted),
-            (
-                "Apache-2.0 WITH LLVM-exception OR Apache-2.0 OR MIT",
-                Verdict::Permissive,
-            ),
-            (
-                "Apache-2.0 WITH LLVM-exception AND (ISC)",
-                Verdict::Permissive,
-            ),
-            (
-                "GPL-2.0-only WITH Classpath-exception-2.0",
-                Verdict::Refused,
-            ),
+            ("Apache-2.0 WITH LLVM-exception OR Apache-2.0 OR MIT", Verdict::Permissive),
+            ("Apache-2.0 WITH LLVM-exception AND (ISC)", Verdict::Permissive),
+            ("GPL-2.0-only WITH Classpath-exception-2.0", Verdict::Refused),
             ("((0BSD))", Verdict::Permissive),
         ] {
             assert_eq!(judge(expression), Ok(verdict), "{expression}");
@@ -203,16 +171,7 @@ mod tests {
 
     #[test]
     fn broken_expressions_are_errors() {
-        for expression in [
-            "",
-            "MIT OR",
-            "AND MIT",
-            "(MIT",
-            "MIT)",
-            "MIT ISC",
-            "Apache-2.0 WITH",
-            "()",
-        ] {
+        for expression in ["", "MIT OR", "AND MIT", "(MIT", "MIT)", "MIT ISC", "Apache-2.0 WITH", "()"] {
             assert!(judge(expression).is_err(), "{expression}");
         }
     }
@@ -233,11 +192,7 @@ mod tests {
                 "silent 1.0.0: names no licence".to_owned()
             ])
         );
-        let noted =
-            check(&json!({ "packages": [package("files", Some("MPL-2.0"), Some("registry"))] }));
-        assert_eq!(
-            noted,
-            Ok("1 packages; noted: files 1.0.0 (MPL-2.0)".to_owned())
-        );
+        let noted = check(&json!({ "packages": [package("files", Some("MPL-2.0"), Some("registry"))] }));
+        assert_eq!(noted, Ok("1 packages; noted: files 1.0.0 (MPL-2.0)".to_owned()));
     }
 }

@@ -69,9 +69,7 @@ fn parse(args: &[&str]) -> Result<Request, String> {
         Some(at) => (&rest[..at], &rest[at + 1..]),
         None => (rest, &[][..]),
     };
-    if matches!(command, "-h" | "--help" | "help")
-        || ours.iter().any(|arg| matches!(*arg, "-h" | "--help"))
-    {
+    if matches!(command, "-h" | "--help" | "help") || ours.iter().any(|arg| matches!(*arg, "-h" | "--help")) {
         return Ok(Request::Help);
     }
     let owned = |args: &[&str]| args.iter().map(|arg| (*arg).to_owned()).collect();
@@ -81,28 +79,19 @@ fn parse(args: &[&str]) -> Result<Request, String> {
             Some(extra) => Err(format!("`check` takes no argument, found `{extra}`")),
         },
         "test" => match ours.iter().find(|&&arg| arg != "--all") {
-            None => Ok(Request::Test {
-                all: !ours.is_empty(),
-                cargo_args: owned(cargo_args),
-            }),
-            Some(extra) => Err(format!(
-                "`test` takes `--all` and, after `--`, arguments of `cargo test`; found `{extra}`"
-            )),
+            None => Ok(Request::Test { all: !ours.is_empty(), cargo_args: owned(cargo_args) }),
+            Some(extra) => {
+                Err(format!("`test` takes `--all` and, after `--`, arguments of `cargo test`; found `{extra}`"))
+            }
         },
-        "bench" => Ok(Request::Bench {
-            cargo_args: owned(rest),
-        }),
-        unknown => Err(format!(
-            "unknown command `{unknown}`; the commands are check, test and bench"
-        )),
+        "bench" => Ok(Request::Bench { cargo_args: owned(rest) }),
+        unknown => Err(format!("unknown command `{unknown}`; the commands are check, test and bench")),
     }
 }
 
 /// The root folder of the workspace.
 fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("xtask lies in the workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace")
 }
 
 /// The folder for what these commands write, inside cargo's target folder.
@@ -129,46 +118,21 @@ mod tests {
         assert_eq!(parse(&[]), Ok(Request::Help));
         assert_eq!(parse(&["test", "--help"]), Ok(Request::Help));
         assert_eq!(parse(&["check"]), Ok(Request::Check));
+        assert_eq!(parse(&["test"]), Ok(Request::Test { all: false, cargo_args: vec![] }));
+        let cargo_args = ["-p", "sphereface-tensor", "--", "--help"].map(str::to_owned).to_vec();
         assert_eq!(
-            parse(&["test"]),
-            Ok(Request::Test {
-                all: false,
-                cargo_args: vec![]
-            })
-        );
-        let cargo_args = ["-p", "sphereface-tensor", "--", "--help"]
-            .map(str::to_owned)
-            .to_vec();
-        assert_eq!(
-            parse(&[
-                "test",
-                "--all",
-                "--",
-                "-p",
-                "sphereface-tensor",
-                "--",
-                "--help"
-            ]),
-            Ok(Request::Test {
-                all: true,
-                cargo_args
-            })
+            parse(&["test", "--all", "--", "-p", "sphereface-tensor", "--", "--help"]),
+            Ok(Request::Test { all: true, cargo_args })
         );
         let cargo_args = ["--", "gemm"].map(str::to_owned).to_vec();
-        assert_eq!(
-            parse(&["bench", "--", "gemm"]),
-            Ok(Request::Bench { cargo_args })
-        );
+        assert_eq!(parse(&["bench", "--", "gemm"]), Ok(Request::Bench { cargo_args }));
     }
 
     #[test]
     fn a_wrong_command_line_is_one_clear_line() {
         for wrong in [&["soak"][..], &["check", "--all"], &["test", "--al"]] {
             let message = parse(wrong).unwrap_err();
-            assert!(
-                message.contains(wrong[wrong.len() - 1]) && !message.contains('\n'),
-                "{message}"
-            );
+            assert!(message.contains(wrong[wrong.len() - 1]) && !message.contains('\n'), "{message}");
         }
     }
 }

@@ -25,38 +25,21 @@ impl Picture {
         decoder.set_transformations(png::Transformations::normalize_to_color8());
         let mut reader = decoder.read_info().map_err(|error| error.to_string())?;
         let mut pixels = vec![0; reader.output_buffer_size().ok_or("too large")?];
-        let info = reader
-            .next_frame(&mut pixels)
-            .map_err(|error| error.to_string())?;
-        Ok(Picture::measure(
-            info.width,
-            &pixels,
-            info.color_type.samples(),
-        ))
+        let info = reader.next_frame(&mut pixels).map_err(|error| error.to_string())?;
+        Ok(Picture::measure(info.width, &pixels, info.color_type.samples()))
     }
 
     /// Measures 8-bit pixels of 1 to 4 samples.
     fn measure(width: u32, pixels: &[u8], samples: usize) -> Self {
-        let colours = if samples.is_multiple_of(2) {
-            samples - 1
-        } else {
-            samples
-        }; // Without the alpha sample.
+        let colours = if samples.is_multiple_of(2) { samples - 1 } else { samples }; // Without the alpha sample.
         let (mut drawn, mut sum, mut count) = (0_u32, 0_u64, 0_u32);
         for pixel in pixels.chunks_exact(samples) {
             drawn += u32::from(pixel != &pixels[..samples]);
-            sum += pixel[..colours]
-                .iter()
-                .map(|&sample| u64::from(sample))
-                .sum::<u64>();
+            sum += pixel[..colours].iter().map(|&sample| u64::from(sample)).sum::<u64>();
             count += 1;
         }
         let count = f64::from(count.max(1));
-        Picture {
-            width,
-            drawn: f64::from(drawn) / count,
-            brightness: sum as f64 / (count * colours as f64),
-        }
+        Picture { width, drawn: f64::from(drawn) / count, brightness: sum as f64 / (count * colours as f64) }
     }
 }
 
@@ -68,20 +51,10 @@ mod tests {
     #[test]
     fn a_blank_picture_is_told_from_a_drawn_one() {
         let mut pixels = vec![255; 100 * 4];
-        assert_eq!(
-            Picture::measure(10, &pixels, 4),
-            Picture {
-                width: 10,
-                drawn: 0.0,
-                brightness: 255.0
-            }
-        );
+        assert_eq!(Picture::measure(10, &pixels, 4), Picture { width: 10, drawn: 0.0, brightness: 255.0 });
         pixels[40..44].fill(0);
         let drawn = Picture::measure(10, &pixels, 4);
-        assert!(
-            drawn.drawn == 0.01 && (drawn.brightness - 252.45).abs() < 1e-9,
-            "{drawn:?}"
-        );
+        assert!(drawn.drawn == 0.01 && (drawn.brightness - 252.45).abs() < 1e-9, "{drawn:?}");
     }
 
     #[test]

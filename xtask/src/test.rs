@@ -26,9 +26,7 @@ pub(crate) fn run(all: bool, cargo_args: &[String]) -> ExitCode {
             }
         }
     } else {
-        summary.not_run.push(
-            "the checks of the report in a browser: run by `cargo xtask test --all`".to_owned(),
-        );
+        summary.not_run.push("the checks of the report in a browser: run by `cargo xtask test --all`".to_owned());
     }
     println!();
     for reason in summary.not_run_lines() {
@@ -38,11 +36,7 @@ pub(crate) fn run(all: bool, cargo_args: &[String]) -> ExitCode {
         println!("FAILED: no test ran at all");
     }
     println!("{} passed, {} failed", summary.passed, summary.failed);
-    if summary.failed == 0 && summary.passed > 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if summary.failed == 0 && summary.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Runs `cargo test`, passes its output on as it comes and reads the results from it.
@@ -59,35 +53,22 @@ fn cargo_test(cargo_args: &[String], summary: &mut Summary) -> Result<(), String
     if !chooses_package {
         command.arg("--workspace");
     }
-    command
-        .args(cargo_args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped());
-    let mut child = command
-        .spawn()
-        .map_err(|error| format!("cannot start cargo: {error}"))?;
+    command.args(cargo_args).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| format!("cannot start cargo: {error}"))?;
     if let Some(output) = child.stdout.take() {
         let mut output = BufReader::new(output);
         let mut line = Vec::new();
-        while output
-            .read_until(b'\n', &mut line)
-            .map_err(|error| format!("cannot read from cargo: {error}"))?
-            > 0
-        {
+        while output.read_until(b'\n', &mut line).map_err(|error| format!("cannot read from cargo: {error}"))? > 0 {
             let _ = stdout().write_all(&line).and_then(|()| stdout().flush());
             summary.read(String::from_utf8_lossy(&line).trim_end());
             line.clear();
         }
     }
-    let status = child
-        .wait()
-        .map_err(|error| format!("lost cargo: {error}"))?;
+    let status = child.wait().map_err(|error| format!("lost cargo: {error}"))?;
     if status.success() || summary.failed > 0 {
         return Ok(());
     }
-    Err(format!(
-        "`cargo test` stopped without a failed test ({status}); its last lines say why"
-    ))
+    Err(format!("`cargo test` stopped without a failed test ({status}); its last lines say why"))
 }
 
 /// What the test binaries said.
@@ -126,14 +107,8 @@ impl Summary {
     }
 
     fn not_run_lines(&self) -> Vec<String> {
-        let counted = [
-            (self.ignored, "marked as ignored"),
-            (self.filtered, "filtered out by the arguments"),
-        ];
-        let counted = counted
-            .iter()
-            .filter(|(count, _)| *count > 0)
-            .map(|(count, why)| format!("{count} tests {why}"));
+        let counted = [(self.ignored, "marked as ignored"), (self.filtered, "filtered out by the arguments")];
+        let counted = counted.iter().filter(|(count, _)| *count > 0).map(|(count, why)| format!("{count} tests {why}"));
         self.not_run.iter().cloned().chain(counted).collect()
     }
 }
@@ -154,30 +129,15 @@ mod tests {
         ] {
             summary.read(line);
         }
-        let expected = Summary {
-            passed: 42,
-            failed: 3,
-            ignored: 1,
-            filtered: 7,
-            not_run: vec![],
-        };
+        let expected = Summary { passed: 42, failed: 3, ignored: 1, filtered: 7, not_run: vec![] };
         assert_eq!(summary, expected);
-        assert_eq!(
-            summary.not_run_lines(),
-            [
-                "1 tests marked as ignored",
-                "7 tests filtered out by the arguments"
-            ]
-        );
+        assert_eq!(summary.not_run_lines(), ["1 tests marked as ignored", "7 tests filtered out by the arguments"]);
     }
 
     #[test]
     fn a_test_that_skips_itself_is_repeated_at_the_end() {
         let mut summary = Summary::default();
         summary.read("test cuda::gemm ... skipped: cuda::gemm: no NVIDIA driver found");
-        assert_eq!(
-            summary.not_run_lines(),
-            ["cuda::gemm: no NVIDIA driver found"]
-        );
+        assert_eq!(summary.not_run_lines(), ["cuda::gemm: no NVIDIA driver found"]);
     }
 }

@@ -23,16 +23,8 @@ struct Rule {
 }
 
 const RULES: &[Rule] = &[
-    Rule {
-        name: "ignored test",
-        why: "a test that never runs proves nothing",
-        find: rust::ignored_tests,
-    },
-    Rule {
-        name: "unfinished",
-        why: "what is committed is finished",
-        find: rust::unfinished,
-    },
+    Rule { name: "ignored test", why: "a test that never runs proves nothing", find: rust::ignored_tests },
+    Rule { name: "unfinished", why: "what is committed is finished", find: rust::unfinished },
     Rule {
         name: "panic",
         why: "bad input ends in one clear line; where a panic cannot happen, a `// PANIC: reason` line above says why",
@@ -43,16 +35,8 @@ const RULES: &[Rule] = &[
         why: "unsafe code stays in the few files that need it, and each block argues why it is sound",
         find: rust::unsafe_code,
     },
-    Rule {
-        name: "purpose line",
-        why: "a `//!` line tells the reader what a file is for",
-        find: rust::purpose_line,
-    },
-    Rule {
-        name: "name",
-        why: "a name tells what a thing is; these names fit anything",
-        find: rust::empty_names,
-    },
+    Rule { name: "purpose line", why: "a `//!` line tells the reader what a file is for", find: rust::purpose_line },
+    Rule { name: "name", why: "a name tells what a thing is; these names fit anything", find: rust::empty_names },
     Rule {
         name: "file length",
         why: "one purpose a file: what does not fit 500 lines has several",
@@ -63,21 +47,9 @@ const RULES: &[Rule] = &[
         why: "atomic sums round in the order of arrival, so the same seed would not give the same bits",
         find: text::float_atomics,
     },
-    Rule {
-        name: "whitespace",
-        why: "invisible changes hide the visible ones in a diff",
-        find: text::whitespace,
-    },
-    Rule {
-        name: "file size",
-        why: "a clone carries every large file for ever",
-        find: text::file_size,
-    },
-    Rule {
-        name: "home path",
-        why: "such a path exists on one machine only",
-        find: text::home_paths,
-    },
+    Rule { name: "whitespace", why: "invisible changes hide the visible ones in a diff", find: text::whitespace },
+    Rule { name: "file size", why: "a clone carries every large file for ever", find: text::file_size },
+    Rule { name: "home path", why: "such a path exists on one machine only", find: text::home_paths },
     Rule {
         name: "pairing",
         why: "an operator is whole only with all its partners, found by stem",
@@ -88,16 +60,8 @@ const RULES: &[Rule] = &[
         why: "every dependency is a decision, and ARCHITECTURE.md says why it was made",
         find: documents::dependency_sentences,
     },
-    Rule {
-        name: "dead path",
-        why: "a document that names missing files misleads",
-        find: documents::dead_paths,
-    },
-    Rule {
-        name: "changelog",
-        why: "users read what changed, not the history",
-        find: documents::changelog,
-    },
+    Rule { name: "dead path", why: "a document that names missing files misleads", find: documents::dead_paths },
+    Rule { name: "changelog", why: "users read what changed, not the history", find: documents::changelog },
 ];
 
 /// A place that breaks a rule.
@@ -111,11 +75,7 @@ struct Finding {
 
 impl Finding {
     fn new(path: &str, line: usize, what: impl Into<String>) -> Self {
-        Finding {
-            path: path.to_owned(),
-            line,
-            what: what.into(),
-        }
+        Finding { path: path.to_owned(), line, what: what.into() }
     }
 }
 
@@ -129,32 +89,18 @@ pub(crate) fn check(root: &Path) -> Outcome {
             report.push(format!("{}: {}", rule.name, rule.why));
         }
         for Finding { path, line, what } in findings {
-            let place = if line == 0 {
-                path
-            } else {
-                format!("{path}:{line}")
-            };
+            let place = if line == 0 { path } else { format!("{path}:{line}") };
             report.push(format!("  {place}: {what}"));
         }
     }
-    if report.is_empty() {
-        Ok(format!("{} rules, {} files", RULES.len(), files.len()))
-    } else {
-        Err(report)
-    }
+    if report.is_empty() { Ok(format!("{} rules, {} files", RULES.len(), files.len())) } else { Err(report) }
 }
 
 fn tracked_files(root: &Path) -> Result<Vec<File>, String> {
-    let output = Command::new("git")
-        .args(["ls-files", "-z"])
-        .current_dir(root)
-        .output();
+    let output = Command::new("git").args(["ls-files", "-z"]).current_dir(root).output();
     let output = output.map_err(|error| format!("cannot start git: {error}"))?;
     if !output.status.success() {
-        return Err(format!(
-            "`git ls-files` failed: {}",
-            String::from_utf8_lossy(&output.stderr).trim_end()
-        ));
+        return Err(format!("`git ls-files` failed: {}", String::from_utf8_lossy(&output.stderr).trim_end()));
     }
     let paths = String::from_utf8_lossy(&output.stdout);
     let mut files = Vec::new();
@@ -174,21 +120,14 @@ mod tests {
 
     /// The lines that a rule finds in one planted file.
     pub(super) fn lines(find: fn(&[File]) -> Vec<Finding>, path: &str, text: &str) -> Vec<usize> {
-        find(&[File::new(path, text.into())])
-            .iter()
-            .map(|finding| finding.line)
-            .collect()
+        find(&[File::new(path, text.into())]).iter().map(|finding| finding.line).collect()
     }
 
     #[test]
     fn every_rule_has_a_name_of_its_own_and_a_reason() {
         for (index, rule) in RULES.iter().enumerate() {
             assert!(rule.why.len() > 20, "{}", rule.name);
-            assert!(
-                RULES[..index].iter().all(|other| other.name != rule.name),
-                "{}",
-                rule.name
-            );
+            assert!(RULES[..index].iter().all(|other| other.name != rule.name), "{}", rule.name);
         }
     }
 

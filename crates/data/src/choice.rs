@@ -40,9 +40,7 @@ impl FromStr for Choice {
 
     fn from_str(text: &str) -> Result<Choice, Error> {
         let found = Choice::ALL.into_iter().find(|choice| choice.name() == text);
-        found.ok_or_else(|| Error::UnknownChoice {
-            given: text.to_owned(),
-        })
+        found.ok_or_else(|| Error::UnknownChoice { given: text.to_owned() })
     }
 }
 
@@ -61,9 +59,6 @@ mod tests {
     #[test]
     fn an_unknown_choice_is_told_the_choices() {
         let message = "MNIST".parse::<Choice>().unwrap_err().to_string();
-        assert_eq!(
-            message,
-            "data set 'MNIST': expected auto, mnist or mnist-10k"
-        );
+        assert_eq!(message, "data set 'MNIST': expected auto, mnist or mnist-10k");
     }
 }

@@ -154,13 +154,7 @@ mod tests {
 
     #[test]
     fn with_validation_leaves_an_image_to_train_on() {
-        for (images, expected) in [
-            (0, (0, 0)),
-            (1, (1, 0)),
-            (2, (1, 1)),
-            (11, (10, 1)),
-            (24, (22, 2)),
-        ] {
+        for (images, expected) in [(0, (0, 0)), (1, (1, 0)), (2, (1, 1)), (11, (10, 1)), (24, (22, 2))] {
             let held_out = dataset(images).with_validation();
             assert_eq!((held_out.train.len(), held_out.test.len()), expected);
         }

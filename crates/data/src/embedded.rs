@@ -27,13 +27,7 @@ pub(crate) fn dataset(why: &str) -> Result<Dataset, Error> {
     let labels_header = idx::check(labels_file, Kind::Labels, &labels)?;
     images.drain(..images_header.header_bytes);
     labels.drain(..labels_header.header_bytes);
-    let whole = ImageSet {
-        height: images_header.height,
-        width: images_header.width,
-        channels: 1,
-        images,
-        labels,
-    };
+    let whole = ImageSet { height: images_header.height, width: images_header.width, channels: 1, images, labels };
     let (train, test) = whole.split_at(TRAIN);
     let note = format!(
         "mnist-10k: 10,000 of MNIST's training images that ship with this program, 8,000 to train and 2,000 to test, \

@@ -47,31 +47,20 @@ impl Error {
         expected: impl Into<String>,
         found: impl Into<String>,
     ) -> Error {
-        Error::Content {
-            file: file.to_owned(),
-            field,
-            expected: expected.into(),
-            found: found.into(),
-        }
+        Error::Content { file: file.to_owned(), field, expected: expected.into(), found: found.into() }
     }
 
     pub(crate) fn io(path: &Path, error: &io::Error) -> Error {
-        Error::Io {
-            file: path.display().to_string(),
-            reason: error.to_string(),
-        }
+        Error::Io { file: path.display().to_string(), reason: error.to_string() }
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self {
-            Error::Content {
-                file,
-                field,
-                expected,
-                found,
-            } => format!("{file}: {field}: expected {expected}, found {found}"),
+            Error::Content { file, field, expected, found } => {
+                format!("{file}: {field}: expected {expected}, found {found}")
+            }
             Error::Io { file, reason } => format!("{file}: cannot be read: {reason}"),
             Error::NoMnist { searched, by_hand } => {
                 format!("full MNIST is not here and could not be fetched: {searched}; {by_hand}")
@@ -119,10 +108,7 @@ mod tests {
     #[test]
     fn every_message_is_one_line() {
         let error = Error::content("a\nb", "magic", "1", "2\r\n");
-        assert_eq!(
-            error.to_string(),
-            "a\\nb: magic: expected 1, found 2\\r\\n".to_owned()
-        );
+        assert_eq!(error.to_string(), "a\\nb: magic: expected 1, found 2\\r\\n".to_owned());
     }
 
     #[test]

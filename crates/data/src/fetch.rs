@@ -40,10 +40,8 @@ pub(crate) const PATIENCE: Patience = Patience {
 };
 
 /// Where MNIST's files are, packed by gzip. The addresses end in `/`.
-pub(crate) const MIRRORS: [&str; 2] = [
-    "http://ossci-datasets.s3.amazonaws.com/mnist/",
-    "http://storage.googleapis.com/cvdf-datasets/mnist/",
-];
+pub(crate) const MIRRORS: [&str; 2] =
+    ["http://ossci-datasets.s3.amazonaws.com/mnist/", "http://storage.googleapis.com/cvdf-datasets/mnist/"];
 
 /// Fetches files of one edition from a list of mirrors, the last that worked first.
 pub(crate) struct Fetcher<'a> {
@@ -58,11 +56,7 @@ impl Fetcher<'_> {
     /// # Errors
     ///
     /// One line with each mirror and why it gave nothing.
-    pub(crate) fn fetch(
-        &mut self,
-        part: Part,
-        progress: &mut dyn FnMut(Progress<'_>),
-    ) -> Result<RawFile, String> {
+    pub(crate) fn fetch(&mut self, part: Part, progress: &mut dyn FnMut(Progress<'_>)) -> Result<RawFile, String> {
         let file = part.name();
         let mut refusals = Vec::new();
         for i in 0..self.mirrors.len() {
@@ -76,11 +70,7 @@ impl Fetcher<'_> {
                 }
                 Err(reason) => {
                     let reason = &reason;
-                    progress(Progress::Refused {
-                        file,
-                        mirror,
-                        reason,
-                    });
+                    progress(Progress::Refused { file, mirror, reason });
                     refusals.push((mirror, reason.clone()));
                 }
             }
@@ -88,12 +78,7 @@ impl Fetcher<'_> {
         Err(list_refusals(&refusals))
     }
 
-    fn fetch_from(
-        &self,
-        mirror: &str,
-        part: Part,
-        progress: &mut dyn FnMut(Progress<'_>),
-    ) -> Result<RawFile, String> {
+    fn fetch_from(&self, mirror: &str, part: Part, progress: &mut dyn FnMut(Progress<'_>)) -> Result<RawFile, String> {
         let file = part.name();
         let slash = if mirror.ends_with('/') { "" } else { "/" };
         let address = format!("{mirror}{slash}{file}.gz");
@@ -103,11 +88,7 @@ impl Fetcher<'_> {
         let too_long = || format!("expected at most {} bytes, found more", grouped(most_bytes));
 
         let started = Instant::now();
-        let mut response = self
-            .agent(mirror)
-            .get(&address)
-            .call()
-            .map_err(|error| error.to_string())?;
+        let mut response = self.agent(mirror).get(&address).call().map_err(|error| error.to_string())?;
         let total_bytes = response.body().content_length();
         if total_bytes.is_some_and(|total| total > most_bytes) {
             return Err(too_long());
@@ -129,25 +110,12 @@ impl Fetcher<'_> {
             let due = elapsed.as_secs_f64() * self.patience.min_bytes_per_s as f64;
             if elapsed > self.patience.slow_start && (received_bytes as f64) < due {
                 let seconds = elapsed.as_secs();
-                return Err(format!(
-                    "too slow: {} bytes in {seconds} s",
-                    grouped(received_bytes)
-                ));
+                return Err(format!("too slow: {} bytes in {seconds} s", grouped(received_bytes)));
             }
-            progress(Progress::Receiving {
-                file,
-                mirror,
-                received_bytes,
-                total_bytes,
-            });
+            progress(Progress::Receiving { file, mirror, received_bytes, total_bytes });
         }
-        let unpacked =
-            unpack::unpack(file, part.kind(), packed).map_err(|error| error.to_string())?;
-        let fetched = RawFile {
-            name: file.to_owned(),
-            content: unpacked.bytes,
-            unpacked_at: None,
-        };
+        let unpacked = unpack::unpack(file, part.kind(), packed).map_err(|error| error.to_string())?;
+        let fetched = RawFile { name: file.to_owned(), content: unpacked.bytes, unpacked_at: None };
         check_edition(&fetched, part, self.edition).map_err(|error| error.to_string())?;
         Ok(fetched)
     }
@@ -180,21 +148,14 @@ fn list_refusals(refusals: &[(&str, String)]) -> String {
         let mirrors: Vec<_> = refusals.iter().map(|(mirror, _)| *mirror).collect();
         return format!("{} ({first})", mirrors.join(", "));
     }
-    let each: Vec<_> = refusals
-        .iter()
-        .map(|(mirror, reason)| format!("{mirror} ({reason})"))
-        .collect();
+    let each: Vec<_> = refusals.iter().map(|(mirror, reason)| format!("{mirror} ({reason})")).collect();
     each.join(", ")
 }
 
 fn is_this_machine(mirror: &str) -> bool {
     ["http://127.0.0.1", "http://localhost", "http://[::1]"]
         .iter()
-        .any(|start| {
-            mirror
-                .strip_prefix(start)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
-        })
+        .any(|start| mirror.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/'])))
 }
 
 #[cfg(test)]
@@ -215,11 +176,7 @@ mod tests {
     fn fetch(mirrors: &[&str]) -> (Result<Vec<u8>, String>, Vec<String>) {
         let edition = edition_of(&small_set());
         let mut events = Vec::new();
-        let mut fetcher = Fetcher {
-            edition: &edition,
-            mirrors: mirrors.to_vec(),
-            patience: SHORT,
-        };
+        let mut fetcher = Fetcher { edition: &edition, mirrors: mirrors.to_vec(), patience: SHORT };
         let fetched = fetcher.fetch(Part::TrainLabels, &mut |event| {
             events.push(format!("{event:?}"));
         });
@@ -245,17 +202,9 @@ mod tests {
     #[test]
     fn a_dead_mirror_is_followed_by_the_next_and_asked_last_from_then_on() {
         let dead = closed_port();
-        let server = Server::start(
-            small_set()
-                .map(|content| Answer::Whole(gzip(&content)))
-                .to_vec(),
-        );
+        let server = Server::start(small_set().map(|content| Answer::Whole(gzip(&content))).to_vec());
         let edition = edition_of(&small_set());
-        let mut fetcher = Fetcher {
-            edition: &edition,
-            mirrors: vec![&dead, &server.address],
-            patience: SHORT,
-        };
+        let mut fetcher = Fetcher { edition: &edition, mirrors: vec![&dead, &server.address], patience: SHORT };
         let mut refused = 0;
         for part in PARTS {
             let fetched = fetcher.fetch(part, &mut |event| {
@@ -272,32 +221,14 @@ mod tests {
         altered[20] ^= 1;
         let whole = labels().len() as u64;
         for (answer, expected) in [
-            (
-                Answer::Whole(gzip(&altered)),
-                "sha256 of the unpacked file: expected MNIST's",
-            ),
-            (
-                Answer::Whole(b"<html>log in</html>".to_vec()),
-                "magic: expected 0x00000801 (labels), found 0x3c68746d",
-            ),
-            (
-                Answer::Whole(Vec::new()),
-                "header: expected 8 bytes, found an empty file",
-            ),
+            (Answer::Whole(gzip(&altered)), "sha256 of the unpacked file: expected MNIST's"),
+            (Answer::Whole(b"<html>log in</html>".to_vec()), "magic: expected 0x00000801 (labels), found 0x3c68746d"),
+            (Answer::Whole(Vec::new()), "header: expected 8 bytes, found an empty file"),
             (Answer::Status(404), "404"),
             (Answer::Claim(whole + 5, labels()), ""),
-            (
-                Answer::Claim(1 << 40, labels()),
-                "expected at most 1,056 bytes, found more",
-            ),
-            (
-                Answer::Unframed(vec![0; 5000]),
-                "expected at most 1,056 bytes, found more",
-            ),
-            (
-                Answer::Unframed(gzip(&labels())[..30].to_vec()),
-                "gzip: expected intact data, found a truncated file",
-            ),
+            (Answer::Claim(1 << 40, labels()), "expected at most 1,056 bytes, found more"),
+            (Answer::Unframed(vec![0; 5000]), "expected at most 1,056 bytes, found more"),
+            (Answer::Unframed(gzip(&labels())[..30].to_vec()), "gzip: expected intact data, found a truncated file"),
         ] {
             let server = Server::start(vec![answer]);
             let reason = fetch(&[&server.address]).0.unwrap_err();
@@ -308,11 +239,7 @@ mod tests {
 
     #[test]
     fn a_silent_or_trickling_mirror_is_left_in_bounded_time() {
-        for answer in [
-            Answer::Silence,
-            Answer::Stall(1000),
-            Answer::Trickle(Duration::from_millis(50)),
-        ] {
+        for answer in [Answer::Silence, Answer::Stall(1000), Answer::Trickle(Duration::from_millis(50))] {
             let server = Server::start(vec![answer]);
             let started = Instant::now();
             let reason = fetch(&[&server.address]).0.unwrap_err();

@@ -112,8 +112,7 @@ fn locate(folder: &Path, part: Part) -> Result<Option<PathBuf>, Error> {
         match fs::metadata(&path) {
             Ok(metadata) if metadata.is_file() => return Ok(Some(path)),
             Ok(_) => other = other.or(Some(path)),
-            Err(error)
-                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
             Err(error) => return Err(Error::io(&path, &error)),
         }
     }
@@ -165,7 +164,8 @@ mod tests {
         folder.write(Part::TrainImages.name(), &small_set()[0]);
         folder.write(Part::TrainLabels.name(), &small_set()[1]);
         let message = files(&folder).read_all().unwrap_err().to_string();
-        let expected = "files: expected all four of an IDX data set, found no t10k-images-idx3-ubyte, no t10k-labels-idx1-ubyte";
+        let expected =
+            "files: expected all four of an IDX data set, found no t10k-images-idx3-ubyte, no t10k-labels-idx1-ubyte";
         assert!(message.ends_with(expected), "{message}");
     }
 
@@ -175,31 +175,18 @@ mod tests {
         folder.write("train-images-idx3-ubyte/inside", b"");
         let found = locate(folder.path(), Part::TrainImages).unwrap().unwrap();
         let message = unpack::read(&found, Part::TrainImages.kind()).unwrap_err();
-        assert!(
-            message
-                .to_string()
-                .ends_with("type: expected a file, found a folder")
-        );
+        assert!(message.to_string().ends_with("type: expected a file, found a folder"));
         let file = folder.write("train-images.idx3-ubyte", b"");
-        assert_eq!(
-            locate(folder.path(), Part::TrainImages).unwrap(),
-            Some(file)
-        );
+        assert_eq!(locate(folder.path(), Part::TrainImages).unwrap(), Some(file));
     }
 
     #[test]
     fn absent_empty_and_wrong_folders_differ() {
         let folder = TempDir::new();
         assert!(matches!(find(folder.path()), Ok(Found::Nothing)));
-        assert!(matches!(
-            find(&folder.path().join("x")),
-            Ok(Found::NoFolder)
-        ));
+        assert!(matches!(find(&folder.path().join("x")), Ok(Found::NoFolder)));
         let file = folder.write("file", b"");
         let message = find(&file).unwrap_err().to_string();
-        assert!(
-            message.ends_with("type: expected a folder, found a file"),
-            "{message}"
-        );
+        assert!(message.ends_with("type: expected a folder, found a file"), "{message}");
     }
 }

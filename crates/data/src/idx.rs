@@ -67,17 +67,8 @@ pub(crate) fn check(file: &str, kind: Kind, bytes: &[u8]) -> Result<Header, Erro
     let header = parse_header(file, kind, bytes)?;
     let found = bytes.len() as u64;
     if found != header.total_bytes {
-        let why = if found < header.total_bytes {
-            "truncated"
-        } else {
-            "trailing bytes"
-        };
-        return Err(wrong_length(
-            file,
-            kind,
-            &header,
-            &format!("{} ({why})", grouped(found)),
-        ));
+        let why = if found < header.total_bytes { "truncated" } else { "trailing bytes" };
+        return Err(wrong_length(file, kind, &header, &format!("{} ({why})", grouped(found))));
     }
     Ok(header)
 }
@@ -89,22 +80,12 @@ pub(crate) fn check(file: &str, kind: Kind, bytes: &[u8]) -> Result<Header, Erro
 /// [`Error::Content`] names the first field that is wrong.
 pub(crate) fn parse_header(file: &str, kind: Kind, bytes: &[u8]) -> Result<Header, Error> {
     if bytes.is_empty() {
-        return Err(Error::content(
-            file,
-            "header",
-            format!("{} bytes", kind.header_bytes()),
-            "an empty file",
-        ));
+        return Err(Error::content(file, "header", format!("{} bytes", kind.header_bytes()), "an empty file"));
     }
     if let Some(magic) = big_endian(bytes, 0)
         && magic != kind.magic()
     {
-        return Err(Error::content(
-            file,
-            "magic",
-            describe_magic(kind.magic()),
-            describe_magic(magic),
-        ));
+        return Err(Error::content(file, "magic", describe_magic(kind.magic()), describe_magic(magic)));
     }
     if bytes.len() < kind.header_bytes() {
         return Err(Error::content(
@@ -120,11 +101,7 @@ pub(crate) fn parse_header(file: &str, kind: Kind, bytes: &[u8]) -> Result<Heade
         Kind::Images => (field(8), field(12)),
         Kind::Labels => (1, 1),
     };
-    for (field, value) in [
-        (kind.count_field(), count),
-        ("image height", height),
-        ("image width", width),
-    ] {
+    for (field, value) in [(kind.count_field(), count), ("image height", height), ("image width", width)] {
         if value == 0 {
             return Err(Error::content(file, field, "at least 1", "0"));
         }
@@ -158,11 +135,7 @@ pub(crate) fn wrong_length(file: &str, kind: Kind, header: &Header, found: &str)
     Error::content(
         file,
         "length",
-        format!(
-            "{} bytes ({} + {claim})",
-            grouped(header.total_bytes),
-            header.header_bytes
-        ),
+        format!("{} bytes ({} + {claim})", grouped(header.total_bytes), header.header_bytes),
         found,
     )
 }
@@ -213,71 +186,19 @@ mod tests {
         };
         let longer = [images.clone(), vec![0]].concat();
         for (kind, bytes, expected) in [
-            (
-                Kind::Images,
-                &[][..],
-                "f: header: expected 16 bytes, found an empty file",
-            ),
-            (
-                Kind::Images,
-                &images[..3],
-                "f: header: expected 16 bytes, found 3 (truncated)",
-            ),
-            (
-                Kind::Labels,
-                &labels[..7],
-                "f: header: expected 8 bytes, found 7 (truncated)",
-            ),
-            (
-                Kind::Images,
-                &labels,
-                "f: magic: expected 0x00000803 (images), found 0x00000801 (labels)",
-            ),
-            (
-                Kind::Labels,
-                &images,
-                "f: magic: expected 0x00000801 (labels), found 0x00000803 (images)",
-            ),
-            (
-                Kind::Images,
-                &with(2, 9),
-                "f: magic: expected 0x00000803 (images), found 0x00000903",
-            ),
-            (
-                Kind::Images,
-                &with(7, 0),
-                "f: image count: expected at least 1, found 0",
-            ),
-            (
-                Kind::Images,
-                &with(11, 0),
-                "f: image height: expected at least 1, found 0",
-            ),
-            (
-                Kind::Images,
-                &with(15, 0),
-                "f: image width: expected at least 1, found 0",
-            ),
-            (
-                Kind::Labels,
-                &idx_labels(&[]),
-                "f: label count: expected at least 1, found 0",
-            ),
-            (
-                Kind::Images,
-                &images[..45],
-                "f: length: expected 46 bytes (16 + 3 × 2 × 5), found 45 (truncated)",
-            ),
-            (
-                Kind::Images,
-                &longer,
-                "f: length: expected 46 bytes (16 + 3 × 2 × 5), found 47 (trailing bytes)",
-            ),
-            (
-                Kind::Labels,
-                &labels[..10],
-                "f: length: expected 11 bytes (8 + 3), found 10 (truncated)",
-            ),
+            (Kind::Images, &[][..], "f: header: expected 16 bytes, found an empty file"),
+            (Kind::Images, &images[..3], "f: header: expected 16 bytes, found 3 (truncated)"),
+            (Kind::Labels, &labels[..7], "f: header: expected 8 bytes, found 7 (truncated)"),
+            (Kind::Images, &labels, "f: magic: expected 0x00000803 (images), found 0x00000801 (labels)"),
+            (Kind::Labels, &images, "f: magic: expected 0x00000801 (labels), found 0x00000803 (images)"),
+            (Kind::Images, &with(2, 9), "f: magic: expected 0x00000803 (images), found 0x00000903"),
+            (Kind::Images, &with(7, 0), "f: image count: expected at least 1, found 0"),
+            (Kind::Images, &with(11, 0), "f: image height: expected at least 1, found 0"),
+            (Kind::Images, &with(15, 0), "f: image width: expected at least 1, found 0"),
+            (Kind::Labels, &idx_labels(&[]), "f: label count: expected at least 1, found 0"),
+            (Kind::Images, &images[..45], "f: length: expected 46 bytes (16 + 3 × 2 × 5), found 45 (truncated)"),
+            (Kind::Images, &longer, "f: length: expected 46 bytes (16 + 3 × 2 × 5), found 47 (trailing bytes)"),
+            (Kind::Labels, &labels[..10], "f: length: expected 11 bytes (8 + 3), found 10 (truncated)"),
             (
                 Kind::Images,
                 &[0x1f, 0x8b, 8, 0],

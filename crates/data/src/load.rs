@@ -9,9 +9,7 @@ use crate::error::{Error, one_line};
 use crate::fetch::{Fetcher, MIRRORS, PATIENCE, Patience};
 use crate::locations::{Locations, name_of_other_set};
 use crate::parts::{Edition, MNIST, PARTS};
-use crate::places::{
-    Cached, Examined, complete, counts, examine_cache, examine_environment, find_any,
-};
+use crate::places::{Cached, Examined, complete, counts, examine_cache, examine_environment, find_any};
 use crate::progress::Progress;
 use crate::raw_set::RawSet;
 
@@ -26,11 +24,7 @@ use crate::raw_set::RawSet;
 /// * Files that are there but damaged, incomplete, or not what the choice asks for: never a silent fall-back.
 /// * A `--data-dir` without a data set.
 /// * [`Choice::Mnist`] where MNIST is nowhere to be had.
-pub fn load(
-    choice: Choice,
-    locations: &Locations,
-    progress: &mut dyn FnMut(Progress<'_>),
-) -> Result<Dataset, Error> {
+pub fn load(choice: Choice, locations: &Locations, progress: &mut dyn FnMut(Progress<'_>)) -> Result<Dataset, Error> {
     load_edition(choice, locations, &MNIST, PATIENCE, progress)
 }
 
@@ -57,10 +51,7 @@ fn load_edition(
                 return Ok(mnist(*set, locations, &from));
             }
             Examined::Other(phrase) => {
-                searched.push(format!(
-                    "SPHEREFACE_DATA names {}, {phrase}",
-                    folder.display()
-                ));
+                searched.push(format!("SPHEREFACE_DATA names {}, {phrase}", folder.display()));
             }
         }
     }
@@ -73,11 +64,7 @@ fn load_edition(
         None => Cached::nothing("no cache folder is known".to_owned()),
     };
     searched.push(cached.phrase);
-    let fetch = Fetcher {
-        edition,
-        mirrors: locations.mirrors.iter().map(String::as_str).collect(),
-        patience,
-    };
+    let fetch = Fetcher { edition, mirrors: locations.mirrors.iter().map(String::as_str).collect(), patience };
     match complete(cached.files, fetch, locations, progress) {
         Ok((set, from)) => {
             let set = RawSet::new(set)?;
@@ -87,10 +74,7 @@ fn load_edition(
             searched.push(format!("fetching failed: {reason}"));
             let searched = searched.join("; ");
             match choice {
-                Choice::Mnist => Err(Error::NoMnist {
-                    searched,
-                    by_hand: by_hand(locations),
-                }),
+                Choice::Mnist => Err(Error::NoMnist { searched, by_hand: by_hand(locations) }),
                 _ => embedded::dataset(&format!("full MNIST was not to be had: {searched}")),
             }
         }
@@ -98,12 +82,7 @@ fn load_edition(
 }
 
 /// Any IDX set in the folder that the user names.
-fn load_data_dir(
-    choice: Choice,
-    folder: &Path,
-    locations: &Locations,
-    edition: &Edition,
-) -> Result<Dataset, Error> {
+fn load_data_dir(choice: Choice, folder: &Path, locations: &Locations, edition: &Edition) -> Result<Dataset, Error> {
     let set = find_any(folder)?.read_all()?;
     let from = format!("from {}, named by --data-dir", folder.display());
     let matches = set.matches(edition);
@@ -150,15 +129,7 @@ fn dataset(set: RawSet, name: String, note: &str, comparable: bool) -> Dataset {
     let classes = set.shape().classes;
     let sha256 = set.sha256();
     let (train, test) = set.into_sets();
-    Dataset {
-        name,
-        note: one_line(note),
-        comparable,
-        classes,
-        sha256,
-        train,
-        test,
-    }
+    Dataset { name, note: one_line(note), comparable, classes, sha256, train, test }
 }
 
 fn by_hand(locations: &Locations) -> String {
@@ -167,10 +138,7 @@ fn by_hand(locations: &Locations) -> String {
         Some(folder) => format!("put them into {}, or anywhere and name", folder.display()),
         None => "name".to_owned(),
     };
-    format!(
-        "by hand: get {names} from {} and {folder} their folder by --data-dir",
-        MIRRORS[0]
-    )
+    format!("by hand: get {names} from {} and {folder} their folder by --data-dir", MIRRORS[0])
 }
 
 #[cfg(test)]

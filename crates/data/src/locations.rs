@@ -51,11 +51,7 @@ fn cache_folder(variable: &dyn Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
     } else if let Some(base) = absolute("XDG_CACHE_HOME") {
         Some(base)
     } else {
-        let inside = if cfg!(target_os = "macos") {
-            "Library/Caches"
-        } else {
-            ".cache"
-        };
+        let inside = if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" };
         absolute("HOME").map(|home| home.join(inside))
     };
     base.map(|base| base.join("sphereface"))

@@ -12,12 +12,7 @@ pub(crate) enum Part {
 }
 
 /// In the order of every array of four in this crate.
-pub(crate) const PARTS: [Part; 4] = [
-    Part::TrainImages,
-    Part::TrainLabels,
-    Part::TestImages,
-    Part::TestLabels,
-];
+pub(crate) const PARTS: [Part; 4] = [Part::TrainImages, Part::TrainLabels, Part::TestImages, Part::TestLabels];
 
 impl Part {
     /// The name under which the file is published, unpacked.
@@ -34,12 +29,7 @@ impl Part {
     pub(crate) fn spellings(self) -> [String; 4] {
         let dash = self.name().to_owned();
         let dot = dash.replace("-idx", ".idx");
-        [
-            dash.clone(),
-            dot.clone(),
-            format!("{dash}.gz"),
-            format!("{dot}.gz"),
-        ]
+        [dash.clone(), dot.clone(), format!("{dash}.gz"), format!("{dot}.gz")]
     }
 
     pub(crate) fn kind(self) -> Kind {
@@ -75,22 +65,10 @@ impl Edition {
 
 /// MNIST as LeCun and Cortes published it: 60,000 + 10,000 images of 28×28 pixels.
 pub(crate) const MNIST: Edition = Edition([
-    Fingerprint {
-        size_bytes: 47_040_016,
-        sha256: "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-    },
-    Fingerprint {
-        size_bytes: 60_008,
-        sha256: "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-    },
-    Fingerprint {
-        size_bytes: 7_840_016,
-        sha256: "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-    },
-    Fingerprint {
-        size_bytes: 10_008,
-        sha256: "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-    },
+    Fingerprint { size_bytes: 47_040_016, sha256: "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db" },
+    Fingerprint { size_bytes: 60_008, sha256: "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5" },
+    Fingerprint { size_bytes: 7_840_016, sha256: "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7" },
+    Fingerprint { size_bytes: 10_008, sha256: "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2" },
 ]);
 
 #[cfg(test)]

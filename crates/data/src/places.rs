@@ -19,12 +19,7 @@ pub(crate) fn find_any(folder: &Path) -> Result<Files, Error> {
     let name = folder.display().to_string();
     match folder::find(folder)? {
         Found::Files(files) => Ok(files),
-        Found::NoFolder => Err(Error::content(
-            &name,
-            "folder",
-            "an IDX data set",
-            "no such folder",
-        )),
+        Found::NoFolder => Err(Error::content(&name, "folder", "an IDX data set", "no such folder")),
         Found::Nothing => {
             let names = PARTS.map(Part::name).join(", ");
             let expected = format!("{names}, raw or .gz, there or in its subfolder mnist");
@@ -52,9 +47,7 @@ pub(crate) fn examine_environment(folder: &Path, edition: &Edition) -> Result<Ex
     let set = files.read_all()?;
     if set.matches(edition) == [false; 4] {
         let phrase = format!("which holds another data set ({})", counts(&set));
-        return Ok(Examined::Other(format!(
-            "{phrase}, to be named by --data-dir"
-        )));
+        return Ok(Examined::Other(format!("{phrase}, to be named by --data-dir")));
     }
     set.check_edition(edition)?;
     Ok(Examined::Edition(Box::new(set)))
@@ -69,10 +62,7 @@ pub(crate) struct Cached {
 
 impl Cached {
     pub(crate) fn nothing(phrase: String) -> Cached {
-        Cached {
-            files: [None, None, None, None],
-            phrase,
-        }
+        Cached { files: [None, None, None, None], phrase }
     }
 }
 
@@ -89,8 +79,7 @@ pub(crate) fn examine_cache(folder: &Path, edition: &Edition) -> Result<Cached, 
     };
     let cached = for_each_part(|part| {
         let file = files.read(part).and_then(|file| {
-            file.iter()
-                .try_for_each(|file| check_edition(file, part, edition))?;
+            file.iter().try_for_each(|file| check_edition(file, part, edition))?;
             Ok(file)
         });
         file.map_err(advise_deletion)
@@ -99,20 +88,12 @@ pub(crate) fn examine_cache(folder: &Path, edition: &Edition) -> Result<Cached, 
         [] => format!("the cache {name}"),
         ref missing => format!("the cache {name} lacks {}", missing.join(", ")),
     };
-    Ok(Cached {
-        files: cached,
-        phrase,
-    })
+    Ok(Cached { files: cached, phrase })
 }
 
 fn advise_deletion(error: Error) -> Error {
     match error {
-        Error::Content {
-            file,
-            field,
-            expected,
-            found,
-        } => Error::Content {
+        Error::Content { file, field, expected, found } => Error::Content {
             file,
             field,
             expected,

@@ -75,10 +75,9 @@ impl RawSet {
         let [_, train_labels_file, test_file, test_labels_file] = &files;
         same_count(&train_labels_file.name, &train_labels, &train)?;
         same_count(&test_labels_file.name, &test_labels, &test)?;
-        for (field, expected, found) in [
-            ("image height", train.height, test.height),
-            ("image width", train.width, test.width),
-        ] {
+        for (field, expected, found) in
+            [("image height", train.height, test.height), ("image width", train.width, test.width)]
+        {
             if expected != found {
                 let expected = format!("{expected} as in the training images");
                 let found = found.to_string();
@@ -126,9 +125,7 @@ impl RawSet {
     ///
     /// [`Error::Content`] for the first file that is not the edition's own.
     pub(crate) fn check_edition(&self, edition: &Edition) -> Result<(), Error> {
-        PARTS
-            .iter()
-            .try_for_each(|part| check_edition(&self.files[*part as usize], *part, edition))
+        PARTS.iter().try_for_each(|part| check_edition(&self.files[*part as usize], *part, edition))
     }
 
     /// SHA-256 over the unpacked files in order, in hex.
@@ -157,8 +154,7 @@ impl RawSet {
     /// `[train, H, W, 1]` and `[test, H, W, 1]`
     pub(crate) fn into_sets(self) -> (ImageSet, ImageSet) {
         let shape = self.shape;
-        let for_mnist_crate =
-            (shape.train, shape.test, shape.height, shape.width) == MNIST_CRATE_SHAPE;
+        let for_mnist_crate = (shape.train, shape.test, shape.height, shape.width) == MNIST_CRATE_SHAPE;
         if for_mnist_crate && let Some(sets) = self.read_by_mnist_crate() {
             return sets;
         }
@@ -184,13 +180,7 @@ impl RawSet {
     /// checked all of these for the very bytes that lie at `unpacked_at`.
     fn read_by_mnist_crate(&self) -> Option<(ImageSet, ImageSet)> {
         let path = |part: Part| self.files[part as usize].unpacked_at.as_deref()?.to_str();
-        let Mnist {
-            trn_img,
-            trn_lbl,
-            tst_img,
-            tst_lbl,
-            ..
-        } = MnistBuilder::new()
+        let Mnist { trn_img, trn_lbl, tst_img, tst_lbl, .. } = MnistBuilder::new()
             .base_path("")
             .training_images_filename(path(Part::TrainImages)?)
             .training_labels_filename(path(Part::TrainLabels)?)
@@ -198,10 +188,7 @@ impl RawSet {
             .test_labels_filename(path(Part::TestLabels)?)
             .label_format_digit()
             .finalize();
-        Some((
-            image_set(self.shape, trn_img, trn_lbl),
-            image_set(self.shape, tst_img, tst_lbl),
-        ))
+        Some((image_set(self.shape, trn_img, trn_lbl), image_set(self.shape, tst_img, tst_lbl)))
     }
 }
 
@@ -213,12 +200,7 @@ pub(crate) fn check_edition(file: &RawFile, part: Part, edition: &Edition) -> Re
     let found = sha256([&file.content[..]]);
     if found != fingerprint.sha256 {
         let expected = format!("MNIST's {}", fingerprint.sha256);
-        return Err(Error::content(
-            &file.name,
-            "sha256 of the unpacked file",
-            expected,
-            found,
-        ));
+        return Err(Error::content(&file.name, "sha256 of the unpacked file", expected, found));
     }
     Ok(())
 }
@@ -229,11 +211,7 @@ pub(crate) fn sha256<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> String {
     for piece in pieces {
         hasher.update(piece);
     }
-    hasher
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn same_count(labels_file: &str, labels: &Header, images: &Header) -> Result<(), Error> {
@@ -249,13 +227,7 @@ fn same_count(labels_file: &str, labels: &Header, images: &Header) -> Result<(),
 }
 
 fn image_set(shape: Shape, images: Vec<u8>, labels: Vec<u8>) -> ImageSet {
-    ImageSet {
-        height: shape.height,
-        width: shape.width,
-        channels: 1,
-        images,
-        labels,
-    }
+    ImageSet { height: shape.height, width: shape.width, channels: 1, images, labels }
 }
 
 #[cfg(test)]
@@ -273,12 +245,7 @@ mod tests {
     }
 
     fn small() -> [Vec<u8>; 4] {
-        [
-            idx_images(3, 4, 5, 1),
-            idx_labels(&[0, 1, 2]),
-            idx_images(2, 4, 5, 2),
-            idx_labels(&[2, 0]),
-        ]
+        [idx_images(3, 4, 5, 1), idx_labels(&[0, 1, 2]), idx_images(2, 4, 5, 2), idx_labels(&[2, 0])]
     }
 
     #[test]
@@ -286,55 +253,21 @@ mod tests {
         let set = raw_set(small()).unwrap();
         assert_eq!(set.shape().classes, 3);
         let (train, test) = set.into_sets();
-        assert_eq!(
-            (train.len(), train.height, train.width, train.channels),
-            (3, 4, 5, 1)
-        );
+        assert_eq!((train.len(), train.height, train.width, train.channels), (3, 4, 5, 1));
         assert_eq!(train.images, small()[0][16..]);
-        assert_eq!(
-            (test.images, test.labels),
-            (small()[2][16..].to_vec(), vec![2, 0])
-        );
+        assert_eq!((test.images, test.labels), (small()[2][16..].to_vec(), vec![2, 0]));
     }
 
     #[test]
     fn files_are_checked_against_each_other() {
         for (part, content, expected) in [
-            (
-                1,
-                idx_labels(&[0, 1]),
-                "b: label count: expected 3, one for each image, found 2",
-            ),
-            (
-                3,
-                idx_labels(&[0, 1, 1]),
-                "d: label count: expected 2, one for each image, found 3",
-            ),
-            (
-                2,
-                idx_images(2, 5, 5, 0),
-                "c: image height: expected 4 as in the training images, found 5",
-            ),
-            (
-                2,
-                idx_images(2, 4, 6, 0),
-                "c: image width: expected 5 as in the training images, found 6",
-            ),
-            (
-                1,
-                idx_labels(&[0, 0, 0]),
-                "b: labels: expected at least 2 classes, found 1",
-            ),
-            (
-                3,
-                idx_labels(&[3, 0]),
-                "d: largest label: expected at most 2 as in the training labels, found 3",
-            ),
-            (
-                0,
-                idx_labels(&[0, 1, 2]),
-                "a: magic: expected 0x00000803 (images), found 0x00000801 (labels)",
-            ),
+            (1, idx_labels(&[0, 1]), "b: label count: expected 3, one for each image, found 2"),
+            (3, idx_labels(&[0, 1, 1]), "d: label count: expected 2, one for each image, found 3"),
+            (2, idx_images(2, 5, 5, 0), "c: image height: expected 4 as in the training images, found 5"),
+            (2, idx_images(2, 4, 6, 0), "c: image width: expected 5 as in the training images, found 6"),
+            (1, idx_labels(&[0, 0, 0]), "b: labels: expected at least 2 classes, found 1"),
+            (3, idx_labels(&[3, 0]), "d: largest label: expected at most 2 as in the training labels, found 3"),
+            (0, idx_labels(&[0, 1, 2]), "a: magic: expected 0x00000803 (images), found 0x00000801 (labels)"),
         ] {
             let mut contents = small();
             contents[part] = content;
@@ -342,10 +275,7 @@ mod tests {
         }
         let [train, train_labels, test, test_labels] = small();
         let swapped = raw_set([test, train_labels, train, test_labels]).unwrap_err();
-        assert_eq!(
-            swapped.to_string(),
-            "b: label count: expected 2, one for each image, found 3"
-        );
+        assert_eq!(swapped.to_string(), "b: label count: expected 2, one for each image, found 3");
     }
 
     #[test]
@@ -368,9 +298,6 @@ mod tests {
 
     #[test]
     fn sha256_is_of_the_concatenation() {
-        assert_eq!(
-            sha256([&b"a"[..], b"bc"]),
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        );
+        assert_eq!(sha256([&b"a"[..], b"bc"]), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     }
 }

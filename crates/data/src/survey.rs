@@ -67,11 +67,7 @@ fn survey_edition(locations: &Locations, edition: &Edition) -> Vec<Place> {
     type Look = fn(&Path, &Edition) -> Result<Finding, Error>;
     let folders: [(&'static str, _, Look); 3] = [
         ("--data-dir", &locations.data_dir, look_into_data_dir),
-        (
-            "SPHEREFACE_DATA",
-            &locations.environment,
-            look_into_environment,
-        ),
+        ("SPHEREFACE_DATA", &locations.environment, look_into_environment),
         ("cache", &locations.cache, look_into_cache),
     ];
     let mut places = Vec::new();
@@ -82,28 +78,16 @@ fn survey_edition(locations: &Locations, edition: &Edition) -> Vec<Place> {
             Some(folder) => look(folder, edition).unwrap_or_else(Finding::Refused),
         };
         let address = folder.as_deref().map(|folder| folder.display().to_string());
-        places.push(Place {
-            kind,
-            address: address.unwrap_or_default(),
-            finding,
-        });
+        places.push(Place { kind, address: address.unwrap_or_default(), finding });
     }
     for mirror in &locations.mirrors {
         let finding = match only_data_dir {
             true => Finding::NotSearched,
             false => Finding::WhenNeeded,
         };
-        places.push(Place {
-            kind: "mirror",
-            address: mirror.clone(),
-            finding,
-        });
+        places.push(Place { kind: "mirror", address: mirror.clone(), finding });
     }
-    places.push(Place {
-        kind: "embedded",
-        address: String::new(),
-        finding: Finding::Embedded,
-    });
+    places.push(Place { kind: "embedded", address: String::new(), finding: Finding::Embedded });
     places
 }
 
@@ -142,20 +126,13 @@ fn mnist_or_other(folder: &Path, set: &RawSet, edition: &Edition) -> Finding {
     if set.matches(edition) == [true; 4] {
         return Finding::Mnist;
     }
-    Finding::Other {
-        name: name_of_other_set(folder),
-        train: set.shape().train,
-        test: set.shape().test,
-    }
+    Finding::Other { name: name_of_other_set(folder), train: set.shape().train, test: set.shape().test }
 }
 
 impl Finding {
     /// Whether a data set can be read here, now.
     pub fn is_usable(&self) -> bool {
-        matches!(
-            self,
-            Finding::Mnist | Finding::Other { .. } | Finding::Embedded
-        )
+        matches!(self, Finding::Mnist | Finding::Other { .. } | Finding::Embedded)
     }
 }
 
@@ -194,10 +171,8 @@ mod tests {
 
     #[test]
     fn every_place_has_an_entry_in_the_order_of_the_search() {
-        let locations = Locations {
-            mirrors: vec!["http://a/".to_owned(), "http://b/".to_owned()],
-            ..Locations::default()
-        };
+        let locations =
+            Locations { mirrors: vec!["http://a/".to_owned(), "http://b/".to_owned()], ..Locations::default() };
         assert_eq!(
             findings(&locations),
             [
@@ -227,10 +202,7 @@ mod tests {
         assert_eq!(findings(&locations)[1].1, "no data set");
         assert_eq!(findings(&locations)[2].1, "no such folder");
         cache(&small_set()[..3]);
-        assert_eq!(
-            findings(&locations)[2].1,
-            "incomplete: lacks t10k-labels-idx1-ubyte"
-        );
+        assert_eq!(findings(&locations)[2].1, "incomplete: lacks t10k-labels-idx1-ubyte");
         cache(&small_set());
         assert_eq!(findings(&locations)[2].1, "MNIST, verified");
         locations.data_dir = Some(folder.path().join("cache"));
@@ -241,10 +213,7 @@ mod tests {
         altered[0][40] ^= 1;
         cache(&altered);
         let damaged = &findings(&locations)[2].1;
-        assert!(
-            damaged.starts_with("refused: ") && damaged.contains("sha256"),
-            "{damaged}"
-        );
+        assert!(damaged.starts_with("refused: ") && damaged.contains("sha256"), "{damaged}");
         locations.data_dir = Some(folder.path().join("cache"));
         let other = "cache: 24 training and 12 test images, not MNIST as published";
         assert_eq!(findings(&locations)[0].1, other);

@@ -49,10 +49,7 @@ impl Server {
                 let _ = reply(stream, answer);
             }
         });
-        Server {
-            address: format!("http://127.0.0.1:{port}/mnist/"),
-            requests,
-        }
+        Server { address: format!("http://127.0.0.1:{port}/mnist/"), requests }
     }
 
     /// The paths asked for so far.
@@ -80,9 +77,7 @@ fn request_path(stream: &TcpStream) -> String {
 }
 
 fn reply(mut stream: TcpStream, answer: Answer) -> std::io::Result<()> {
-    let head = |length: u64| {
-        format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n")
-    };
+    let head = |length: u64| format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
     match answer {
         Answer::Whole(body) => {
             stream.write_all(head(body.len() as u64).as_bytes())?;

@@ -105,12 +105,7 @@ impl Random {
 
 /// Contents of the four files: 24 training and 12 test images of 4×4 pixels in 10 classes.
 pub(crate) fn small_set() -> [Vec<u8>; 4] {
-    [
-        idx_images(24, 4, 4, 1),
-        idx_labels(&some_labels(24)),
-        idx_images(12, 4, 4, 2),
-        idx_labels(&some_labels(12)),
-    ]
+    [idx_images(24, 4, 4, 1), idx_labels(&some_labels(24)), idx_images(12, 4, 4, 2), idx_labels(&some_labels(12))]
 }
 
 /// Contents of the four files in MNIST's shape.
@@ -129,8 +124,9 @@ fn some_labels(count: usize) -> Vec<u8> {
 
 /// The edition whose unpacked files these are.
 pub(crate) fn edition_of(contents: &[Vec<u8>; 4]) -> Edition {
-    Edition(contents.each_ref().map(|content| Fingerprint {
-        size_bytes: content.len() as u64,
-        sha256: sha256([&content[..]]).leak(),
-    }))
+    Edition(
+        contents
+            .each_ref()
+            .map(|content| Fingerprint { size_bytes: content.len() as u64, sha256: sha256([&content[..]]).leak() }),
+    )
 }

@@ -30,11 +30,7 @@ pub(crate) fn read(path: &Path, kind: Kind) -> Result<Unpacked, Error> {
     let file = path.display().to_string();
     let metadata = fs::metadata(path).map_err(|error| Error::io(path, &error))?;
     if !metadata.is_file() {
-        let found = if metadata.is_dir() {
-            "a folder"
-        } else {
-            "a device or pipe"
-        };
+        let found = if metadata.is_dir() { "a folder" } else { "a device or pipe" };
         return Err(Error::content(&file, "type", "a file", found));
     }
     let mut packed = Vec::new();
@@ -42,16 +38,9 @@ pub(crate) fn read(path: &Path, kind: Kind) -> Result<Unpacked, Error> {
         .and_then(|open| open.take(MAX_BYTES + 1).read_to_end(&mut packed))
         .map_err(|error| Error::io(path, &error))?;
     if packed.len() as u64 > MAX_BYTES {
-        return Err(Error::content(
-            &file,
-            "size",
-            format!("at most {} bytes", grouped(MAX_BYTES)),
-            "more",
-        ));
+        return Err(Error::content(&file, "size", format!("at most {} bytes", grouped(MAX_BYTES)), "more"));
     }
-    let named_gz = path
-        .extension()
-        .is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
+    let named_gz = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
     if named_gz && !is_gzip(&packed) {
         let found = match packed.get(..2) {
             Some(start) => format!("0x{:02x}{:02x} (not packed)", start[0], start[1]),
@@ -72,10 +61,7 @@ pub(crate) fn read(path: &Path, kind: Kind) -> Result<Unpacked, Error> {
 pub(crate) fn unpack(file: &str, kind: Kind, packed: Vec<u8>) -> Result<Unpacked, Error> {
     if !is_gzip(&packed) {
         idx::check(file, kind, &packed)?;
-        return Ok(Unpacked {
-            bytes: packed,
-            was_packed: false,
-        });
+        return Ok(Unpacked { bytes: packed, was_packed: false });
     }
     let damaged = |error: std::io::Error| {
         let found = match error.kind() {
@@ -86,10 +72,7 @@ pub(crate) fn unpack(file: &str, kind: Kind, packed: Vec<u8>) -> Result<Unpacked
     };
     let mut decoder = GzDecoder::new(&packed[..]);
     let mut bytes = Vec::new();
-    (&mut decoder)
-        .take(MAX_HEADER_BYTES as u64)
-        .read_to_end(&mut bytes)
-        .map_err(damaged)?;
+    (&mut decoder).take(MAX_HEADER_BYTES as u64).read_to_end(&mut bytes).map_err(damaged)?;
     let header = idx::parse_header(file, kind, &bytes)?;
     let most = packed.len() as u64 * MAX_DEFLATE_RATIO;
     if header.total_bytes > most {
@@ -98,17 +81,9 @@ pub(crate) fn unpack(file: &str, kind: Kind, packed: Vec<u8>) -> Result<Unpacked
     }
     // One byte more than claimed, so that the decoder reaches the checksum or shows that there is more.
     let wanted = (header.total_bytes + 1).saturating_sub(bytes.len() as u64);
-    (&mut decoder)
-        .take(wanted)
-        .read_to_end(&mut bytes)
-        .map_err(damaged)?;
+    (&mut decoder).take(wanted).read_to_end(&mut bytes).map_err(damaged)?;
     if bytes.len() as u64 > header.total_bytes {
-        return Err(idx::wrong_length(
-            file,
-            kind,
-            &header,
-            "more (trailing bytes)",
-        ));
+        return Err(idx::wrong_length(file, kind, &header, "more (trailing bytes)"));
     }
     idx::check(file, kind, &bytes)?;
     let rest = decoder.into_inner().len();
@@ -116,10 +91,7 @@ pub(crate) fn unpack(file: &str, kind: Kind, packed: Vec<u8>) -> Result<Unpacked
         let found = format!("{} more bytes", grouped(rest as u64));
         return Err(Error::content(file, "gzip", "nothing after its end", found));
     }
-    Ok(Unpacked {
-        bytes,
-        was_packed: true,
-    })
+    Ok(Unpacked { bytes, was_packed: true })
 }
 
 fn is_gzip(bytes: &[u8]) -> bool {
@@ -157,31 +129,17 @@ mod tests {
         wrong_sum[end] ^= 1;
         let truncated = packed[..packed.len() / 2].to_vec();
         let trailing = [&packed[..], b"xyz"].concat();
-        assert!(
-            message(Kind::Images, wrong_sum).starts_with("f: gzip: expected intact data, found ")
-        );
-        assert_eq!(
-            message(Kind::Images, truncated),
-            "f: gzip: expected intact data, found a truncated file"
-        );
-        assert_eq!(
-            message(Kind::Images, trailing),
-            "f: gzip: expected nothing after its end, found 3 more bytes"
-        );
-        assert_eq!(
-            message(Kind::Labels, packed),
-            "f: magic: expected 0x00000801 (labels), found 0x00000803 (images)"
-        );
+        assert!(message(Kind::Images, wrong_sum).starts_with("f: gzip: expected intact data, found "));
+        assert_eq!(message(Kind::Images, truncated), "f: gzip: expected intact data, found a truncated file");
+        assert_eq!(message(Kind::Images, trailing), "f: gzip: expected nothing after its end, found 3 more bytes");
+        assert_eq!(message(Kind::Labels, packed), "f: magic: expected 0x00000801 (labels), found 0x00000803 (images)");
     }
 
     #[test]
     fn every_truncation_of_gzip_is_refused() {
         let packed = gzip(&idx_labels(&[0, 1, 2, 3]));
         for length in 0..packed.len() {
-            assert!(
-                unpack("f", Kind::Labels, packed[..length].to_vec()).is_err(),
-                "{length}"
-            );
+            assert!(unpack("f", Kind::Labels, packed[..length].to_vec()).is_err(), "{length}");
         }
     }
 
@@ -198,10 +156,7 @@ mod tests {
         let mut claim = idx_images(1, 1, 1, 0);
         claim[4..8].copy_from_slice(&(1u32 << 29).to_be_bytes());
         let message = message(Kind::Images, gzip(&claim));
-        assert!(
-            message.contains("found a gzip file that holds at most"),
-            "{message}"
-        );
+        assert!(message.contains("found a gzip file that holds at most"), "{message}");
     }
 
     #[test]
@@ -211,24 +166,15 @@ mod tests {
         let hidden = folder.write("labels", &gzip(&raw));
         assert_eq!(read(&hidden, Kind::Labels).unwrap().bytes, raw);
         let liar = folder.write("labels.gz", &raw);
-        assert_eq!(
-            message_of(&liar),
-            "f: gzip magic: expected 0x1f8b, found 0x0000 (not packed)"
-        );
+        assert_eq!(message_of(&liar), "f: gzip magic: expected 0x1f8b, found 0x0000 (not packed)");
         let empty = folder.write("empty.gz", &[]);
-        assert_eq!(
-            message_of(&empty),
-            "f: gzip magic: expected 0x1f8b, found an empty file"
-        );
+        assert_eq!(message_of(&empty), "f: gzip magic: expected 0x1f8b, found an empty file");
     }
 
     #[test]
     fn read_names_folders_and_missing_files() {
         let folder = TempDir::new();
-        assert_eq!(
-            message_of(folder.path()),
-            "f: type: expected a file, found a folder"
-        );
+        assert_eq!(message_of(folder.path()), "f: type: expected a file, found a folder");
         let missing = folder.path().join("nowhere");
         assert!(message_of(&missing).starts_with("f: cannot be read: "));
     }

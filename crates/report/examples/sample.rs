@@ -3,9 +3,7 @@
 
 use std::path::PathBuf;
 
-use sphereface_report::{
-    DatasetInfo, Embeddings, EpochRecord, NetworkInfo, Report, StepRecord, Training,
-};
+use sphereface_report::{DatasetInfo, Embeddings, EpochRecord, NetworkInfo, Report, StepRecord, Training};
 
 const CLASSES: usize = 10;
 const IMAGES: usize = 10_000;
@@ -14,12 +12,7 @@ const EPOCHS: usize = 5;
 /// Key, title, formula, spread of the angles around the class weight at two dimensions in degrees.
 const LOSSES: [(&str, &str, &str, f64); 3] = [
     ("softmax", "Original softmax", "fⱼ = ‖Wⱼ‖ ‖x‖ cos θⱼ", 7.0),
-    (
-        "modified",
-        "Modified softmax",
-        "fⱼ = ‖x‖ cos θⱼ, ‖Wⱼ‖ = 1",
-        5.5,
-    ),
+    ("modified", "Modified softmax", "fⱼ = ‖x‖ cos θⱼ, ‖Wⱼ‖ = 1", 5.5),
     (
         "sphereface",
         "A-Softmax, m = 4",
@@ -47,13 +40,8 @@ impl Random {
 }
 
 fn main() -> Result<(), sphereface_report::Error> {
-    let folder = std::env::args_os()
-        .nth(1)
-        .map_or_else(|| PathBuf::from("sample-report"), PathBuf::from);
-    let seeds = std::env::args()
-        .nth(2)
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(3);
+    let folder = std::env::args_os().nth(1).map_or_else(|| PathBuf::from("sample-report"), PathBuf::from);
+    let seeds = std::env::args().nth(2).and_then(|n| n.parse().ok()).unwrap_or(3);
     let report = sample(seeds);
     report.write(&folder)?;
     print!("{}", report.terminal_table());
@@ -103,12 +91,7 @@ fn training(loss: usize, dim: usize, seed: u64) -> Training {
     let (key, title, formula, spread) = LOSSES[loss];
     let mut random = Random(0x9e37_79b9 + 7919 * seed + 104_729 * loss as u64 + dim as u64);
     let embeddings = embeddings(&mut random, loss, dim, spread);
-    let wrong = embeddings
-        .labels
-        .iter()
-        .zip(&embeddings.predictions)
-        .filter(|(l, p)| l != p)
-        .count();
+    let wrong = embeddings.labels.iter().zip(&embeddings.predictions).filter(|(l, p)| l != p).count();
     let test_accuracy = 1.0 - wrong as f64 / IMAGES as f64;
     let steps: Vec<StepRecord> = (0..390).map(|i| step(&mut random, loss, i)).collect();
     let epochs_log = (1..=EPOCHS)
@@ -140,35 +123,19 @@ fn training(loss: usize, dim: usize, seed: u64) -> Training {
 
 fn step(random: &mut Random, loss: usize, i: usize) -> StepRecord {
     let done = i as f64 / 389.0;
-    let lambda = if loss == 2 {
-        20.0 * (1.0 - done / 0.6).max(0.0).powi(2)
-    } else {
-        0.0
-    };
+    let lambda = if loss == 2 { 20.0 * (1.0 - done / 0.6).max(0.0).powi(2) } else { 0.0 };
     let noise = (0.25 * random.normal()).exp();
-    let margin = if loss == 2 {
-        1.0 + 6.0 / (1.0 + lambda)
-    } else {
-        1.0
-    };
+    let margin = if loss == 2 { 1.0 + 6.0 / (1.0 + lambda) } else { 1.0 };
     let accuracy = (1.0 - 0.9 * (-22.0 * done).exp() - 0.012 * random.uniform()).clamp(0.0, 1.0);
     StepRecord {
         step: i as u64 * 6 + 1,
         epoch: done * EPOCHS as f64,
         // One diverged step shows how a gap looks.
-        loss: if i == 200 {
-            f64::NAN
-        } else {
-            (2.3 * (-20.0 * done).exp() + 0.03 * margin) * noise
-        },
+        loss: if i == 200 { f64::NAN } else { (2.3 * (-20.0 * done).exp() + 0.03 * margin) * noise },
         accuracy,
         accuracy_penalised: (accuracy - 0.05 * (margin - 1.0)).max(0.0),
         rate: 0.05
-            * if done < 0.15 {
-                done / 0.15
-            } else {
-                0.5 + 0.5 * (std::f64::consts::PI * (done - 0.15) / 0.85).cos()
-            },
+            * if done < 0.15 { done / 0.15 } else { 0.5 + 0.5 * (std::f64::consts::PI * (done - 0.15) / 0.85).cos() },
         lambda,
         gradient_norm: 3.0 * noise * (-2.0 * done).exp(),
     }
@@ -200,20 +167,12 @@ fn embeddings(random: &mut Random, loss: usize, dim: usize, spread: f64) -> Embe
         let label = i * 7 % CLASSES;
         // One image in ninety looks like another class, whatever the loss.
         let stray = random.uniform() < 0.011;
-        let seen = if stray {
-            (label + 1 + i % 9) % CLASSES
-        } else {
-            label
-        };
-        let mut point: Vec<f64> = weights[seen]
-            .iter()
-            .map(|w| w + spread * random.normal())
-            .collect();
+        let seen = if stray { (label + 1 + i % 9) % CLASSES } else { label };
+        let mut point: Vec<f64> = weights[seen].iter().map(|w| w + spread * random.normal()).collect();
         let cosine = |w: &Vec<f64>| w.iter().zip(&point).map(|(w, x)| w * x).sum::<f64>();
-        let best =
-            (0..CLASSES).max_by(|&a, &b| cosine(&weights[a]).total_cmp(&cosine(&weights[b])));
-        let length = 30.0 * (1.0 + 0.25 * random.normal()).abs() / if stray { 3.0 } else { 1.0 }
-            * (1.0 + 0.6 * loss as f64);
+        let best = (0..CLASSES).max_by(|&a, &b| cosine(&weights[a]).total_cmp(&cosine(&weights[b])));
+        let length =
+            30.0 * (1.0 + 0.25 * random.normal()).abs() / if stray { 3.0 } else { 1.0 } * (1.0 + 0.6 * loss as f64);
         point.iter_mut().for_each(|x| *x *= length);
         found.labels.push(label as u8);
         found.predictions.push(best.unwrap_or(label) as u8);

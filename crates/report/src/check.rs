@@ -9,30 +9,14 @@ pub(crate) fn report(report: &Report) -> Result<(), Error> {
         return Err(Error::NoTrainings);
     }
     let classes = report.dataset.classes;
-    require(
-        "dataset.classes",
-        "1 to 256 classes",
-        (1..=256).contains(&classes),
-        classes,
-    )?;
+    require("dataset.classes", "1 to 256 classes", (1..=256).contains(&classes), classes)?;
     let images = report.dataset.test_images;
-    require(
-        "dataset.test_images",
-        "at least one test image",
-        images > 0,
-        images,
-    )?;
-    report
-        .trainings
-        .iter()
-        .try_for_each(|t| training(t, classes))
+    require("dataset.test_images", "at least one test image", images > 0, images)?;
+    report.trainings.iter().try_for_each(|t| training(t, classes))
 }
 
 fn training(training: &Training, classes: usize) -> Result<(), Error> {
-    let name = format!(
-        "{} {}-D seed {}",
-        training.loss, training.embedding_dim, training.seed
-    );
+    let name = format!("{} {}-D seed {}", training.loss, training.embedding_dim, training.seed);
     let key = &training.loss;
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
     require(
@@ -42,24 +26,14 @@ fn training(training: &Training, classes: usize) -> Result<(), Error> {
         format!("{key:?}"),
     )?;
     let dim = training.embedding_dim;
-    require(
-        &format!("{name}: embedding_dim"),
-        "at least 1",
-        dim > 0,
-        dim,
-    )?;
+    require(&format!("{name}: embedding_dim"), "at least 1", dim > 0, dim)?;
     for (field, value) in [
         ("train_accuracy", training.train_accuracy),
         ("test_accuracy", training.test_accuracy),
         ("test_accuracy_logits", training.test_accuracy_logits),
     ] {
         let in_range = (0.0..=1.0).contains(&value);
-        require(
-            &format!("{name}: {field}"),
-            "a fraction from 0 to 1",
-            in_range,
-            value,
-        )?;
+        require(&format!("{name}: {field}"), "a fraction from 0 to 1", in_range, value)?;
     }
     match &training.embeddings {
         Some(found) => embeddings(&name, found, dim, classes),
@@ -73,63 +47,28 @@ fn embeddings(name: &str, found: &Embeddings, dim: usize, classes: usize) -> Res
     for (field, length, shape, wanted) in [
         ("predictions", found.predictions.len(), "[N]", count),
         ("points", found.points.len(), "[N, D]", count * dim),
-        (
-            "class_weights",
-            found.class_weights.len(),
-            "[C, D]",
-            classes * dim,
-        ),
+        ("class_weights", found.class_weights.len(), "[C, D]", classes * dim),
     ] {
         let expected = format!("{wanted} values {shape}");
-        require(
-            &format!("{name}: {field}"),
-            &expected,
-            length == wanted,
-            length,
-        )?;
+        require(&format!("{name}: {field}"), &expected, length == wanted, length)?;
     }
-    for (field, values) in [
-        ("labels", &found.labels),
-        ("predictions", &found.predictions),
-    ] {
+    for (field, values) in [("labels", &found.labels), ("predictions", &found.predictions)] {
         if let Some(i) = values.iter().position(|&v| usize::from(v) >= classes) {
             let expected = format!("classes below {classes}");
-            require(
-                &format!("{name}: {field}[{i}]"),
-                &expected,
-                false,
-                values[i],
-            )?;
+            require(&format!("{name}: {field}[{i}]"), &expected, false, values[i])?;
         }
     }
-    for (field, values) in [
-        ("points", &found.points),
-        ("class_weights", &found.class_weights),
-    ] {
+    for (field, values) in [("points", &found.points), ("class_weights", &found.class_weights)] {
         if let Some(i) = values.iter().position(|v| !v.is_finite()) {
-            require(
-                &format!("{name}: {field}[{i}]"),
-                "finite values",
-                false,
-                values[i],
-            )?;
+            require(&format!("{name}: {field}[{i}]"), "finite values", false, values[i])?;
         }
     }
     Ok(())
 }
 
-fn require(
-    field: &str,
-    expected: &str,
-    holds: bool,
-    found: impl std::fmt::Display,
-) -> Result<(), Error> {
+fn require(field: &str, expected: &str, holds: bool, found: impl std::fmt::Display) -> Result<(), Error> {
     if holds {
         return Ok(());
     }
-    Err(Error::Invalid {
-        field: field.to_string(),
-        expected: expected.to_string(),
-        found: found.to_string(),
-    })
+    Err(Error::Invalid { field: field.to_string(), expected: expected.to_string(), found: found.to_string() })
 }

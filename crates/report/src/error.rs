@@ -32,11 +32,7 @@ impl std::fmt::Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::NoTrainings => write!(f, "report: no training to show"),
-            Self::Invalid {
-                field,
-                expected,
-                found,
-            } => {
+            Self::Invalid { field, expected, found } => {
                 write!(f, "report: {field}: expected {expected}, found {found}")
             }
             Self::Write { path, source } => {

@@ -7,10 +7,7 @@ use crate::error::Error;
 
 /// Creates a folder with its parents.
 pub(crate) fn create_dir(dir: &Path) -> Result<(), Error> {
-    fs::create_dir_all(dir).map_err(|source| Error::Write {
-        path: dir.to_path_buf(),
-        source,
-    })
+    fs::create_dir_all(dir).map_err(|source| Error::Write { path: dir.to_path_buf(), source })
 }
 
 /// Writes `content` under a temporary name beside `path`, then renames it, replacing what was there.
@@ -23,9 +20,6 @@ pub(crate) fn write(path: &Path, content: &str) -> Result<(), Error> {
     written.map_err(|source| {
         // The first error is the one to tell; a left-over that cannot be removed changes nothing about it.
         let _ = fs::remove_file(temporary);
-        Error::Write {
-            path: path.to_path_buf(),
-            source,
-        }
+        Error::Write { path: path.to_path_buf(), source }
     })
 }

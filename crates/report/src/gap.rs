@@ -6,11 +6,7 @@ use serde::{Deserialize, Deserializer, Serializer};
 
 /// Writes a finite value as it is, anything else as `null`.
 pub(crate) fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-    if value.is_finite() {
-        serializer.serialize_some(value)
-    } else {
-        serializer.serialize_none()
-    }
+    if value.is_finite() { serializer.serialize_some(value) } else { serializer.serialize_none() }
 }
 
 /// Reads a value, `null` as NaN.

@@ -43,12 +43,7 @@ pub(crate) fn angles(embeddings: &Embeddings, dim: usize) -> Angles {
             other[bin(nearest)] += 1.0 / count;
         }
     }
-    Angles {
-        own_mean: own_sum / count,
-        other_mean: other_sum / count,
-        own,
-        other,
-    }
+    Angles { own_mean: own_sum / count, other_mean: other_sum / count, own, other }
 }
 
 /// The vector at length one; zeros stay zeros.
@@ -60,22 +55,12 @@ pub(crate) fn unit(vector: &[f32]) -> Vec<f64> {
 
 /// Euclidean length.
 pub(crate) fn norm(vector: &[f32]) -> f64 {
-    vector
-        .iter()
-        .map(|&v| f64::from(v).powi(2))
-        .sum::<f64>()
-        .sqrt()
+    vector.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt()
 }
 
 /// Angle between two unit vectors, in degrees; stable near 0° and 180°, where acos is not.
 fn angle(a: &[f64], b: &[f64]) -> f64 {
-    let length = |sign: f64| {
-        a.iter()
-            .zip(b)
-            .map(|(x, y)| (x + sign * y).powi(2))
-            .sum::<f64>()
-            .sqrt()
-    };
+    let length = |sign: f64| a.iter().zip(b).map(|(x, y)| (x + sign * y).powi(2)).sum::<f64>().sqrt();
     2.0 * length(-1.0).atan2(length(1.0)).to_degrees()
 }
 
@@ -97,11 +82,7 @@ mod tests {
         };
         let found = angles(&embeddings, 2);
         assert!((found.own_mean - 15.0).abs() < 1e-9, "{}", found.own_mean);
-        assert!(
-            (found.other_mean - 75.0).abs() < 1e-9,
-            "{}",
-            found.other_mean
-        );
+        assert!((found.other_mean - 75.0).abs() < 1e-9, "{}", found.other_mean);
         assert!((found.own.iter().sum::<f64>() - 1.0).abs() < 1e-12);
         assert!((found.other[30] - 2.0 / 3.0).abs() < 1e-12);
     }

@@ -163,9 +163,7 @@ impl Report {
         let mut files = figure::files(self);
         files.push(("report.html".to_string(), page));
         file::create_dir(dir)?;
-        files
-            .iter()
-            .try_for_each(|(name, content)| file::write(&dir.join(name), content))
+        files.iter().try_for_each(|(name, content)| file::write(&dir.join(name), content))
     }
 
     /// The page as one HTML document that loads nothing.

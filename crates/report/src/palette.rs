@@ -2,15 +2,11 @@
 
 /// Classes: Petroff's ten-colour sequence (arXiv 2107.02270), reordered so that digits easily confused differ most,
 /// the two palest colours darkened for white paper. Classes are also named at their rays, never by colour alone.
-pub(crate) const CLASSES: [&str; 10] = [
-    "#3f90da", "#f2a000", "#bd1f01", "#832db6", "#a96b59", "#e76300", "#94a4a2", "#4fbcc2",
-    "#b0a057", "#5b6070",
-];
+pub(crate) const CLASSES: [&str; 10] =
+    ["#3f90da", "#f2a000", "#bd1f01", "#832db6", "#a96b59", "#e76300", "#94a4a2", "#4fbcc2", "#b0a057", "#5b6070"];
 
 /// Losses: Tol's high-contrast triple, which also holds in grey, then further ones.
-pub(crate) const LOSSES: [&str; 6] = [
-    "#cc9a1f", "#004488", "#bb5566", "#117733", "#882255", "#777777",
-];
+pub(crate) const LOSSES: [&str; 6] = ["#cc9a1f", "#004488", "#bb5566", "#117733", "#882255", "#777777"];
 
 /// Text, and lines of the same weight.
 pub(crate) const INK: &str = "#1d2026";
@@ -36,10 +32,7 @@ mod tests {
         let style = include_str!("../assets/style.css");
         let single = [super::INK, super::MUTED, super::GRID];
         for colour in super::CLASSES.iter().chain(&super::LOSSES).chain(&single) {
-            assert!(
-                style.contains(&format!("light-dark({colour},")),
-                "style.css lacks {colour}"
-            );
+            assert!(style.contains(&format!("light-dark({colour},")), "style.css lacks {colour}");
         }
     }
 }

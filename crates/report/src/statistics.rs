@@ -5,9 +5,9 @@ const Z: f64 = 1.959_963_984_540_054;
 
 /// 97.5% points of Student's t for 1 to 30 degrees of freedom.
 const STUDENT: [f64; 30] = [
-    12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281, 2.2010,
-    2.1788, 2.1604, 2.1448, 2.1314, 2.1199, 2.1098, 2.1009, 2.0930, 2.0860, 2.0796, 2.0739, 2.0687,
-    2.0639, 2.0595, 2.0555, 2.0518, 2.0484, 2.0452, 2.0423,
+    12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281, 2.2010, 2.1788, 2.1604, 2.1448,
+    2.1314, 2.1199, 2.1098, 2.1009, 2.0930, 2.0860, 2.0796, 2.0739, 2.0687, 2.0639, 2.0595, 2.0555, 2.0518, 2.0484,
+    2.0452, 2.0423,
 ];
 
 /// A fraction with its two-sided 95% interval.
@@ -27,22 +27,12 @@ impl Estimate {
         let centre = mean(fractions);
         if runs < 2 {
             let (low, high) = wilson(centre, trials);
-            return Self {
-                mean: centre,
-                low,
-                high,
-                runs,
-            };
+            return Self { mean: centre, low, high, runs };
         }
         let squares: f64 = fractions.iter().map(|f| (f - centre).powi(2)).sum();
         let deviation = (squares / (runs - 1) as f64).sqrt();
         let half = student(runs - 1) * deviation / (runs as f64).sqrt();
-        Self {
-            mean: centre,
-            low: centre - half,
-            high: centre + half,
-            runs,
-        }
+        Self { mean: centre, low: centre - half, high: centre + half, runs }
     }
 
     /// Half the interval's width.
@@ -85,9 +75,7 @@ fn wilson(fraction: f64, trials: usize) -> (f64, f64) {
     let n = trials.max(1) as f64;
     let z2 = Z * Z;
     let centre = (fraction + z2 / (2.0 * n)) / (1.0 + z2 / n);
-    let spread = (fraction * (1.0 - fraction) / n + z2 / (4.0 * n * n))
-        .max(0.0)
-        .sqrt();
+    let spread = (fraction * (1.0 - fraction) / n + z2 / (4.0 * n * n)).max(0.0).sqrt();
     let half = Z * spread / (1.0 + z2 / n);
     ((centre - half).max(0.0), (centre + half).min(1.0))
 }
@@ -97,21 +85,12 @@ mod tests {
     use super::*;
 
     fn close(a: f64, b: f64, tolerance: f64) {
-        assert!(
-            (a - b).abs() <= tolerance,
-            "{a} is not within {tolerance} of {b}"
-        );
+        assert!((a - b).abs() <= tolerance, "{a} is not within {tolerance} of {b}");
     }
 
     #[test]
     fn student_matches_published_quantiles() {
-        for (degrees, t) in [
-            (1, 12.7062),
-            (2, 4.3027),
-            (9, 2.2622),
-            (40, 2.0211),
-            (120, 1.9799),
-        ] {
+        for (degrees, t) in [(1, 12.7062), (2, 4.3027), (9, 2.2622), (40, 2.0211), (120, 1.9799)] {
             close(student(degrees), t, 1e-4);
         }
     }
@@ -138,12 +117,7 @@ mod tests {
 
     #[test]
     fn intervals_overlap_when_they_share_a_value() {
-        let at = |low, high| Estimate {
-            mean: (low + high) / 2.0,
-            low,
-            high,
-            runs: 2,
-        };
+        let at = |low, high| Estimate { mean: (low + high) / 2.0, low, high, runs: 2 };
         assert!(at(0.1, 0.3).overlaps(&at(0.3, 0.5)));
         assert!(at(0.1, 0.5).overlaps(&at(0.2, 0.3)));
         assert!(!at(0.1, 0.2).overlaps(&at(0.3, 0.5)));

@@ -5,11 +5,7 @@ use crate::palette;
 use crate::statistics::{Estimate, mean};
 
 /// Test accuracies as YunYang1994/SphereFace publishes them for MNIST.
-const PUBLISHED: [(&str, f64); 3] = [
-    ("softmax", 0.9775),
-    ("modified", 0.9847),
-    ("sphereface", 0.9896),
-];
+const PUBLISHED: [(&str, f64); 3] = [("softmax", 0.9775), ("modified", 0.9847), ("sphereface", 0.9896)];
 
 /// All seeds of one loss at one embedding size.
 #[derive(Debug)]
@@ -31,10 +27,7 @@ pub(crate) struct Group<'a> {
 impl Group<'_> {
     /// The published accuracy of this loss, if there is one.
     pub(crate) fn published(&self) -> Option<f64> {
-        PUBLISHED
-            .iter()
-            .find(|(loss, _)| *loss == self.loss)
-            .map(|&(_, accuracy)| accuracy)
+        PUBLISHED.iter().find(|(loss, _)| *loss == self.loss).map(|&(_, accuracy)| accuracy)
     }
 }
 
@@ -61,18 +54,8 @@ pub(crate) fn losses(report: &Report) -> Vec<Loss<'_>> {
             others += 1;
             PUBLISHED.len() + (others - 1) % (palette::LOSSES.len() - PUBLISHED.len())
         });
-        let Training {
-            loss,
-            title,
-            formula,
-            ..
-        } = training;
-        found.push(Loss {
-            key: loss,
-            title,
-            formula,
-            colour,
-        });
+        let Training { loss, title, formula, .. } = training;
+        found.push(Loss { key: loss, title, formula, colour });
     }
     found
 }
@@ -96,9 +79,7 @@ pub(crate) fn groups(report: &Report) -> Vec<Group<'_>> {
             if runs.is_empty() {
                 continue;
             }
-            let all = |value: fn(&Training) -> f64| -> Vec<f64> {
-                runs.iter().map(|t| value(t)).collect()
-            };
+            let all = |value: fn(&Training) -> f64| -> Vec<f64> { runs.iter().map(|t| value(t)).collect() };
             let accuracies = all(|t| t.test_accuracy);
             groups.push(Group {
                 loss: loss.key,
@@ -122,12 +103,7 @@ pub(crate) fn order_sentences(groups: &[Group<'_>]) -> Vec<String> {
     dims.dedup();
     let sentences = dims.iter().filter_map(|&dim| {
         let of_dim: Vec<&Group<'_>> = groups.iter().filter(|g| g.dim == dim).collect();
-        let pairs = || {
-            of_dim
-                .iter()
-                .enumerate()
-                .flat_map(|(i, a)| of_dim[i + 1..].iter().map(move |b| (a, b)))
-        };
+        let pairs = || of_dim.iter().enumerate().flat_map(|(i, a)| of_dim[i + 1..].iter().map(move |b| (a, b)));
         let total = pairs().count();
         let overlapping: Vec<String> = pairs()
             .filter(|(a, b)| a.accuracy.overlaps(&b.accuracy))
@@ -137,16 +113,11 @@ pub(crate) fn order_sentences(groups: &[Group<'_>]) -> Vec<String> {
             return None;
         }
         Some(if overlapping.len() == total && total > 1 {
-            format!(
-                "{dim}-D: all 95% intervals overlap, so no order between the losses is claimed."
-            )
+            format!("{dim}-D: all 95% intervals overlap, so no order between the losses is claimed.")
         } else if overlapping.is_empty() {
             let single = of_dim.iter().any(|g| g.runs.len() < 2);
-            let limit = if single {
-                ", but a single seed says nothing about how much another seed would differ"
-            } else {
-                ""
-            };
+            let limit =
+                if single { ", but a single seed says nothing about how much another seed would differ" } else { "" };
             format!("{dim}-D: no two 95% intervals overlap{limit}.")
         } else {
             format!(

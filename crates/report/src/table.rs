@@ -13,15 +13,7 @@ const TITLE: usize = 23;
 pub(crate) fn terminal(report: &Report) -> String {
     let groups = groups(report);
     let mut lines = vec![fit(&report.title, WIDTH), String::new()];
-    lines.push(row([
-        "loss",
-        "dim",
-        "test accuracy",
-        "logits",
-        "train",
-        "time",
-        "published",
-    ]));
+    lines.push(row(["loss", "dim", "test accuracy", "logits", "train", "time", "published"]));
     lines.push("─".repeat(WIDTH));
     lines.extend(groups.iter().map(group_row));
     let mut notes = String::new();
@@ -53,43 +45,28 @@ pub(crate) fn terminal(report: &Report) -> String {
 
 fn group_row(group: &Group<'_>) -> String {
     let estimate = &group.accuracy;
-    let accuracy = format!(
-        "{:.4} ± {:.4} n={}",
-        estimate.mean,
-        estimate.half_width(),
-        estimate.runs
-    );
-    let published = group
-        .published()
-        .map_or("–".to_string(), |p| format!("{p:.4}"));
+    let accuracy = format!("{:.4} ± {:.4} n={}", estimate.mean, estimate.half_width(), estimate.runs);
+    let published = group.published().map_or("–".to_string(), |p| format!("{p:.4}"));
     row([
         group.title,
         &format!("{}-D", group.dim),
         &accuracy,
         &format!("{:.4}", group.logits_accuracy),
         &format!("{:.4}", group.train_accuracy),
-        &duration(group.seconds)
-            .replace(" h ", "h")
-            .replace(" min", "m")
-            .replace(' ', ""),
+        &duration(group.seconds).replace(" h ", "h").replace(" min", "m").replace(' ', ""),
         &published,
     ])
 }
 
 fn row([title, dim, accuracy, logits, train, time, published]: [&str; 7]) -> String {
     let title = fit(title, TITLE);
-    let line = format!(
-        "{title:TITLE$} {dim:>4} {accuracy:>20} {logits:>6} {train:>6} {time:>6} {published:>9}"
-    );
+    let line = format!("{title:TITLE$} {dim:>4} {accuracy:>20} {logits:>6} {train:>6} {time:>6} {published:>9}");
     fit(line.trim_end(), WIDTH)
 }
 
 /// The text on one line, cut with an ellipsis above `width` characters.
 fn fit(text: &str, width: usize) -> String {
-    let one_line: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    let one_line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     if one_line.chars().count() <= width {
         return one_line;
     }

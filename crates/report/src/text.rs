@@ -62,11 +62,7 @@ pub(crate) fn duration(seconds: f64) -> String {
 
 /// A value of a measurement; a dash if not finite.
 pub(crate) fn measured(value: f64, decimals: usize) -> String {
-    if value.is_finite() {
-        format!("{value:.decimals$}")
-    } else {
-        "–".to_string()
-    }
+    if value.is_finite() { format!("{value:.decimals$}") } else { "–".to_string() }
 }
 
 #[cfg(test)]
@@ -75,10 +71,7 @@ mod tests {
 
     #[test]
     fn escape_leaves_no_markup() {
-        assert_eq!(
-            escape("<a b='c'>\"&\u{0}"),
-            "&lt;a b=&#39;c&#39;&gt;&quot;&amp;"
-        );
+        assert_eq!(escape("<a b='c'>\"&\u{0}"), "&lt;a b=&#39;c&#39;&gt;&quot;&amp;");
     }
 
     #[test]

@@ -26,20 +26,11 @@ fn page_loads_nothing() {
     ] {
         assert!(!page.contains(forbidden), "the page contains {forbidden}");
     }
-    let targets = page
-        .split("href=\"")
-        .skip(1)
-        .chain(page.split("src=\"").skip(1));
+    let targets = page.split("href=\"").skip(1).chain(page.split("src=\"").skip(1));
     for target in targets.filter_map(|t| t.split('"').next()) {
-        assert!(
-            target.starts_with('#') || target == "data:,",
-            "the page refers to {target}"
-        );
+        assert!(target.starts_with('#') || target == "data:,", "the page refers to {target}");
     }
-    assert!(
-        page.contains("default-src 'none'"),
-        "the page forbids loads to the browser"
-    );
+    assert!(page.contains("default-src 'none'"), "the page forbids loads to the browser");
 }
 
 #[test]
@@ -67,11 +58,7 @@ fn names_cannot_become_markup() {
     }
     let page = report.html().expect("strange names are no error");
     assert!(!page.contains("<script>alert"), "a name became a script");
-    assert_eq!(
-        page.matches("<script").count(),
-        2,
-        "the data block and the script"
-    );
+    assert_eq!(page.matches("<script").count(), 2, "the data block and the script");
     assert_eq!(page.matches("</script>").count(), 2);
     let data = json_block(&page);
     assert_eq!(data["charts"]["loss-2"]["series"][0]["label"], evil);
@@ -90,14 +77,8 @@ fn json_block_holds_the_embeddings() {
     let found = &data["embeddings"]["3-sphereface"];
     assert_eq!(found["dim"], 3);
     // 4,000 points of three 16-bit numbers in base64, and one byte each for the labels.
-    assert_eq!(
-        found["points"].as_str().map(str::len),
-        Some(4000 * 6 / 3 * 4)
-    );
-    assert_eq!(
-        found["labels"].as_str().map(str::len),
-        Some(4000_usize.div_ceil(3) * 4)
-    );
+    assert_eq!(found["points"].as_str().map(str::len), Some(4000 * 6 / 3 * 4));
+    assert_eq!(found["labels"].as_str().map(str::len), Some(4000_usize.div_ceil(3) * 4));
     assert_eq!(found["weights"].as_array().map(Vec::len), Some(30));
 }
 
@@ -138,10 +119,7 @@ fn files_are_whole_and_well_formed() {
     for (name, content) in &files {
         if name.ends_with(".svg") {
             assert_well_formed(name, content);
-            assert!(
-                !content.contains("NaN") && !content.contains("inf"),
-                "{name}"
-            );
+            assert!(!content.contains("NaN") && !content.contains("inf"), "{name}");
         }
     }
 }
@@ -162,26 +140,18 @@ fn what_cannot_be_shown_is_one_line() {
         ("class_weights", |r| embeddings(r).class_weights.truncate(3)),
         ("labels", |r| embeddings(r).labels[2] = 10),
         ("points[5]", |r| embeddings(r).points[5] = f32::INFINITY),
-        ("class_weights[1]", |r| {
-            embeddings(r).class_weights[1] = f32::NAN
-        }),
+        ("class_weights[1]", |r| embeddings(r).class_weights[1] = f32::NAN),
     ];
     for (field, spoil) in cases {
         let mut report = report(50);
         spoil(&mut report);
         let line = report.html().expect_err(field).to_string();
-        assert!(
-            line.contains(field) && !line.contains('\n'),
-            "{field}: {line}"
-        );
+        assert!(line.contains(field) && !line.contains('\n'), "{field}: {line}");
         // The terminal's table has no error to give: it must only not fail.
         let _ = report.terminal_table();
         let folder = common::Folder::new();
         assert!(report.write(&folder.0).is_err());
-        assert!(
-            !folder.0.join("report.html").exists(),
-            "{field}: a page was written"
-        );
+        assert!(!folder.0.join("report.html").exists(), "{field}: a page was written");
     }
 }
 
@@ -198,11 +168,7 @@ fn a_report_without_measurements_still_shows_its_accuracy() {
     assert!(page.contains("No measurements were kept."));
     assert!(page.contains("embeddings were kept."));
     assert!(!page.contains("NaN"));
-    assert!(
-        written(&report)
-            .iter()
-            .all(|(name, _)| !name.starts_with("embedding"))
-    );
+    assert!(written(&report).iter().all(|(name, _)| !name.starts_with("embedding")));
 }
 
 #[test]
@@ -228,37 +194,25 @@ fn published_values_stand_beside_ours_with_what_limits_them() {
     assert!(page.contains("no order between the losses is claimed"));
     assert!(!page.contains("Not comparable"));
     report.dataset.comparable = false;
-    assert!(
-        report
-            .html()
-            .expect("a sound report has a page")
-            .contains("Not comparable")
-    );
+    assert!(report.html().expect("a sound report has a page").contains("Not comparable"));
     assert!(report.terminal_table().contains("not comparable"));
 }
 
 #[test]
 fn terminal_table_fits_eighty_columns() {
     let mut report = report(50);
-    report.trainings[0].title =
-        "A loss with a name that is much too long for any terminal\n\u{1b}[31m".to_string();
+    report.trainings[0].title = "A loss with a name that is much too long for any terminal\n\u{1b}[31m".to_string();
     let more: Vec<_> = report.trainings.iter().cloned().cycle().take(66).collect();
     report.trainings.extend(more);
     let table = report.terminal_table();
     for line in table.lines() {
         assert!(line.chars().count() <= 80, "{line}");
     }
-    assert!(
-        !table.contains('\u{1b}') && table.contains("n=12"),
-        "{table}"
-    );
+    assert!(!table.contains('\u{1b}') && table.contains("n=12"), "{table}");
 }
 
 fn embeddings(report: &mut Report) -> &mut sphereface_report::Embeddings {
-    report.trainings[0]
-        .embeddings
-        .as_mut()
-        .expect("the test's report has embeddings")
+    report.trainings[0].embeddings.as_mut().expect("the test's report has embeddings")
 }
 
 /// Names and contents of all files a report leaves; nothing temporary may be among them.
@@ -270,15 +224,9 @@ fn written(report: &Report) -> Vec<(String, String)> {
         .expect("the folder can be read")
         .map(|entry| {
             let path = entry.expect("the folder can be read").path();
-            let name = path
-                .file_name()
-                .map(|n| n.to_string_lossy().into_owned())
-                .unwrap_or_default();
+            let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
             assert!(!name.ends_with(".tmp"), "{name} was left");
-            (
-                name,
-                std::fs::read_to_string(&path).expect("files are UTF-8"),
-            )
+            (name, std::fs::read_to_string(&path).expect("files are UTF-8"))
         })
         .collect()
 }

@@ -14,10 +14,7 @@ pub(super) fn dependency_sentences(files: &[File]) -> Vec<Finding> {
     };
     let mut findings = Vec::new();
     let mut seen = Vec::new();
-    for manifest in files
-        .iter()
-        .filter(|file| file.path.ends_with("Cargo.toml"))
-    {
+    for manifest in files.iter().filter(|file| file.path.ends_with("Cargo.toml")) {
         for (number, name) in dependencies(&manifest.text) {
             if name.starts_with("sphereface-") || seen.contains(&name) {
                 continue;
@@ -41,11 +38,7 @@ fn dependencies(manifest: &str) -> Vec<(usize, &str)> {
     let mut found = Vec::new();
     let mut inside = false;
     for (index, line) in manifest.lines().map(str::trim).enumerate() {
-        if let Some(header) = line
-            .strip_prefix('[')
-            .and_then(|rest| rest.split_once(']'))
-            .map(|(header, _)| header)
-        {
+        if let Some(header) = line.strip_prefix('[').and_then(|rest| rest.split_once(']')).map(|(header, _)| header) {
             inside = header.ends_with("dependencies");
             if let Some((section, name)) = header.rsplit_once('.')
                 && section.ends_with("dependencies")
@@ -54,11 +47,7 @@ fn dependencies(manifest: &str) -> Vec<(usize, &str)> {
             }
         } else if inside && let Some((key, _)) = line.split_once('=') {
             let name = key.trim().split('.').next().unwrap_or_default();
-            if !name.is_empty()
-                && name
-                    .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
-            {
+            if !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_') {
                 found.push((index + 1, name));
             }
         }
@@ -82,11 +71,7 @@ pub(super) fn dead_paths(files: &[File]) -> Vec<Finding> {
             let links = if fenced { Vec::new() } else { links(line) };
             for path in links.into_iter().chain(named_paths(line, fenced, files)) {
                 if !exists(path, files) {
-                    findings.push(Finding::new(
-                        &document.path,
-                        index + 1,
-                        format!("`{path}` does not exist"),
-                    ));
+                    findings.push(Finding::new(&document.path, index + 1, format!("`{path}` does not exist")));
                 }
             }
         }
@@ -99,10 +84,7 @@ fn links(line: &str) -> Vec<&str> {
     let mut found = Vec::new();
     for (open, close) in [("](", ')'), ("src=\"", '"'), ("href=\"", '"')] {
         for (at, _) in line.match_indices(open) {
-            let target = line[at + open.len()..]
-                .split([close, '#', ' '])
-                .next()
-                .unwrap_or_default();
+            let target = line[at + open.len()..].split([close, '#', ' ']).next().unwrap_or_default();
             if !target.is_empty() && !target.contains(':') {
                 found.push(target);
             }
@@ -114,34 +96,16 @@ fn links(line: &str) -> Vec<&str> {
 /// The paths that a line names in code: words with a `/` whose first part is a folder of ours.
 fn named_paths<'a>(line: &'a str, fenced: bool, files: &[File]) -> Vec<&'a str> {
     // Outside of fences every second part between backquotes is code.
-    let code: Vec<&str> = if fenced {
-        vec![line]
-    } else {
-        line.split('`').skip(1).step_by(2).collect()
-    };
+    let code: Vec<&str> = if fenced { vec![line] } else { line.split('`').skip(1).step_by(2).collect() };
     let words = code.into_iter().flat_map(str::split_whitespace);
-    let paths = words.map(|word| {
-        word.trim_end_matches([',', '.', ':', ';'])
-            .split(':')
-            .next()
-            .unwrap_or(word)
-    });
+    let paths = words.map(|word| word.trim_end_matches([',', '.', ':', ';']).split(':').next().unwrap_or(word));
     paths
         .filter(|path| {
-            let plain = path
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
+            let plain = path.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
             let ours = |first: &str| {
-                files.iter().any(|file| {
-                    file.path
-                        .strip_prefix(first)
-                        .is_some_and(|rest| rest.starts_with('/'))
-                })
+                files.iter().any(|file| file.path.strip_prefix(first).is_some_and(|rest| rest.starts_with('/')))
             };
-            plain
-                && path
-                    .split_once('/')
-                    .is_some_and(|(first, _)| !first.is_empty() && ours(first))
+            plain && path.split_once('/').is_some_and(|(first, _)| !first.is_empty() && ours(first))
         })
         .collect()
 }
@@ -149,11 +113,7 @@ fn named_paths<'a>(line: &'a str, fenced: bool, files: &[File]) -> Vec<&'a str> 
 /// Whether a tracked file or folder has this path.
 fn exists(path: &str, files: &[File]) -> bool {
     let path = path.trim_start_matches("./").trim_end_matches('/');
-    files.iter().any(|file| {
-        file.path
-            .strip_prefix(path)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    })
+    files.iter().any(|file| file.path.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }
 
 pub(super) fn changelog(files: &[File]) -> Vec<Finding> {
@@ -162,27 +122,16 @@ pub(super) fn changelog(files: &[File]) -> Vec<Finding> {
     };
     let version = get(files, "Cargo.toml")
         .and_then(|manifest| {
-            manifest
-                .text
-                .lines()
-                .find_map(|line| line.strip_prefix("version = \"")?.strip_suffix('"'))
+            manifest.text.lines().find_map(|line| line.strip_prefix("version = \"")?.strip_suffix('"'))
         })
         .unwrap_or("no version");
-    let mut headings = changelog
-        .text
-        .lines()
-        .filter(|line| line.starts_with("## "));
-    let entry = headings.any(|line| {
-        line.contains("Unreleased") || line.split([' ', '[', ']']).any(|word| word == version)
-    });
+    let mut headings = changelog.text.lines().filter(|line| line.starts_with("## "));
+    let entry =
+        headings.any(|line| line.contains("Unreleased") || line.split([' ', '[', ']']).any(|word| word == version));
     if entry {
         Vec::new()
     } else {
-        vec![Finding::new(
-            CHANGELOG,
-            0,
-            format!("no heading for {version} or `Unreleased`"),
-        )]
+        vec![Finding::new(CHANGELOG, 0, format!("no heading for {version} or `Unreleased`"))]
     }
 }
 
@@ -200,24 +149,15 @@ mod tests {
     use crate::tidy::{Finding, source::File};
 
     fn found(find: fn(&[File]) -> Vec<Finding>, files: &[(&str, &str)]) -> Vec<String> {
-        let files: Vec<File> = files
-            .iter()
-            .map(|(path, text)| File::new(path, text.as_bytes().to_vec()))
-            .collect();
-        find(&files)
-            .into_iter()
-            .map(|Finding { path, line, what }| format!("{path}:{line}: {what}"))
-            .collect()
+        let files: Vec<File> = files.iter().map(|(path, text)| File::new(path, text.as_bytes().to_vec())).collect();
+        find(&files).into_iter().map(|Finding { path, line, what }| format!("{path}:{line}: {what}")).collect()
     }
 
     #[test]
     fn every_form_of_dependency_is_read() {
         let manifest = "[package]\nname = \"a\"\n[dependencies]\nhalf.workspace = true\nserde = \"1\"\n# rayon = \"1\"\n\
                         [target.'cfg(windows)'.dev-dependencies]\nwinapi = { version = \"1\" }\n[dependencies.toml]\nversion = \"1\"\n[features]\nb = []\n";
-        assert_eq!(
-            dependencies(manifest),
-            [(4, "half"), (5, "serde"), (8, "winapi"), (9, "toml")]
-        );
+        assert_eq!(dependencies(manifest), [(4, "half"), (5, "serde"), (8, "winapi"), (9, "toml")]);
     }
 
     #[test]
@@ -231,10 +171,7 @@ mod tests {
             found(dependency_sentences, &[manifest, architecture]),
             ["Cargo.toml:4: ARCHITECTURE.md has no sentence on `serde`"]
         );
-        assert_eq!(
-            found(dependency_sentences, &[manifest]),
-            ["ARCHITECTURE.md:0: the file is missing"]
-        );
+        assert_eq!(found(dependency_sentences, &[manifest]), ["ARCHITECTURE.md:0: the file is missing"]);
     }
 
     #[test]
@@ -263,20 +200,9 @@ mod tests {
     #[test]
     fn a_planted_changelog_without_entry_is_found() {
         let manifest = ("Cargo.toml", "[workspace.package]\nversion = \"0.2.0\"\n");
-        for (text, fine) in [
-            ("## Unreleased\n", true),
-            ("## [0.2.0] - 2026\n", true),
-            ("## 0.1.0\n0.2.0\n", false),
-        ] {
-            assert_eq!(
-                found(changelog, &[manifest, ("CHANGELOG.md", text)]).is_empty(),
-                fine,
-                "{text}"
-            );
+        for (text, fine) in [("## Unreleased\n", true), ("## [0.2.0] - 2026\n", true), ("## 0.1.0\n0.2.0\n", false)] {
+            assert_eq!(found(changelog, &[manifest, ("CHANGELOG.md", text)]).is_empty(), fine, "{text}");
         }
-        assert_eq!(
-            found(changelog, &[manifest]),
-            ["CHANGELOG.md:0: the file is missing"]
-        );
+        assert_eq!(found(changelog, &[manifest]), ["CHANGELOG.md:0: the file is missing"]);
     }
 }

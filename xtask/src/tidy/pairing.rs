@@ -26,10 +26,7 @@ enum Partner {
 
 pub(super) fn partners(files: &[File]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for operator in files
-        .iter()
-        .filter(|file| file.is_rust() && in_folder(&file.path, OPERATORS))
-    {
+    for operator in files.iter().filter(|file| file.is_rust() && in_folder(&file.path, OPERATORS)) {
         let stem = operator.stem();
         if NOT_OPERATORS.contains(&stem) {
             continue;
@@ -49,20 +46,13 @@ impl Partner {
             Partner::FileOnceAnyExists(pattern) if !any_matches(pattern, files) => None,
             Partner::File(pattern) | Partner::FileOnceAnyExists(pattern) => {
                 let path = pattern.replace("{stem}", stem);
-                (!files.iter().any(|file| file.path == path))
-                    .then(|| format!("`{path}` is missing"))
+                (!files.iter().any(|file| file.path == path)).then(|| format!("`{path}` is missing"))
             }
             Partner::Mention(place) => {
-                let (file_path, folder, type_name) =
-                    (format!("{place}.rs"), format!("{place}/"), camel_case(stem));
-                let mut cases = files
-                    .iter()
-                    .filter(|file| file.path == file_path || file.path.starts_with(&folder));
-                let mentioned = cases.any(|file| {
-                    file.stem() == stem
-                        || has_word(&file.code, stem)
-                        || has_word(&file.code, &type_name)
-                });
+                let (file_path, folder, type_name) = (format!("{place}.rs"), format!("{place}/"), camel_case(stem));
+                let mut cases = files.iter().filter(|file| file.path == file_path || file.path.starts_with(&folder));
+                let mentioned = cases
+                    .any(|file| file.stem() == stem || has_word(&file.code, stem) || has_word(&file.code, &type_name));
                 (!mentioned).then(|| format!("no test case in `{place}` mentions `{stem}`"))
             }
         }
@@ -71,26 +61,20 @@ impl Partner {
 
 /// Whether the file lies in the folder itself, not below.
 fn in_folder(path: &str, folder: &str) -> bool {
-    path.strip_prefix(folder)
-        .is_some_and(|name| !name.contains('/'))
+    path.strip_prefix(folder).is_some_and(|name| !name.contains('/'))
 }
 
 fn any_matches(pattern: &str, files: &[File]) -> bool {
     let Some((folder, end)) = pattern.split_once("{stem}") else {
         return false;
     };
-    files
-        .iter()
-        .any(|file| in_folder(&file.path, folder) && file.path.ends_with(end))
+    files.iter().any(|file| in_folder(&file.path, folder) && file.path.ends_with(end))
 }
 
 /// `margin_softmax` → `MarginSoftmax`.
 fn camel_case(stem: &str) -> String {
     let word = |word: &str| word[..1].to_uppercase() + &word[1..];
-    stem.split('_')
-        .filter(|part| part.is_ascii() && !part.is_empty())
-        .map(word)
-        .collect()
+    stem.split('_').filter(|part| part.is_ascii() && !part.is_empty()).map(word).collect()
 }
 
 #[cfg(test)]
@@ -99,14 +83,8 @@ mod tests {
     use crate::tidy::source::File;
 
     fn missing(paths: &[(&str, &str)]) -> Vec<String> {
-        let files: Vec<File> = paths
-            .iter()
-            .map(|(path, text)| File::new(path, text.as_bytes().to_vec()))
-            .collect();
-        partners(&files)
-            .into_iter()
-            .map(|finding| finding.what)
-            .collect()
+        let files: Vec<File> = paths.iter().map(|(path, text)| File::new(path, text.as_bytes().to_vec())).collect();
+        partners(&files).into_iter().map(|finding| finding.what).collect()
     }
 
     #[test]
@@ -136,14 +114,8 @@ mod tests {
         let paths = [
             ("crates/tensor/src/op/prelu.rs", ""),
             ("crates/tensor/src/cpu/prelu.rs", ""),
-            (
-                "crates/testkit/src/cases/all.rs",
-                "// prelu\nlet preluded = 1;",
-            ),
+            ("crates/testkit/src/cases/all.rs", "// prelu\nlet preluded = 1;"),
         ];
-        assert_eq!(
-            missing(&paths),
-            ["no test case in `crates/testkit/src/cases` mentions `prelu`"]
-        );
+        assert_eq!(missing(&paths), ["no test case in `crates/testkit/src/cases` mentions `prelu`"]);
     }
 }

@@ -7,23 +7,15 @@ use super::source::{File, has_word};
 const NO_PANIC: &[&str] = &["crates/data/", "crates/report/", "crates/trainer/"];
 
 /// Where unsafe code may stand.
-const UNSAFE: &[&str] = &[
-    "crates/cuda/",
-    "crates/emulator/",
-    "crates/tensor/src/cpu/gemm.rs",
-];
+const UNSAFE: &[&str] = &["crates/cuda/", "crates/emulator/", "crates/tensor/src/cpu/gemm.rs"];
 
 /// Words that say nothing about a thing, as a part of a file's, folder's or function's name.
 const EMPTY_WORDS: &[&str] = &["util", "utils", "helper", "helpers", "misc", "v2"];
 
 pub(super) fn ignored_tests(files: &[File]) -> Vec<Finding> {
     find(files, |line| {
-        let ignored =
-            line.contains("#[ignore") || (line.contains("cfg_attr") && has_word(line, "ignore"));
-        ignored.then(|| {
-            "an ignored test; let it say on the screen why it cannot run here, and return"
-                .to_owned()
-        })
+        let ignored = line.contains("#[ignore") || (line.contains("cfg_attr") && has_word(line, "ignore"));
+        ignored.then(|| "an ignored test; let it say on the screen why it cannot run here, and return".to_owned())
     })
 }
 
@@ -39,33 +31,16 @@ pub(super) fn unfinished(files: &[File]) -> Vec<Finding> {
 
 pub(super) fn panics(files: &[File]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for file in files
-        .iter()
-        .filter(|file| file.is_rust() && NO_PANIC.iter().any(|dir| file.path.starts_with(dir)))
-    {
+    for file in files.iter().filter(|file| file.is_rust() && NO_PANIC.iter().any(|dir| file.path.starts_with(dir))) {
         let text: Vec<&str> = file.text.lines().collect();
         let tests = file.test_lines();
         for (number, line) in file.code_lines().filter(|(number, _)| !tests[number - 1]) {
-            let Some(call) = [".unwrap()", ".expect(", "panic!("]
-                .iter()
-                .find(|call| line.contains(*call))
-            else {
+            let Some(call) = [".unwrap()", ".expect(", "panic!("].iter().find(|call| line.contains(*call)) else {
                 continue;
             };
-            let mut above = text[..number - 1]
-                .iter()
-                .rev()
-                .map(|line| line.trim_start());
-            if !above
-                .by_ref()
-                .take_while(|line| line.starts_with("//"))
-                .any(|line| line.contains("PANIC: "))
-            {
-                findings.push(Finding::new(
-                    &file.path,
-                    number,
-                    format!("`{call}` without a reason"),
-                ));
+            let mut above = text[..number - 1].iter().rev().map(|line| line.trim_start());
+            if !above.by_ref().take_while(|line| line.starts_with("//")).any(|line| line.contains("PANIC: ")) {
+                findings.push(Finding::new(&file.path, number, format!("`{call}` without a reason")));
             }
         }
     }
@@ -78,25 +53,13 @@ pub(super) fn unsafe_code(files: &[File]) -> Vec<Finding> {
         let allowed = UNSAFE.iter().any(|place| file.path.starts_with(place));
         let text: Vec<&str> = file.text.lines().collect();
         let code: Vec<&str> = file.code.lines().collect();
-        for (number, line) in file
-            .code_lines()
-            .filter(|(_, line)| has_word(line, "unsafe"))
-        {
+        for (number, line) in file.code_lines().filter(|(_, line)| has_word(line, "unsafe")) {
             let after = line[line.find("unsafe").unwrap_or(0) + "unsafe".len()..].trim_start();
-            let needs_argument =
-                after.is_empty() || after.starts_with('{') || after.starts_with("impl");
+            let needs_argument = after.is_empty() || after.starts_with('{') || after.starts_with("impl");
             if !allowed {
-                findings.push(Finding::new(
-                    &file.path,
-                    number,
-                    "unsafe code outside the allowed files",
-                ));
+                findings.push(Finding::new(&file.path, number, "unsafe code outside the allowed files"));
             } else if needs_argument && !argued(&text, &code, number - 1) {
-                findings.push(Finding::new(
-                    &file.path,
-                    number,
-                    "no `SAFETY:` argument above",
-                ));
+                findings.push(Finding::new(&file.path, number, "no `SAFETY:` argument above"));
             }
         }
     }
@@ -113,8 +76,7 @@ fn argued(text: &[&str], code: &[&str], index: usize) -> bool {
             return true;
         }
         let is_comment = text[above].trim_start().starts_with("//");
-        let ends_other_statement =
-            code[above].trim_end().ends_with([';', '{', '}']) || text[above].trim().is_empty();
+        let ends_other_statement = code[above].trim_end().ends_with([';', '{', '}']) || text[above].trim().is_empty();
         if !is_comment && ends_other_statement {
             return false;
         }
@@ -123,41 +85,25 @@ fn argued(text: &[&str], code: &[&str], index: usize) -> bool {
 }
 
 pub(super) fn purpose_line(files: &[File]) -> Vec<Finding> {
-    let bare = files
-        .iter()
-        .filter(|file| file.is_rust() && !file.text.starts_with("//! "));
-    bare.map(|file| Finding::new(&file.path, 1, "does not start with a `//!` line"))
-        .collect()
+    let bare = files.iter().filter(|file| file.is_rust() && !file.text.starts_with("//! "));
+    bare.map(|file| Finding::new(&file.path, 1, "does not start with a `//!` line")).collect()
 }
 
 pub(super) fn empty_names(files: &[File]) -> Vec<Finding> {
-    let empty = |name: &str| {
-        name.split(['_', '-', '.'])
-            .any(|word| EMPTY_WORDS.contains(&word.to_lowercase().as_str()))
-    };
+    let empty =
+        |name: &str| name.split(['_', '-', '.']).any(|word| EMPTY_WORDS.contains(&word.to_lowercase().as_str()));
     let mut findings = Vec::new();
     for file in files {
         if file.path.split('/').any(empty) {
-            findings.push(Finding::new(
-                &file.path,
-                0,
-                "this path says nothing about the contents",
-            ));
+            findings.push(Finding::new(&file.path, 0, "this path says nothing about the contents"));
         }
         for (number, line) in file.code_lines() {
             let Some((before, after)) = line.split_once("fn ") else {
                 continue;
             };
-            let name = after
-                .split(|c: char| !c.is_alphanumeric() && c != '_')
-                .next()
-                .unwrap_or_default();
+            let name = after.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
             if !before.ends_with(|c: char| c.is_alphanumeric() || c == '_') && empty(name) {
-                findings.push(Finding::new(
-                    &file.path,
-                    number,
-                    format!("`{name}` says nothing about what it does"),
-                ));
+                findings.push(Finding::new(&file.path, number, format!("`{name}` says nothing about what it does")));
             }
         }
     }
@@ -169,8 +115,7 @@ fn find(files: &[File], judge: fn(&str) -> Option<String>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for file in files.iter().filter(|file| file.is_rust()) {
         findings.extend(
-            file.code_lines()
-                .filter_map(|(number, line)| Some(Finding::new(&file.path, number, judge(line)?))),
+            file.code_lines().filter_map(|(number, line)| Some(Finding::new(&file.path, number, judge(line)?))),
         );
     }
     findings
@@ -183,7 +128,8 @@ mod tests {
 
     #[test]
     fn planted_ignored_tests_are_found() {
-        let text = "//! A.\n#[test]\n#[ignore]\nfn a() {}\n#[ignore = \"slow\"]\n#[cfg_attr(windows, ignore)]\n// #[ignore]\n";
+        let text =
+            "//! A.\n#[test]\n#[ignore]\nfn a() {}\n#[ignore = \"slow\"]\n#[cfg_attr(windows, ignore)]\n// #[ignore]\n";
         assert_eq!(lines(ignored_tests, "a.rs", text), [3, 5, 6]);
     }
 
@@ -207,23 +153,14 @@ mod tests {
         let text = "// SAFETY: in bounds.\nlet a = unsafe { b };\nlet c = unsafe { d };\n// SAFETY: a long\n// argument.\nlet e =\n    unsafe { f };\n\
                     unsafe fn g() {}\nunsafe impl Send for H {}\n#![allow(unsafe_code)]\n";
         assert_eq!(lines(unsafe_code, "crates/cuda/src/lib.rs", text), [3, 9]);
-        assert_eq!(
-            lines(unsafe_code, "crates/tensor/src/cpu/gemm.rs", text),
-            [3, 9]
-        );
-        assert_eq!(
-            lines(unsafe_code, "crates/tensor/src/plan.rs", text),
-            [2, 3, 7, 8, 9]
-        );
+        assert_eq!(lines(unsafe_code, "crates/tensor/src/cpu/gemm.rs", text), [3, 9]);
+        assert_eq!(lines(unsafe_code, "crates/tensor/src/plan.rs", text), [2, 3, 7, 8, 9]);
     }
 
     #[test]
     fn a_planted_file_without_purpose_is_found() {
         assert!(lines(purpose_line, "a.rs", "//! A purpose.\nfn a() {}\n").is_empty());
-        assert_eq!(
-            lines(purpose_line, "a.rs", "fn a() {}\n//! A purpose.\n"),
-            [1]
-        );
+        assert_eq!(lines(purpose_line, "a.rs", "fn a() {}\n//! A purpose.\n"), [1]);
         assert!(lines(purpose_line, "a.md", "# A\n").is_empty());
     }
 
@@ -231,7 +168,8 @@ mod tests {
     fn planted_empty_names_are_found() {
         assert_eq!(lines(empty_names, "src/string_utils.rs", ""), [0]);
         assert_eq!(lines(empty_names, "src/misc/a.rs", ""), [0]);
-        let text = "fn helper() {}\npub fn conv2d_v2(a: f32) {}\nfn utility() {}\nlet fn_helper = 1;\n__global__ void fn a\n";
+        let text =
+            "fn helper() {}\npub fn conv2d_v2(a: f32) {}\nfn utility() {}\nlet fn_helper = 1;\n__global__ void fn a\n";
         assert_eq!(lines(empty_names, "src/a.rs", text), [1, 2]);
     }
 }

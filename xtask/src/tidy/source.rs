@@ -16,12 +16,7 @@ impl File {
     pub(super) fn new(path: &str, bytes: Vec<u8>) -> Self {
         let size_bytes = bytes.len();
         let text = String::from_utf8(bytes).unwrap_or_default();
-        let mut file = File {
-            path: path.to_owned(),
-            size_bytes,
-            text,
-            code: String::new(),
-        };
+        let mut file = File { path: path.to_owned(), size_bytes, text, code: String::new() };
         if file.is_rust() || file.is_cuda() {
             file.code = blank(&file.text, true);
         }
@@ -44,10 +39,7 @@ impl File {
 
     /// The lines of the code view, counted from 1.
     pub(super) fn code_lines(&self) -> impl Iterator<Item = (usize, &str)> {
-        self.code
-            .lines()
-            .enumerate()
-            .map(|(index, line)| (index + 1, line))
+        self.code.lines().enumerate().map(|(index, line)| (index + 1, line))
     }
 
     /// For each line, whether it is test code: a file of tests, benches or examples, or an item under `cfg(test)`.
@@ -88,10 +80,7 @@ pub(super) fn has_word(line: &str, word: &str) -> bool {
     let part_of_name = |c: char| c.is_alphanumeric() || c == '_';
     line.match_indices(word).any(|(at, _)| {
         !line[..at].chars().next_back().is_some_and(part_of_name)
-            && !line[at + word.len()..]
-                .chars()
-                .next()
-                .is_some_and(part_of_name)
+            && !line[at + word.len()..].chars().next().is_some_and(part_of_name)
     })
 }
 
@@ -131,18 +120,14 @@ fn token(text: &str, at: usize) -> (usize, Option<bool>) {
                 _ => code,
             }
         }
-        'r' if !text[..at]
-            .ends_with(|c: char| c.is_alphanumeric() && c != 'b' && c != 'c' || c == '_') =>
-        {
+        'r' if !text[..at].ends_with(|c: char| c.is_alphanumeric() && c != 'b' && c != 'c' || c == '_') => {
             let hashes = rest[1..].bytes().take_while(|&byte| byte == b'#').count();
             if !rest[1 + hashes..].starts_with('"') {
                 return code;
             }
             let body = hashes + 2;
             let close = format!("\"{}", "#".repeat(hashes));
-            let end = rest[body..]
-                .find(&close)
-                .map_or(rest.len(), |found| body + found + close.len());
+            let end = rest[body..].find(&close).map_or(rest.len(), |found| body + found + close.len());
             (at + end, Some(true))
         }
         _ => code,
@@ -200,30 +185,17 @@ mod tests {
         ] {
             let found = blank(text, true);
             assert_eq!(found.trim_end(), code.trim_end(), "{text}");
-            assert_eq!(
-                (found.lines().count(), found.len()),
-                (text.lines().count(), text.len()),
-                "{text}"
-            );
+            assert_eq!((found.lines().count(), found.len()), (text.lines().count(), text.len()), "{text}");
         }
-        assert_eq!(
-            blank("asm(\"red\"); // why", false).trim_end(),
-            "asm(\"red\");"
-        );
+        assert_eq!(blank("asm(\"red\"); // why", false).trim_end(), "asm(\"red\");");
     }
 
     #[test]
     fn test_code_ends_with_its_item() {
         let text = "fn a() {}\n#[cfg(test)]\nmod tests {\n  fn b() { \"}\"; }\n}\nfn c() {}\n#[cfg(test)]\nuse x;\nfn d() {}\n";
         let marks = File::new("src/a.rs", text.into()).test_lines();
-        assert_eq!(
-            marks,
-            [false, true, true, true, true, false, true, true, false]
-        );
-        assert_eq!(
-            File::new("crates/a/tests/b.rs", "fn a() {}".into()).test_lines(),
-            [true]
-        );
+        assert_eq!(marks, [false, true, true, true, true, false, true, true, false]);
+        assert_eq!(File::new("crates/a/tests/b.rs", "fn a() {}".into()).test_lines(), [true]);
     }
 
     #[test]

@@ -5,15 +5,11 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::parts::Part;
 use crate::test_support::{
-    Answer, Random, Server, TempDir, closed_port, edition_of, gzip, idx_images, idx_labels,
-    mnist_like, small_set,
+    Answer, Random, Server, TempDir, closed_port, edition_of, gzip, idx_images, idx_labels, mnist_like, small_set,
 };
 
-const SHORT: Patience = Patience {
-    connect: Duration::from_millis(500),
-    silence: Duration::from_millis(300),
-    ..PATIENCE
-};
+const SHORT: Patience =
+    Patience { connect: Duration::from_millis(500), silence: Duration::from_millis(300), ..PATIENCE };
 
 /// A folder with `data`, `env` and `cache` in it, none of which exists yet.
 struct Places {
@@ -24,10 +20,7 @@ struct Places {
 impl Places {
     fn new() -> Places {
         let root = TempDir::new();
-        let locations = Locations {
-            cache: Some(root.path().join("cache")),
-            ..Locations::default()
-        };
+        let locations = Locations { cache: Some(root.path().join("cache")), ..Locations::default() };
         Places { root, locations }
     }
 
@@ -48,8 +41,7 @@ impl Places {
 
     fn put(&self, folder: &str, contents: &[Vec<u8>; 4]) {
         for (part, content) in PARTS.into_iter().zip(contents) {
-            self.root
-                .write(&format!("{folder}/{}", part.name()), content);
+            self.root.write(&format!("{folder}/{}", part.name()), content);
         }
     }
 
@@ -83,10 +75,7 @@ fn data_dir_comes_first_then_the_environment_then_the_cache() {
     let places = Places::new().environment();
     places.put("cache", &small_set());
     let note = places.load(Choice::Auto).unwrap().note;
-    assert!(
-        note.contains("from the cache") && note.contains("SPHEREFACE_DATA names"),
-        "{note}"
-    );
+    assert!(note.contains("from the cache") && note.contains("SPHEREFACE_DATA names"), "{note}");
     assert!(note.contains("which does not exist"), "{note}");
     places.put("env", &small_set());
     let note = places.load(Choice::Mnist).unwrap().note;
@@ -95,10 +84,7 @@ fn data_dir_comes_first_then_the_environment_then_the_cache() {
     places.put("data", &small_set());
     let set = places.load(Choice::Auto).unwrap();
     assert!(set.note.contains("named by --data-dir"), "{}", set.note);
-    assert_eq!(
-        (&set.name[..], set.comparable, set.classes),
-        ("mnist", true, 10)
-    );
+    assert_eq!((&set.name[..], set.comparable, set.classes), ("mnist", true, 10));
     assert_eq!((set.train.len(), set.test.len()), (24, 12));
     assert_eq!(set.train.images, small_set()[0][16..]);
     assert_eq!(set.test.labels, small_set()[3][8..]);
@@ -108,12 +94,7 @@ fn data_dir_comes_first_then_the_environment_then_the_cache() {
 fn nothing_anywhere_gives_the_embedded_digits_and_says_why() {
     let set = Places::new().environment().load(Choice::Auto).unwrap();
     assert_eq!((&set.name[..], set.comparable), ("mnist-10k", false));
-    for part in [
-        "SPHEREFACE_DATA names",
-        "holds no files",
-        "no mirror",
-        "not comparable",
-    ] {
+    for part in ["SPHEREFACE_DATA names", "holds no files", "no mirror", "not comparable"] {
         assert!(set.note.contains(part), "{part}: {}", set.note);
     }
     let asked = Places::new().load(Choice::Mnist10k).unwrap();
@@ -125,13 +106,7 @@ fn mnist_or_nothing_lists_what_was_searched_and_what_to_do() {
     let dead = closed_port();
     let places = Places::new().environment().mirrors(&[&dead]);
     let message = places.refusal(Choice::Mnist);
-    for part in [
-        "/env",
-        "/cache",
-        &dead,
-        "by hand: get train-images-idx3-ubyte.gz",
-        "--data-dir",
-    ] {
+    for part in ["/env", "/cache", &dead, "by hand: get train-images-idx3-ubyte.gz", "--data-dir"] {
         assert!(message.contains(part), "{part}: {message}");
     }
 }
@@ -143,17 +118,10 @@ fn a_data_dir_without_a_set_is_an_error() {
     places.put("cache", &small_set());
     for choice in [Choice::Auto, Choice::Mnist] {
         let message = places.refusal(choice);
-        assert_eq!(
-            message,
-            "/data: folder: expected an IDX data set, found no such folder"
-        );
+        assert_eq!(message, "/data: folder: expected an IDX data set, found no such folder");
     }
     places.root.write("data/readme", b"");
-    assert!(
-        places
-            .refusal(Choice::Auto)
-            .starts_with("/data: files: expected train-images-idx3-ubyte, ")
-    );
+    assert!(places.refusal(Choice::Auto).starts_with("/data: files: expected train-images-idx3-ubyte, "));
     assert!(server.requests().is_empty());
 }
 
@@ -161,26 +129,14 @@ fn a_data_dir_without_a_set_is_an_error() {
 fn another_set_in_data_dir_is_used_under_its_own_name() {
     let places = Places::new().data_dir("fashion-mnist");
     let labels = idx_labels(&[0, 1, 2]);
-    let contents = [
-        idx_images(3, 5, 7, 1),
-        labels.clone(),
-        idx_images(3, 5, 7, 2),
-        labels,
-    ];
+    let contents = [idx_images(3, 5, 7, 1), labels.clone(), idx_images(3, 5, 7, 2), labels];
     places.put("fashion-mnist", &contents);
     let set = places.load(Choice::Auto).unwrap();
-    assert_eq!(
-        (&set.name[..], set.comparable, set.classes),
-        ("fashion-mnist", false, 3)
-    );
+    assert_eq!((&set.name[..], set.comparable, set.classes), ("fashion-mnist", false, 3));
     assert_eq!((set.train.height, set.train.width), (5, 7));
     assert!(set.note.contains("not comparable"), "{}", set.note);
     assert_eq!(places.root.files().len(), 4);
-    assert!(
-        places
-            .refusal(Choice::Mnist)
-            .contains("sha256 of the unpacked file: expected MNIST's")
-    );
+    assert!(places.refusal(Choice::Mnist).contains("sha256 of the unpacked file: expected MNIST's"));
 }
 
 #[test]
@@ -189,40 +145,22 @@ fn altered_mnist_is_never_called_mnist() {
     places.put("mnist", &altered(Part::TrainImages));
     let set = places.load(Choice::Auto).unwrap();
     assert_eq!((&set.name[..], set.comparable), ("idx", false));
-    assert!(
-        set.note
-            .contains("train-images-idx3-ubyte: altered or damaged"),
-        "{}",
-        set.note
-    );
+    assert!(set.note.contains("train-images-idx3-ubyte: altered or damaged"), "{}", set.note);
     let places = Places::new().environment();
     places.put("env", &altered(Part::TestLabels));
     let message = places.refusal(Choice::Auto);
-    assert!(
-        message.starts_with("/env/t10k-labels-idx1-ubyte: sha256"),
-        "{message}"
-    );
+    assert!(message.starts_with("/env/t10k-labels-idx1-ubyte: sha256"), "{message}");
 }
 
 #[test]
 fn another_set_in_the_environment_is_passed_over_with_a_word() {
     let places = Places::new().environment();
     let labels = idx_labels(&[0, 1]);
-    let contents = [
-        idx_images(2, 5, 7, 1),
-        labels.clone(),
-        idx_images(2, 5, 7, 2),
-        labels,
-    ];
+    let contents = [idx_images(2, 5, 7, 1), labels.clone(), idx_images(2, 5, 7, 2), labels];
     places.put("env", &contents);
     let set = places.load(Choice::Auto).unwrap();
     assert_eq!(set.name, "mnist-10k");
-    assert!(
-        set.note
-            .contains("another data set (2 training and 2 test images)"),
-        "{}",
-        set.note
-    );
+    assert!(set.note.contains("another data set (2 training and 2 test images)"), "{}", set.note);
 }
 
 #[test]
@@ -254,13 +192,7 @@ fn fetched_files_are_kept_and_not_fetched_again() {
     let places = Places::new().mirrors(&[&server.address]);
     let first = places.load(Choice::Auto).unwrap();
     assert_eq!((&first.name[..], first.comparable), ("mnist", true));
-    assert!(
-        first
-            .note
-            .contains(&format!("fetched from {}, kept in", server.address)),
-        "{}",
-        first.note
-    );
+    assert!(first.note.contains(&format!("fetched from {}, kept in", server.address)), "{}", first.note);
     let mut names = PARTS.map(|part| format!("cache/mnist/{}", part.name()));
     names.sort();
     assert_eq!(places.root.files(), names);
@@ -290,11 +222,7 @@ fn the_second_mirror_serves_where_the_first_is_dead_or_wrong() {
         let second = good_server();
         let places = Places::new().mirrors(&[first, &second.address]);
         let set = places.load(Choice::Mnist).unwrap();
-        assert!(
-            set.note.contains(&second.address) && !set.note.contains(first),
-            "{}",
-            set.note
-        );
+        assert!(set.note.contains(&second.address) && !set.note.contains(first), "{}", set.note);
     }
 }
 
@@ -315,11 +243,7 @@ fn a_failed_fetch_leaves_nothing_in_the_cache() {
         let started = Instant::now();
         let set = places.load(Choice::Auto).unwrap();
         assert!(started.elapsed() < Duration::from_secs(10), "{answer:?}");
-        assert!(
-            set.note.contains("fetching failed: http://127.0.0.1:"),
-            "{}",
-            set.note
-        );
+        assert!(set.note.contains("fetching failed: http://127.0.0.1:"), "{}", set.note);
         assert!(places.root.files().is_empty(), "{answer:?}");
     }
 }
@@ -328,9 +252,7 @@ fn a_failed_fetch_leaves_nothing_in_the_cache() {
 fn a_cache_that_cannot_be_written_does_not_stop_a_fetch() {
     let server = good_server();
     let places = Places::new().mirrors(&[&server.address]);
-    places
-        .root
-        .write("cache/mnist", b"a file in the way of the folder");
+    places.root.write("cache/mnist", b"a file in the way of the folder");
     let set = places.load(Choice::Mnist).unwrap();
     assert!(set.note.contains("not kept"), "{}", set.note);
     assert_eq!(set.train.images, small_set()[0][16..]);
@@ -344,13 +266,9 @@ fn sets_of_mnists_shape_read_the_same_raw_and_packed() {
     let load = |choice| load_edition(choice, &places.locations, &edition, SHORT, &mut |_| {});
     // Packed, and nowhere to unpack to: read here.
     for (part, content) in PARTS.into_iter().zip(&contents) {
-        places
-            .root
-            .write(&format!("data/{}.gz", part.name()), &gzip(content));
+        places.root.write(&format!("data/{}.gz", part.name()), &gzip(content));
     }
-    places
-        .root
-        .write("cache", b"a file in the way of the folder");
+    places.root.write("cache", b"a file in the way of the folder");
     let read_here = load(Choice::Mnist).unwrap();
     assert_eq!(places.root.files().len(), 5);
     // Unpacked to the cache, read from there by the crate mnist.
@@ -358,10 +276,7 @@ fn sets_of_mnists_shape_read_the_same_raw_and_packed() {
     let read_by_crate = load(Choice::Mnist).unwrap();
     assert_eq!(places.root.files().len(), 8);
     assert!(read_here.train == read_by_crate.train && read_here.test == read_by_crate.test);
-    assert_eq!(
-        (read_here.train.len(), read_here.test.len()),
-        (60_000, 10_000)
-    );
+    assert_eq!((read_here.train.len(), read_here.test.len()), (60_000, 10_000));
     assert!(read_here.train.images == contents[0][16..]);
 }
 
@@ -395,11 +310,7 @@ fn mutated_files_never_panic() {
         let unpacked = crate::parts::for_each_part(|part| {
             let content = contents[part as usize].clone();
             let unpacked = crate::unpack::unpack(&name(part), part.kind(), content)?;
-            Ok(crate::raw_set::RawFile {
-                name: name(part),
-                content: unpacked.bytes,
-                unpacked_at: None,
-            })
+            Ok(crate::raw_set::RawFile { name: name(part), content: unpacked.bytes, unpacked_at: None })
         });
         match unpacked.and_then(RawSet::new) {
             Ok(set) => {

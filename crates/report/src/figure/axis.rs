@@ -13,12 +13,7 @@ impl Axis {
     /// From `low` to `high` exactly, with about `ticks` ticks inside.
     pub(crate) fn linear(low: f64, high: f64, ticks: usize) -> Self {
         let high = if high > low { high } else { low + 1.0 };
-        Self {
-            low,
-            high,
-            log: false,
-            step: nice_step((high - low) / ticks.max(1) as f64),
-        }
+        Self { low, high, log: false, step: nice_step((high - low) / ticks.max(1) as f64) }
     }
 
     /// At least from `low` to `high`, widened to whole ticks.
@@ -28,27 +23,15 @@ impl Axis {
         // A thousandth of a step is rounding, not a reason for another tick.
         let low = ((exact.low / step + 1e-3).floor() * step).min(exact.low);
         let high = ((exact.high / step - 1e-3).ceil() * step).max(exact.high);
-        Self {
-            low,
-            high,
-            log: false,
-            step,
-        }
+        Self { low, high, log: false, step }
     }
 
     /// At least from `low` to `high`, both positive, widened to 1, 2 or 5 times a power of ten.
     pub(crate) fn log(low: f64, high: f64) -> Self {
         let low = log_marks(low, low).next_back().unwrap_or(low);
-        let high = log_marks(high, high * 10.0)
-            .find(|&m| m >= high)
-            .unwrap_or(high);
+        let high = log_marks(high, high * 10.0).find(|&m| m >= high).unwrap_or(high);
         let high = if high > low { high } else { low * 10.0 };
-        Self {
-            low,
-            high,
-            log: true,
-            step: 0.0,
-        }
+        Self { low, high, log: true, step: 0.0 }
     }
 
     /// Where a value stands: 0 at the low end, 1 at the high end, `None` if the axis cannot show it.
@@ -69,19 +52,13 @@ impl Axis {
             let decades = (self.high / self.low).log10();
             let inside = log_marks(self.low, self.high).filter(|&m| m >= self.low * 0.999);
             let is_decade = |m: f64| (m.log10() - m.log10().round()).abs() < 1e-6;
-            return inside
-                .filter(|&m| decades < 2.2 || is_decade(m))
-                .map(|m| (m, plain(m, 6)))
-                .collect();
+            return inside.filter(|&m| decades < 2.2 || is_decade(m)).map(|m| (m, plain(m, 6))).collect();
         }
         let decimals = (-self.step.log10().floor()).max(0.0) as usize;
         let first = (self.low / self.step - 1e-6).ceil();
         let last = (self.high / self.step + 1e-6).floor();
         let count = (last - first).clamp(0.0, 50.0) as usize;
-        (0..=count)
-            .map(|i| (first + i as f64) * self.step)
-            .map(|value| (value, fixed(value, decimals)))
-            .collect()
+        (0..=count).map(|i| (first + i as f64) * self.step).map(|value| (value, fixed(value, decimals))).collect()
     }
 }
 
@@ -99,19 +76,11 @@ fn log_marks(low: f64, high: f64) -> impl DoubleEndedIterator<Item = f64> {
 fn nice_step(rough: f64) -> f64 {
     let power = 10f64.powf(rough.log10().floor());
     let digit = rough / power;
-    power
-        * [1.0, 2.0, 5.0]
-            .into_iter()
-            .find(|&d| digit <= d * 1.0001)
-            .unwrap_or(10.0)
+    power * [1.0, 2.0, 5.0].into_iter().find(|&d| digit <= d * 1.0001).unwrap_or(10.0)
 }
 
 fn fixed(value: f64, decimals: usize) -> String {
-    if decimals > 5 {
-        format!("{value:e}")
-    } else {
-        format!("{value:.decimals$}")
-    }
+    if decimals > 5 { format!("{value:e}") } else { format!("{value:.decimals$}") }
 }
 
 /// The shortest plain form with at most `decimals` decimals.
@@ -133,10 +102,7 @@ mod tests {
 
     #[test]
     fn linear_ticks_are_round() {
-        assert_eq!(
-            labels(Axis::linear(0.0, 5.0, 5)),
-            ["0", "1", "2", "3", "4", "5"]
-        );
+        assert_eq!(labels(Axis::linear(0.0, 5.0, 5)), ["0", "1", "2", "3", "4", "5"]);
         let axis = Axis::linear_rounded(0.931, 1.0, 4);
         assert_eq!(labels(axis), ["0.92", "0.94", "0.96", "0.98", "1.00"]);
         assert!(axis.low <= 0.931);

@@ -77,14 +77,7 @@ impl Chart {
         let (x0, x1) = (left + LEFT, left + width - RIGHT);
         let (y0, y1) = (top + height - BOTTOM, top + TOP);
         let (x_axis, y_axis) = (self.x_axis(), self.y_axis());
-        svg.styled_text(
-            [left + 4.0, top + 16.0],
-            "start",
-            &Paint::ink(),
-            13.0,
-            &self.title,
-            "font-weight=\"600\"",
-        );
+        svg.styled_text([left + 4.0, top + 16.0], "start", &Paint::ink(), 13.0, &self.title, "font-weight=\"600\"");
         for (value, label) in y_axis.ticks() {
             let y = y0 + (y1 - y0) * y_axis.position(value).unwrap_or(0.0);
             svg.line([x0, y, x1, y], &Paint::grid(), 1.0);
@@ -121,13 +114,7 @@ impl Chart {
             for series in &self.series {
                 let end = series.y.last().and_then(|&y| y_axis.position(y));
                 let y = y0 + (y1 - y0) * end.unwrap_or(0.0);
-                svg.text(
-                    [x1 - 2.0, y + 12.0],
-                    "end",
-                    &Paint::muted(),
-                    11.0,
-                    &series.label,
-                );
+                svg.text([x1 - 2.0, y + 12.0], "end", &Paint::muted(), 11.0, &series.label);
             }
         }
     }
@@ -150,12 +137,7 @@ impl Chart {
     }
 
     fn x_axis(&self) -> Axis {
-        let all = || {
-            self.series
-                .iter()
-                .flat_map(|s| s.x.iter().copied())
-                .filter(|x| x.is_finite())
-        };
+        let all = || self.series.iter().flat_map(|s| s.x.iter().copied()).filter(|x| x.is_finite());
         let (low, high) = (all().fold(0.0, f64::min), all().fold(0.0, f64::max));
         let whole = (2.0..=8.0).contains(&high);
         Axis::linear(low, high, if whole { high.ceil() as usize } else { 6 })
@@ -180,11 +162,7 @@ impl Chart {
                 let high = positive().fold(0.0, f64::max);
                 // A single tiny batch loss must not stretch the axis over many decades.
                 let low = quantile(positive(), 0.01).unwrap_or(1.0);
-                if high > 0.0 {
-                    Axis::log(low, high)
-                } else {
-                    Axis::log(0.1, 1.0)
-                }
+                if high > 0.0 { Axis::log(low, high) } else { Axis::log(0.1, 1.0) }
             }
         }
     }
@@ -200,18 +178,10 @@ impl Series {
             line(svg, &path(&self.x, &self.y, &place), &paint, 1.0, 0.22);
         }
         let width = if few { 2.0 } else { 1.5 };
-        let values = if smooth {
-            &running_mean(&self.y)
-        } else {
-            &self.y
-        };
+        let values = if smooth { &running_mean(&self.y) } else { &self.y };
         line(svg, &path(&self.x, values, &place), &paint, width, opacity);
         if few {
-            let placed = self
-                .x
-                .iter()
-                .zip(&self.y)
-                .filter_map(|(&x, &y)| place(x, y));
+            let placed = self.x.iter().zip(&self.y).filter_map(|(&x, &y)| place(x, y));
             let marks: String = placed.map(|at| marker(self.colour, at)).collect();
             svg.fill(&marks, &paint, &format!("fill-opacity=\"{opacity}\""));
         }
@@ -219,8 +189,7 @@ impl Series {
 }
 
 fn line(svg: &mut Svg, path: &str, paint: &Paint, width: f64, opacity: f64) {
-    let attributes =
-        format!("stroke-linejoin=\"round\" stroke-linecap=\"round\" stroke-opacity=\"{opacity}\"");
+    let attributes = format!("stroke-linejoin=\"round\" stroke-linecap=\"round\" stroke-opacity=\"{opacity}\"");
     svg.stroke(path, paint, width, &attributes);
 }
 
@@ -245,22 +214,10 @@ fn running_mean(values: &[f64]) -> Vec<f64> {
     let around = |i: usize| {
         // As many neighbours on one side as on the other, so that the ends do not lag.
         let reach = reach.min(i).min(values.len() - 1 - i);
-        let window: Vec<f64> = values[i - reach..=i + reach]
-            .iter()
-            .copied()
-            .filter(|v| v.is_finite())
-            .collect();
+        let window: Vec<f64> = values[i - reach..=i + reach].iter().copied().filter(|v| v.is_finite()).collect();
         mean(&window)
     };
-    (0..values.len())
-        .map(|i| {
-            if values[i].is_finite() {
-                around(i)
-            } else {
-                f64::NAN
-            }
-        })
-        .collect()
+    (0..values.len()).map(|i| if values[i].is_finite() { around(i) } else { f64::NAN }).collect()
 }
 
 /// A mark of the loss's own shape: circle, square, diamond or triangle.
@@ -283,12 +240,7 @@ mod tests {
     fn running_mean_keeps_gaps_and_straight_lines() {
         let mut values: Vec<f64> = (0..20).map(f64::from).collect();
         let smoothed = running_mean(&values);
-        assert!(
-            values
-                .iter()
-                .zip(&smoothed)
-                .all(|(a, b)| (a - b).abs() < 1e-12)
-        );
+        assert!(values.iter().zip(&smoothed).all(|(a, b)| (a - b).abs() < 1e-12));
         values[7] = f64::NAN;
         let smoothed = running_mean(&values);
         assert!(smoothed[7].is_nan() && smoothed[6].is_finite() && smoothed[8].is_finite());

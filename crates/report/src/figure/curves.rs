@@ -16,27 +16,11 @@ pub(crate) fn charts(report: &Report, dim: usize) -> Vec<Chart> {
     let lambda: Field = |s| if s.lambda > 0.0 { s.lambda } else { f64::NAN };
     let mut charts = vec![
         loss(report, dim),
-        steps(
-            report,
-            dim,
-            "accuracy",
-            "Batch accuracy, plain cosines",
-            Spread::Fraction(0.1),
-            |s| s.accuracy,
-        ),
+        steps(report, dim, "accuracy", "Batch accuracy, plain cosines", Spread::Fraction(0.1), |s| s.accuracy),
         accuracy(report, dim),
         steps(report, dim, "lambda", "λ", Spread::Linear, lambda),
-        steps(report, dim, "rate", "Learning rate", Spread::Linear, |s| {
-            s.rate
-        }),
-        steps(
-            report,
-            dim,
-            "gradient",
-            "Gradient norm (log scale)",
-            Spread::Log,
-            |s| s.gradient_norm,
-        ),
+        steps(report, dim, "rate", "Learning rate", Spread::Linear, |s| s.rate),
+        steps(report, dim, "gradient", "Gradient norm (log scale)", Spread::Log, |s| s.gradient_norm),
     ];
     charts.retain(|chart| !chart.is_empty());
     charts
@@ -44,24 +28,14 @@ pub(crate) fn charts(report: &Report, dim: usize) -> Vec<Chart> {
 
 /// Training loss.
 pub(crate) fn loss(report: &Report, dim: usize) -> Chart {
-    steps(
-        report,
-        dim,
-        "loss",
-        "Training loss (log scale)",
-        Spread::Log,
-        |s| s.loss,
-    )
+    steps(report, dim, "loss", "Training loss (log scale)", Spread::Log, |s| s.loss)
 }
 
 /// Test accuracy after each epoch.
 pub(crate) fn accuracy(report: &Report, dim: usize) -> Chart {
     let series = series(report, dim, |t| {
         let log = &t.epochs_log;
-        (
-            log.iter().map(|e| e.epoch as f64).collect(),
-            log.iter().map(|e| e.test_accuracy).collect(),
-        )
+        (log.iter().map(|e| e.epoch as f64).collect(), log.iter().map(|e| e.test_accuracy).collect())
     });
     Chart {
         id: format!("test-{dim}"),
@@ -74,14 +48,7 @@ pub(crate) fn accuracy(report: &Report, dim: usize) -> Chart {
     }
 }
 
-fn steps(
-    report: &Report,
-    dim: usize,
-    id: &str,
-    title: &str,
-    spread: Spread,
-    field: Field,
-) -> Chart {
+fn steps(report: &Report, dim: usize, id: &str, title: &str, spread: Spread, field: Field) -> Chart {
     let series = series(report, dim, |t| {
         t.steps
             .iter()
@@ -101,29 +68,15 @@ fn steps(
     }
 }
 
-fn series(
-    report: &Report,
-    dim: usize,
-    values: impl Fn(&Training) -> (Vec<f64>, Vec<f64>),
-) -> Vec<Series> {
+fn series(report: &Report, dim: usize, values: impl Fn(&Training) -> (Vec<f64>, Vec<f64>)) -> Vec<Series> {
     let mut found = Vec::new();
     for loss in losses(report) {
         let belongs = |t: &&Training| t.embedding_dim == dim && t.loss == loss.key;
         let runs: Vec<&Training> = report.trainings.iter().filter(belongs).collect();
         for (i, training) in runs.iter().take(CURVE_RUNS).enumerate() {
-            let seed = if runs.len() > 1 {
-                format!(", seed {}", training.seed)
-            } else {
-                String::new()
-            };
+            let seed = if runs.len() > 1 { format!(", seed {}", training.seed) } else { String::new() };
             let (x, y) = values(training);
-            found.push(Series {
-                label: format!("{}{seed}", loss.title),
-                colour: loss.colour,
-                strong: i == 0,
-                x,
-                y,
-            });
+            found.push(Series { label: format!("{}{seed}", loss.title), colour: loss.colour, strong: i == 0, x, y });
         }
     }
     found

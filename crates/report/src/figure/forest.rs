@@ -14,8 +14,7 @@ pub(crate) fn inline(groups: &[Group<'_>]) -> String {
     let low = values(groups).fold(1.0, f64::min);
     let high = values(groups).fold(0.0, f64::max);
     let axis = Axis::linear_rounded(low, high.min(1.0), 4);
-    let place =
-        |v: f64| LEFT + (WIDTH - 2.0 * LEFT) * axis.position(v).unwrap_or(0.0).clamp(0.0, 1.0);
+    let place = |v: f64| LEFT + (WIDTH - 2.0 * LEFT) * axis.position(v).unwrap_or(0.0).clamp(0.0, 1.0);
     let bottom = TOP + ROW * groups.len() as f64;
     let mut svg = Svg::default();
     for (value, label) in axis.ticks() {
@@ -39,11 +38,7 @@ pub(crate) fn inline(groups: &[Group<'_>]) -> String {
             11.0,
             &format!("{} · {}-D", group.title, group.dim),
         );
-        svg.line(
-            [place(estimate.low), y, place(estimate.high), y],
-            &paint,
-            2.0,
-        );
+        svg.line([place(estimate.low), y, place(estimate.high), y], &paint, 2.0);
         svg.fill(&circle_path([place(estimate.mean), y, 4.5]), &paint, "");
         if let Some(published) = group.published() {
             let x = place(published);
@@ -56,8 +51,5 @@ pub(crate) fn inline(groups: &[Group<'_>]) -> String {
 }
 
 fn values<'a>(groups: &'a [Group<'_>]) -> impl Iterator<Item = f64> + 'a {
-    groups
-        .iter()
-        .flat_map(|g| [Some(g.accuracy.low), Some(g.accuracy.high), g.published()])
-        .flatten()
+    groups.iter().flat_map(|g| [Some(g.accuracy.low), Some(g.accuracy.high), g.published()]).flatten()
 }

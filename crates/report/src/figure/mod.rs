@@ -71,18 +71,8 @@ fn embedding(svg: &mut Svg, training: &Training, [left, top, side]: [f64; 3], li
 fn legend(svg: &mut Svg, losses: &[Loss<'_>], left: f64, baseline: f64) {
     let mut x = left;
     for loss in losses {
-        svg.line(
-            [x, baseline - 4.0, x + 18.0, baseline - 4.0],
-            &Paint::loss(loss.colour),
-            2.5,
-        );
-        svg.text(
-            [x + 24.0, baseline],
-            "start",
-            &Paint::ink(),
-            12.0,
-            loss.title,
-        );
+        svg.line([x, baseline - 4.0, x + 18.0, baseline - 4.0], &Paint::loss(loss.colour), 2.5);
+        svg.text([x + 24.0, baseline], "start", &Paint::ink(), 12.0, loss.title);
         x += 24.0 + 22.0 + 6.6 * loss.title.chars().count() as f64;
     }
 }

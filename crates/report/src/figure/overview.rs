@@ -27,49 +27,26 @@ pub(super) fn loss(report: &Report) -> String {
 /// `accuracy.svg`.
 pub(super) fn accuracy(report: &Report) -> String {
     let note = "Test images by plain cosines; nothing was chosen by it.";
-    side_by_side(
-        report,
-        "Test accuracy after each epoch",
-        note,
-        curves::accuracy,
-    )
+    side_by_side(report, "Test accuracy after each epoch", note, curves::accuracy)
 }
 
 /// One chart an embedding size under a common legend.
-fn side_by_side(
-    report: &Report,
-    title: &str,
-    note: &str,
-    chart: fn(&Report, usize) -> Chart,
-) -> String {
+fn side_by_side(report: &Report, title: &str, note: &str, chart: fn(&Report, usize) -> Chart) -> String {
     let dims = dims(report);
     let mut svg = Svg::default();
     legend(&mut svg, &losses(report), MARGIN + 4.0, MARGIN + 14.0);
     for (column, &dim) in dims.iter().enumerate() {
         let mut chart = chart(report, dim);
         chart.title = format!("{}, {dim}-D", chart.title);
-        chart.draw(
-            &mut svg,
-            MARGIN + column as f64 * (SIZE[0] + MARGIN),
-            MARGIN + 28.0,
-        );
+        chart.draw(&mut svg, MARGIN + column as f64 * (SIZE[0] + MARGIN), MARGIN + 28.0);
     }
     if !note.is_empty() {
         let baseline = MARGIN + 28.0 + SIZE[1] + 14.0;
-        svg.text(
-            [MARGIN + 4.0, baseline],
-            "start",
-            &Paint::muted(),
-            11.5,
-            note,
-        );
+        svg.text([MARGIN + 4.0, baseline], "start", &Paint::muted(), 11.5, note);
     }
     let columns = dims.len().max(2) as f64;
     let width = MARGIN + columns * (SIZE[0] + MARGIN);
-    svg.file(
-        [width, SIZE[1] + 2.0 * MARGIN + 36.0],
-        &format!("{}: {title}", report.title),
-    )
+    svg.file([width, SIZE[1] + 2.0 * MARGIN + 36.0], &format!("{}: {title}", report.title))
 }
 
 /// `embedding-<D>d-<loss>.svg`.
@@ -80,10 +57,7 @@ pub(super) fn single(group: &Group<'_>) -> String {
     if let Some(training) = shown_run(group) {
         let count = training.embeddings.as_ref().map_or(0, |e| e.labels.len());
         let shown = count.min(SHOWN_POINTS);
-        label = format!(
-            "{}, {}-D embeddings of the test set",
-            group.title, group.dim
-        );
+        label = format!("{}, {}-D embeddings of the test set", group.title, group.dim);
         let detail = format!(
             "{} of {} test images, seed {}, accuracy {:.4}",
             thousands(shown as u64),
@@ -91,14 +65,7 @@ pub(super) fn single(group: &Group<'_>) -> String {
             training.seed,
             training.test_accuracy
         );
-        svg.styled_text(
-            [MARGIN, 28.0],
-            "start",
-            &Paint::ink(),
-            15.0,
-            &label,
-            "font-weight=\"600\"",
-        );
+        svg.styled_text([MARGIN, 28.0], "start", &Paint::ink(), 15.0, &label, "font-weight=\"600\"");
         svg.text([MARGIN, 46.0], "start", &Paint::muted(), 12.0, &detail);
         embedding(&mut svg, training, [MARGIN, 56.0, side], SHOWN_POINTS);
     }
@@ -121,46 +88,18 @@ pub(super) fn grid(groups: &[Group<'_>]) -> String {
     for group in groups {
         let column = columns.iter().position(|&l| l == group.loss).unwrap_or(0) as f64;
         let row = rows.iter().position(|&d| d == group.dim).unwrap_or(0) as f64;
-        let (left, top) = (
-            MARGIN + column * (CELL + MARGIN),
-            MARGIN + row * (CELL + HEAD),
-        );
+        let (left, top) = (MARGIN + column * (CELL + MARGIN), MARGIN + row * (CELL + HEAD));
         let Some(training) = shown_run(group) else {
             continue;
         };
-        let form = if group.dim == 2 {
-            "2-D"
-        } else {
-            "3-D, normalised"
-        };
+        let form = if group.dim == 2 { "2-D" } else { "3-D, normalised" };
         let detail = format!("{form} · test accuracy {:.4}", training.test_accuracy);
         let middle = left + CELL / 2.0;
-        svg.styled_text(
-            [middle, top + 16.0],
-            "middle",
-            &Paint::ink(),
-            14.0,
-            group.title,
-            "font-weight=\"600\"",
-        );
-        svg.text(
-            [middle, top + 33.0],
-            "middle",
-            &Paint::muted(),
-            12.0,
-            &detail,
-        );
-        embedding(
-            &mut svg,
-            training,
-            [left, top + HEAD - 4.0, CELL],
-            CELL_POINTS,
-        );
+        svg.styled_text([middle, top + 16.0], "middle", &Paint::ink(), 14.0, group.title, "font-weight=\"600\"");
+        svg.text([middle, top + 33.0], "middle", &Paint::muted(), 12.0, &detail);
+        embedding(&mut svg, training, [left, top + HEAD - 4.0, CELL], CELL_POINTS);
     }
     let width = MARGIN + columns.len() as f64 * (CELL + MARGIN);
     let height = 2.0 * MARGIN + rows.len() as f64 * (CELL + HEAD);
-    svg.file(
-        [width, height],
-        "Embeddings of the test set, by loss and embedding size",
-    )
+    svg.file([width, height], "Embeddings of the test set, by loss and embedding size")
 }

@@ -7,17 +7,10 @@ use crate::model::Embeddings;
 use crate::statistics::quantile;
 
 /// Raw embeddings with the class weights' directions as rays; the outermost 0.1% may lie outside the frame.
-pub(crate) fn draw(
-    svg: &mut Svg,
-    embeddings: &Embeddings,
-    [left, top, side]: [f64; 3],
-    limit: usize,
-) {
+pub(crate) fn draw(svg: &mut Svg, embeddings: &Embeddings, [left, top, side]: [f64; 3], limit: usize) {
     let half = side / 2.0;
     let (cx, cy) = (left + half, top + half);
-    let reach = quantile(embeddings.points.chunks(2).map(norm), 0.999)
-        .unwrap_or(1.0)
-        .max(1e-9);
+    let reach = quantile(embeddings.points.chunks(2).map(norm), 0.999).unwrap_or(1.0).max(1e-9);
     let scale = half * 0.86 / reach;
     let weights: Vec<Vec<f64>> = embeddings.class_weights.chunks(2).map(unit).collect();
     for weight in &weights {
@@ -26,10 +19,7 @@ pub(crate) fn draw(
     }
     let mut dots = vec![Vec::new(); weights.len()];
     for i in sample(embeddings.labels.len(), limit) {
-        let (x, y) = (
-            f64::from(embeddings.points[2 * i]),
-            f64::from(embeddings.points[2 * i + 1]),
-        );
+        let (x, y) = (f64::from(embeddings.points[2 * i]), f64::from(embeddings.points[2 * i + 1]));
         if x.abs() * scale < half && y.abs() * scale < half {
             dots[usize::from(embeddings.labels[i])].push([cx + x * scale, cy - y * scale]);
         }
@@ -49,12 +39,5 @@ pub(super) fn label(svg: &mut Svg, [x, y]: [f64; 2], class: usize, opacity: f64)
     let attributes = format!(
         "font-weight=\"700\" opacity=\"{opacity}\" stroke=\"#ffffff\" stroke-width=\"3\" paint-order=\"stroke\""
     );
-    svg.styled_text(
-        [x, y + 4.6],
-        "middle",
-        &Paint::ink(),
-        13.0,
-        &class.to_string(),
-        &attributes,
-    );
+    svg.styled_text([x, y + 4.6], "middle", &Paint::ink(), 13.0, &class.to_string(), &attributes);
 }

@@ -7,22 +7,9 @@ pub(crate) fn chart() -> Chart {
     // m = 1 has the colour of the modified softmax, which it is, and m = 4 that of A-Softmax.
     let series = [(1, 1), (2, 5), (3, 0), (4, 2)].map(|(m, colour)| {
         let x: Vec<f64> = (0..=120).map(|i| f64::from(i) * 1.5).collect();
-        let y = x
-            .iter()
-            .map(|&degrees| psi(f64::from(m), degrees.to_radians()))
-            .collect();
-        let label = if m == 1 {
-            "cos θ, m = 1".to_string()
-        } else {
-            format!("m = {m}")
-        };
-        Series {
-            label,
-            colour,
-            strong: true,
-            x,
-            y,
-        }
+        let y = x.iter().map(|&degrees| psi(f64::from(m), degrees.to_radians())).collect();
+        let label = if m == 1 { "cos θ, m = 1".to_string() } else { format!("m = {m}") };
+        Series { label, colour, strong: true, x, y }
     });
     Chart {
         id: "psi".to_string(),

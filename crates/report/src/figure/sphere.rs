@@ -13,25 +13,12 @@ const YAW: f64 = 0.6;
 const TILT: f64 = 0.4;
 
 /// Normalised embeddings; those on the far side are pale.
-pub(crate) fn draw(
-    svg: &mut Svg,
-    embeddings: &Embeddings,
-    [left, top, side]: [f64; 3],
-    limit: usize,
-) {
+pub(crate) fn draw(svg: &mut Svg, embeddings: &Embeddings, [left, top, side]: [f64; 3], limit: usize) {
     let half = side / 2.0;
     let radius = half * 0.84;
     let place = |v: [f64; 3]| [left + half + v[0] * radius, top + half - v[1] * radius];
-    svg.fill(
-        &circle_path([left + half, top + half, radius]),
-        &Paint::grid(),
-        "fill-opacity=\"0.3\"",
-    );
-    let weights: Vec<[f64; 3]> = embeddings
-        .class_weights
-        .chunks(3)
-        .map(|w| turned(&unit(w)))
-        .collect();
+    svg.fill(&circle_path([left + half, top + half, radius]), &Paint::grid(), "fill-opacity=\"0.3\"");
+    let weights: Vec<[f64; 3]> = embeddings.class_weights.chunks(3).map(|w| turned(&unit(w))).collect();
     let mut near = vec![Vec::new(); weights.len()];
     let mut far = vec![Vec::new(); weights.len()];
     for i in sample(embeddings.labels.len(), limit) {
@@ -44,37 +31,20 @@ pub(crate) fn draw(
         svg.dots(points, &Paint::class(class), diameter, 0.16);
     }
     graticule(svg, place);
-    svg.circle(
-        [left + half, top + half, radius],
-        &Paint::muted(),
-        1.0,
-        "stroke-opacity=\"0.7\"",
-    );
+    svg.circle([left + half, top + half, radius], &Paint::muted(), 1.0, "stroke-opacity=\"0.7\"");
     for (class, points) in near.iter().enumerate() {
         svg.dots(points, &Paint::class(class), diameter, 0.8);
     }
     for (class, &weight) in weights.iter().enumerate() {
         let name = weight.map(|v| v * 1.1);
-        label(
-            svg,
-            place(name),
-            class,
-            if weight[2] >= -0.1 { 1.0 } else { 0.35 },
-        );
+        label(svg, place(name), class, if weight[2] >= -0.1 { 1.0 } else { 0.35 });
     }
 }
 
 /// The vector as the reader sees it: x to the right, y up, z towards the reader.
 fn turned(v: &[f64]) -> [f64; 3] {
-    let (x, z) = (
-        v[0] * YAW.cos() + v[2] * YAW.sin(),
-        v[2] * YAW.cos() - v[0] * YAW.sin(),
-    );
-    [
-        x,
-        v[1] * TILT.cos() - z * TILT.sin(),
-        v[1] * TILT.sin() + z * TILT.cos(),
-    ]
+    let (x, z) = (v[0] * YAW.cos() + v[2] * YAW.sin(), v[2] * YAW.cos() - v[0] * YAW.sin());
+    [x, v[1] * TILT.cos() - z * TILT.sin(), v[1] * TILT.sin() + z * TILT.cos()]
 }
 
 /// Meridians and parallels every 30° on the near side.
@@ -83,11 +53,7 @@ fn graticule(svg: &mut Svg, place: impl Fn([f64; 3]) -> [f64; 2]) {
     let at = |latitude: i32, longitude: i32| {
         let (latitude, longitude) = (radians(latitude), radians(longitude));
         let ring = latitude.cos();
-        turned(&[
-            ring * longitude.cos(),
-            latitude.sin(),
-            ring * longitude.sin(),
-        ])
+        turned(&[ring * longitude.cos(), latitude.sin(), ring * longitude.sin()])
     };
     let mut path = String::new();
     let mut polyline = |points: Vec<[f64; 3]>| {
@@ -98,31 +64,15 @@ fn graticule(svg: &mut Svg, place: impl Fn([f64; 3]) -> [f64; 2]) {
                 continue;
             }
             let [x, y] = place(point);
-            let _ = write!(
-                path,
-                "{}{} {}",
-                if pen_down { 'L' } else { 'M' },
-                short(x),
-                short(y)
-            );
+            let _ = write!(path, "{}{} {}", if pen_down { 'L' } else { 'M' }, short(x), short(y));
             pen_down = true;
         }
     };
     for latitude in (-60..=60).step_by(30) {
-        polyline(
-            (0..=360)
-                .step_by(5)
-                .map(|longitude| at(latitude, longitude))
-                .collect(),
-        );
+        polyline((0..=360).step_by(5).map(|longitude| at(latitude, longitude)).collect());
     }
     for longitude in (0..360).step_by(30) {
-        polyline(
-            (-90..=90)
-                .step_by(5)
-                .map(|latitude| at(latitude, longitude))
-                .collect(),
-        );
+        polyline((-90..=90).step_by(5).map(|latitude| at(latitude, longitude)).collect());
     }
     svg.stroke(&path, &Paint::muted(), 0.6, "stroke-opacity=\"0.28\"");
 }

@@ -14,36 +14,21 @@ pub(crate) struct Paint {
 
 impl Paint {
     pub(crate) fn ink() -> Self {
-        Self {
-            class: "ink".to_string(),
-            colour: palette::INK,
-        }
+        Self { class: "ink".to_string(), colour: palette::INK }
     }
     pub(crate) fn muted() -> Self {
-        Self {
-            class: "muted".to_string(),
-            colour: palette::MUTED,
-        }
+        Self { class: "muted".to_string(), colour: palette::MUTED }
     }
     pub(crate) fn grid() -> Self {
-        Self {
-            class: "grid".to_string(),
-            colour: palette::GRID,
-        }
+        Self { class: "grid".to_string(), colour: palette::GRID }
     }
     pub(crate) fn loss(index: usize) -> Self {
         let class = format!("loss{}", index % palette::LOSSES.len());
-        Self {
-            class,
-            colour: palette::loss(index),
-        }
+        Self { class, colour: palette::loss(index) }
     }
     pub(crate) fn class(index: usize) -> Self {
         let class = format!("class{}", index % palette::CLASSES.len());
-        Self {
-            class,
-            colour: palette::class(index),
-        }
+        Self { class, colour: palette::class(index) }
     }
 }
 
@@ -55,14 +40,7 @@ pub(crate) struct Svg {
 
 impl Svg {
     /// Text with its baseline at `[x, y]`; `anchor` is `start`, `middle` or `end`.
-    pub(crate) fn text(
-        &mut self,
-        [x, y]: [f64; 2],
-        anchor: &str,
-        paint: &Paint,
-        size: f64,
-        text: &str,
-    ) {
+    pub(crate) fn text(&mut self, [x, y]: [f64; 2], anchor: &str, paint: &Paint, size: f64, text: &str) {
         self.styled_text([x, y], anchor, paint, size, text, "");
     }
 
@@ -103,19 +81,11 @@ impl Svg {
     /// The inside of a path.
     pub(crate) fn fill(&mut self, path: &str, paint: &Paint, attributes: &str) {
         let Paint { class, colour } = paint;
-        self.push(format_args!(
-            "<path d=\"{path}\" class=\"f-{class}\" fill=\"{colour}\" {attributes}/>\n"
-        ));
+        self.push(format_args!("<path d=\"{path}\" class=\"f-{class}\" fill=\"{colour}\" {attributes}/>\n"));
     }
 
     /// A circle's outline.
-    pub(crate) fn circle(
-        &mut self,
-        [x, y, r]: [f64; 3],
-        paint: &Paint,
-        width: f64,
-        attributes: &str,
-    ) {
+    pub(crate) fn circle(&mut self, [x, y, r]: [f64; 3], paint: &Paint, width: f64, attributes: &str) {
         self.stroke(&circle_path([x, y, r]), paint, width, attributes);
     }
 
@@ -138,12 +108,7 @@ impl Svg {
     }
 
     /// As an element inside the page, without a name space (HTML supplies it).
-    pub(crate) fn inline(
-        &self,
-        [width, height]: [f64; 2],
-        label: &str,
-        attributes: &str,
-    ) -> String {
+    pub(crate) fn inline(&self, [width, height]: [f64; 2], label: &str, attributes: &str) -> String {
         format!(
             "<svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{}\" {attributes}>\n{}</svg>\n",
             escape(label),
@@ -182,11 +147,7 @@ pub(crate) fn short(value: f64) -> String {
     }
     let text = format!("{value:.2}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
-    if text == "-0" {
-        "0".to_string()
-    } else {
-        text.to_string()
-    }
+    if text == "-0" { "0".to_string() } else { text.to_string() }
 }
 
 #[cfg(test)]

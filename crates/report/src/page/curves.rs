@@ -52,12 +52,7 @@ pub(super) fn section(report: &Report) -> String {
 fn legend(report: &Report) -> String {
     let mut html = String::from("<ul class=\"legend\">\n");
     for loss in losses(report) {
-        let _ = writeln!(
-            html,
-            "<li><span class=\"swatch b-loss{}\"></span>{}</li>",
-            loss.colour,
-            escape(loss.title)
-        );
+        let _ = writeln!(html, "<li><span class=\"swatch b-loss{}\"></span>{}</li>", loss.colour, escape(loss.title));
     }
     html.push_str("</ul>\n");
     html

@@ -50,9 +50,7 @@ struct EmbeddingData {
 /// The block's content, safe inside a `<script>` element.
 pub(super) fn json(report: &Report) -> Result<String, Error> {
     let mut charts = BTreeMap::new();
-    let all = dims(report)
-        .into_iter()
-        .flat_map(|dim| curves::charts(report, dim));
+    let all = dims(report).into_iter().flat_map(|dim| curves::charts(report, dim));
     for chart in all.chain([psi::chart()]) {
         charts.insert(chart.id.clone(), chart_data(&chart));
     }
@@ -76,33 +74,17 @@ fn chart_data(chart: &Chart) -> ChartData {
         x: s.x.iter().map(|&v| rounded(v)).collect(),
         y: s.y.iter().map(|&v| rounded(v)).collect(),
     });
-    ChartData {
-        frame: chart.frame(),
-        x_label: chart.x_label,
-        series: series.collect(),
-    }
+    ChartData { frame: chart.frame(), x_label: chart.x_label, series: series.collect() }
 }
 
 fn embedding_data(training: &Training, found: &Embeddings) -> EmbeddingData {
     let dim = training.embedding_dim;
     let shown: Vec<usize> = sample(found.labels.len(), SHOWN_POINTS).collect();
-    let coordinates = || {
-        shown
-            .iter()
-            .flat_map(|&i| &found.points[i * dim..(i + 1) * dim])
-            .map(|&v| f64::from(v))
-    };
+    let coordinates = || shown.iter().flat_map(|&i| &found.points[i * dim..(i + 1) * dim]).map(|&v| f64::from(v));
     let largest = coordinates().map(f64::abs).fold(0.0, f64::max);
-    let scale = if largest > 0.0 {
-        largest / f64::from(i16::MAX)
-    } else {
-        1.0
-    };
-    let quantised: Vec<u8> = coordinates()
-        .flat_map(|v| ((v / scale).round() as i16).to_le_bytes())
-        .collect();
-    let pick =
-        |values: &[u8]| base64::encode(&shown.iter().map(|&i| values[i]).collect::<Vec<_>>());
+    let scale = if largest > 0.0 { largest / f64::from(i16::MAX) } else { 1.0 };
+    let quantised: Vec<u8> = coordinates().flat_map(|v| ((v / scale).round() as i16).to_le_bytes()).collect();
+    let pick = |values: &[u8]| base64::encode(&shown.iter().map(|&i| values[i]).collect::<Vec<_>>());
     EmbeddingData {
         dim,
         scale,

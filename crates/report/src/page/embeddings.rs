@@ -42,11 +42,7 @@ pub(super) fn section(report: &Report) -> String {
 }
 
 fn head(dim: usize) -> String {
-    let (raw, unit) = if dim == 2 {
-        ("true", "false")
-    } else {
-        ("false", "true")
-    };
+    let (raw, unit) = if dim == 2 { ("true", "false") } else { ("false", "true") };
     let turn = "<button type=\"button\" data-turn aria-pressed=\"true\">Turn</button>";
     format!(
         "<div class=\"bar\"><h3>{dim}-D embedding</h3><div class=\"controls\">\
@@ -67,9 +63,7 @@ fn picture(training: &Training, colour: usize) -> String {
     let dim = training.embedding_dim;
     let count = embeddings.labels.len();
     let pairs = || embeddings.labels.iter().zip(&embeddings.predictions);
-    let wrong = pairs()
-        .filter(|(label, prediction)| label != prediction)
-        .count();
+    let wrong = pairs().filter(|(label, prediction)| label != prediction).count();
     let angles = angles(embeddings, dim);
     let title = escape(&training.title);
     format!(
@@ -93,9 +87,7 @@ fn picture(training: &Training, colour: usize) -> String {
 }
 
 fn class_legend(classes: usize) -> String {
-    let mut html = String::from(
-        "<div class=\"classes\" role=\"group\" aria-label=\"Show one class alone\">\n",
-    );
+    let mut html = String::from("<div class=\"classes\" role=\"group\" aria-label=\"Show one class alone\">\n");
     for class in 0..classes {
         let _ = writeln!(
             html,

@@ -56,11 +56,7 @@ fn is_plain_mathml(text: &str) -> bool {
         } else {
             let empty = tag.strip_suffix('/').map(str::trim_end);
             let name = empty.unwrap_or(tag);
-            let name = if name == "math display=\"block\"" {
-                "math"
-            } else {
-                name
-            };
+            let name = if name == "math display=\"block\"" { "math" } else { name };
             if !ELEMENTS.contains(&name) || (name == "math") != open.is_empty() {
                 return false;
             }
@@ -99,10 +95,7 @@ mod tests {
             "<script>alert(1)</script>",
         ] {
             let written = markup(formula);
-            assert!(
-                written.starts_with("<span") && !written.contains("<math"),
-                "{written}"
-            );
+            assert!(written.starts_with("<span") && !written.contains("<math"), "{written}");
         }
     }
 }

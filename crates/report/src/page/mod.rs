@@ -66,10 +66,7 @@ mod tests {
 
     #[test]
     fn parts_are_not_templates() {
-        assert_eq!(
-            fill("a{{x}}b{{y}}", &[("x", "{{y}}"), ("y", "2")]),
-            "a{{y}}b2"
-        );
+        assert_eq!(fill("a{{x}}b{{y}}", &[("x", "{{y}}"), ("y", "2")]), "a{{y}}b2");
     }
 
     #[test]
@@ -87,11 +84,7 @@ mod tests {
             "data",
             "script",
         ];
-        for name in TEMPLATE
-            .split("{{")
-            .skip(1)
-            .filter_map(|s| s.split("}}").next())
-        {
+        for name in TEMPLATE.split("{{").skip(1).filter_map(|s| s.split("}}").next()) {
             assert!(names.contains(&name.trim()), "{name}");
         }
     }

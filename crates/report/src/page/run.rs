@@ -67,15 +67,8 @@ fn row(report: &Report, group: &Group<'_>) -> String {
     let (low, high) = (estimate.low.max(0.0), estimate.high.min(1.0));
     let (interval, tooltip) = if estimate.runs > 1 {
         (
-            format!(
-                "<small>±&nbsp;{:.4}, n&nbsp;=&nbsp;{}</small>",
-                estimate.half_width(),
-                estimate.runs
-            ),
-            format!(
-                "Mean of {} seeds; 95% interval {low:.4} to {high:.4} (Student t)",
-                estimate.runs
-            ),
+            format!("<small>±&nbsp;{:.4}, n&nbsp;=&nbsp;{}</small>", estimate.half_width(), estimate.runs),
+            format!("Mean of {} seeds; 95% interval {low:.4} to {high:.4} (Student t)", estimate.runs),
         )
     } else {
         let seed = group.runs.first().map_or(0, |t| t.seed);
@@ -88,9 +81,7 @@ fn row(report: &Report, group: &Group<'_>) -> String {
             ),
         )
     };
-    let published = group
-        .published()
-        .map_or("–".to_string(), |p| format!("{p:.4}"));
+    let published = group.published().map_or("–".to_string(), |p| format!("{p:.4}"));
     let colour = group.colour;
     format!(
         "<tr><th scope=\"row\"><span class=\"swatch b-loss{colour}\"></span>{}</th>\
@@ -130,13 +121,7 @@ fn notes(report: &Report, groups: &[Group<'_>]) -> String {
             groups
                 .iter()
                 .filter(|g| g.runs.len() == 1)
-                .map(|g| format!(
-                    "{}, {}-D: {:.4}–{:.4}",
-                    escape(g.title),
-                    g.dim,
-                    g.accuracy.low,
-                    g.accuracy.high
-                ))
+                .map(|g| format!("{}, {}-D: {:.4}–{:.4}", escape(g.title), g.dim, g.accuracy.low, g.accuracy.high))
                 .collect::<Vec<_>>()
                 .join("; ")
         );
@@ -185,27 +170,12 @@ pub(super) fn facts(report: &Report) -> String {
         escape(&data.note)
     );
     if !data.sha256.is_empty() {
-        let _ = write!(
-            dataset,
-            "<br><small>SHA-256 <code class=\"hash\">{}</code></small>",
-            escape(&data.sha256)
-        );
+        let _ = write!(dataset, "<br><small>SHA-256 <code class=\"hash\">{}</code></small>", escape(&data.sha256));
     }
     fact("Data", dataset);
     fact("Network", escape(&report.network.name));
-    fact(
-        "Machine",
-        format!(
-            "{}, {}",
-            escape(&report.machine),
-            plural(report.threads, "thread")
-        ),
-    );
-    let runs = format!(
-        "{}, {}",
-        plural(report.trainings.len(), "run"),
-        duration(report.total_seconds)
-    );
+    fact("Machine", format!("{}, {}", escape(&report.machine), plural(report.threads, "thread")));
+    let runs = format!("{}, {}", plural(report.trainings.len(), "run"), duration(report.total_seconds));
     fact(
         "Trainings",
         format!(
@@ -217,11 +187,7 @@ pub(super) fn facts(report: &Report) -> String {
     );
     fact("Version", escape(&report.version));
     html.push_str("</dl>\n<h3>To repeat it</h3>\n");
-    let _ = writeln!(
-        html,
-        "<pre class=\"command\" tabindex=\"0\"><code>{}</code></pre>",
-        escape(&report.command)
-    );
+    let _ = writeln!(html, "<pre class=\"command\" tabindex=\"0\"><code>{}</code></pre>", escape(&report.command));
     html
 }
 

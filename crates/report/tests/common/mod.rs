@@ -3,17 +3,12 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use sphereface_report::{
-    DatasetInfo, Embeddings, EpochRecord, NetworkInfo, Report, StepRecord, Training,
-};
+use sphereface_report::{DatasetInfo, Embeddings, EpochRecord, NetworkInfo, Report, StepRecord, Training};
 
 /// Six trainings, three losses at two and three dimensions, with embeddings of `images` test images.
 pub(crate) fn report(images: usize) -> Report {
     let losses = ["softmax", "modified", "sphereface"];
-    let trainings = [2, 3]
-        .iter()
-        .flat_map(|&dim| losses.map(|loss| training(loss, dim, images)))
-        .collect();
+    let trainings = [2, 3].iter().flat_map(|&dim| losses.map(|loss| training(loss, dim, images))).collect();
     Report {
         title: "Test".to_string(),
         dataset: DatasetInfo {
@@ -48,18 +43,11 @@ fn training(loss: &str, dim: usize, images: usize) -> Training {
         accuracy: 1.0 - 0.9 / (1.0 + i as f64),
         accuracy_penalised: 0.5,
         rate: 0.05,
-        lambda: if loss == "sphereface" {
-            20.0 / (1.0 + i as f64)
-        } else {
-            0.0
-        },
+        lambda: if loss == "sphereface" { 20.0 / (1.0 + i as f64) } else { 0.0 },
         gradient_norm: 1.0,
     });
-    let epochs_log = (1..=5).map(|epoch| EpochRecord {
-        epoch,
-        test_accuracy: 0.99 - 0.05 / epoch as f64,
-        train_loss: 0.1,
-    });
+    let epochs_log =
+        (1..=5).map(|epoch| EpochRecord { epoch, test_accuracy: 0.99 - 0.05 / epoch as f64, train_loss: 0.1 });
     Training {
         loss: loss.to_string(),
         title: loss.to_string(),
@@ -76,12 +64,8 @@ fn training(loss: &str, dim: usize, images: usize) -> Training {
         epochs_log: epochs_log.collect(),
         embeddings: Some(Embeddings {
             labels: (0..images).map(|i| (i % 10) as u8).collect(),
-            predictions: (0..images)
-                .map(|i| (i % 10 + usize::from(i % 97 == 3)) as u8 % 10)
-                .collect(),
-            points: (0..images * dim)
-                .map(|i| (i as f32 * 1.37).sin() * 40.0)
-                .collect(),
+            predictions: (0..images).map(|i| (i % 10 + usize::from(i % 97 == 3)) as u8 % 10).collect(),
+            points: (0..images * dim).map(|i| (i as f32 * 1.37).sin() * 40.0).collect(),
             class_weights: (0..10 * dim).map(|i| (i as f32 * 0.9).cos()).collect(),
         }),
     }
@@ -89,14 +73,8 @@ fn training(loss: &str, dim: usize, images: usize) -> Training {
 
 /// The page's data, read as a browser reads it.
 pub(crate) fn json_block(page: &str) -> serde_json::Value {
-    let start = page
-        .split_once("id=\"data\">")
-        .expect("the page has a data block")
-        .1;
-    let text = start
-        .split_once("</script>")
-        .expect("the data block ends")
-        .0;
+    let start = page.split_once("id=\"data\">").expect("the page has a data block").1;
+    let text = start.split_once("</script>").expect("the data block ends").0;
     assert!(!text.contains('<'), "the data block holds an unescaped <");
     serde_json::from_str(text).expect("the data block is JSON")
 }
@@ -106,9 +84,7 @@ pub(crate) fn assert_well_formed(name: &str, text: &str) {
     let mut open: Vec<&str> = Vec::new();
     let mut roots = 0;
     for piece in text.split('<').skip(1) {
-        let (tag, content) = piece
-            .split_once('>')
-            .unwrap_or_else(|| panic!("{name}: <{piece}"));
+        let (tag, content) = piece.split_once('>').unwrap_or_else(|| panic!("{name}: <{piece}"));
         assert!(!content.contains('>'), "{name}: a bare > after <{tag}>");
         if let Some(closed) = tag.strip_prefix('/') {
             assert_eq!(open.pop(), Some(closed), "{name}: </{closed}>");
@@ -116,11 +92,7 @@ pub(crate) fn assert_well_formed(name: &str, text: &str) {
             let element = tag.split([' ', '/', '\n']).next().unwrap_or_default();
             roots += usize::from(open.is_empty());
             assert_eq!(tag.matches('"').count() % 2, 0, "{name}: <{tag}>");
-            let mut names: Vec<&str> = tag
-                .split('"')
-                .step_by(2)
-                .filter_map(|a| a.strip_suffix('='))
-                .collect();
+            let mut names: Vec<&str> = tag.split('"').step_by(2).filter_map(|a| a.strip_suffix('=')).collect();
             let count = names.len();
             names.sort_unstable();
             names.dedup();
@@ -129,21 +101,12 @@ pub(crate) fn assert_well_formed(name: &str, text: &str) {
                 open.push(element);
             }
         }
-        assert!(
-            !open.is_empty() || content.trim().is_empty(),
-            "{name}: text outside"
-        );
+        assert!(!open.is_empty() || content.trim().is_empty(), "{name}: text outside");
     }
-    assert!(
-        open.is_empty() && roots == 1,
-        "{name}: {open:?} left open, {roots} roots"
-    );
+    assert!(open.is_empty() && roots == 1, "{name}: {open:?} left open, {roots} roots");
     for entity in text.split('&').skip(1) {
         let known = ["amp;", "lt;", "gt;", "quot;", "#39;"];
-        assert!(
-            known.iter().any(|k| entity.starts_with(k)),
-            "{name}: &{entity:.10}"
-        );
+        assert!(known.iter().any(|k| entity.starts_with(k)), "{name}: &{entity:.10}");
     }
 }
 
@@ -155,9 +118,7 @@ impl Folder {
     pub(crate) fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        Self(
-            std::env::temp_dir().join(format!("sphereface-report-{}-{number}", std::process::id())),
-        )
+        Self(std::env::temp_dir().join(format!("sphereface-report-{}-{number}", std::process::id())))
     }
 }
 

@@ -54,11 +54,11 @@ pub trait Backend {
     /// [`Error::Buffer`], when the name is unknown or the length is not the buffer's.
     fn download(&mut self, buffer: &str, bytes: &mut [u8]) -> Result<(), Error>;
 
-    /// Runs a program once; may return before it has finished.
+    /// Runs a program some times over; may return before it has finished.
     ///
     /// # Errors
     /// [`Error::Backend`], when the device fails.
-    fn run(&mut self, program: Program) -> Result<(), Error>;
+    fn run(&mut self, program: Program, times: usize) -> Result<(), Error>;
 
     /// Waits until all that was started has finished.
     ///

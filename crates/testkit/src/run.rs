@@ -88,7 +88,7 @@ pub fn run_case(case: &Case, backend: &mut dyn Backend) -> Result<Vec<(Type, Arr
     for guard in &guards {
         backend.upload(&guard.name, &[GUARD_BYTE; 64])?;
     }
-    backend.run(program)?;
+    backend.run(program, 1)?;
     backend.sync()?;
     for guard in &guards {
         let mut bytes = [0; 64];

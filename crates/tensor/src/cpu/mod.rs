@@ -111,12 +111,6 @@ impl CpuBackend {
         self.pool.current_num_threads()
     }
 
-    /// Runs `body` on the threads of this backend: many short runs are then started without waking them each time.
-    pub fn within<R: Send>(&mut self, body: impl FnOnce(&mut ThreadlessCpu<'_>) -> R + Send) -> R {
-        let CpuBackend { pool, memory, programs, .. } = self;
-        pool.install(|| body(&mut ThreadlessCpu { memory, programs }))
-    }
-
     fn declare(&mut self, name: &str, kind: &Type, place: impl FnOnce(&mut Memory) -> Slot) -> Result<Slot, Error> {
         if let Some((slot, known)) = self.persistent.get(name) {
             if known == kind {
@@ -234,27 +228,19 @@ impl Backend for CpuBackend {
         Ok(())
     }
 
-    fn run(&mut self, program: Program) -> Result<(), Error> {
-        self.within(|cpu| cpu.run(program));
+    fn run(&mut self, program: Program, times: usize) -> Result<(), Error> {
+        let CpuBackend { pool, memory, programs, .. } = self;
+        let Lowered { steps, .. } = &programs[program.index()];
+        // The loop runs on one of the threads, so that they are woken once, not once a step.
+        pool.install(|| {
+            for LoweredStep { kernel, ports } in (0..times).flat_map(|_| steps) {
+                (kernel.run)(memory.io(ports));
+            }
+        });
         Ok(())
     }
 
     fn sync(&mut self) -> Result<(), Error> {
         Ok(())
-    }
-}
-
-/// The backend as seen from one of its own threads.
-pub struct ThreadlessCpu<'a> {
-    memory: &'a mut Memory,
-    programs: &'a [Lowered],
-}
-
-impl ThreadlessCpu<'_> {
-    /// Runs a program once.
-    pub fn run(&mut self, program: Program) {
-        for LoweredStep { kernel, ports } in &self.programs[program.index()].steps {
-            (kernel.run)(self.memory.io(ports));
-        }
     }
 }

@@ -113,7 +113,7 @@ fn training(loss: usize, dim: usize, seed: u64) -> Training {
         seconds: 72.0 + 5.0 * random.uniform(),
         train_accuracy: (test_accuracy + 0.003).min(1.0),
         test_accuracy,
-        test_accuracy_logits: test_accuracy - 0.0004,
+        test_accuracy_cosines: test_accuracy - 0.0004,
         final_train_loss: steps[389].loss,
         steps,
         epochs_log,

@@ -30,7 +30,7 @@ fn training(training: &Training, classes: usize) -> Result<(), Error> {
     for (field, value) in [
         ("train_accuracy", training.train_accuracy),
         ("test_accuracy", training.test_accuracy),
-        ("test_accuracy_logits", training.test_accuracy_logits),
+        ("test_accuracy_cosines", training.test_accuracy_cosines),
     ] {
         let in_range = (0.0..=1.0).contains(&value);
         require(&format!("{name}: {field}"), "a fraction from 0 to 1", in_range, value)?;

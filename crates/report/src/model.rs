@@ -83,7 +83,7 @@ pub struct Training {
     /// Accuracy on the test images by plain cosines (no margin, no label, no class norms), from 0 to 1.
     pub test_accuracy: f64,
     /// Accuracy on the test images by the loss's own unpenalised logits, from 0 to 1.
-    pub test_accuracy_logits: f64,
+    pub test_accuracy_cosines: f64,
     /// Training loss at the end; NaN if unknown.
     #[serde(with = "crate::gap")]
     pub final_train_loss: f64,

@@ -18,7 +18,7 @@ pub(crate) struct Group<'a> {
     pub(crate) runs: Vec<&'a Training>,
     /// Test accuracy by plain cosines.
     pub(crate) accuracy: Estimate,
-    pub(crate) logits_accuracy: f64,
+    pub(crate) cosines_accuracy: f64,
     pub(crate) train_accuracy: f64,
     /// Mean wall time of one run.
     pub(crate) seconds: f64,
@@ -87,7 +87,7 @@ pub(crate) fn groups(report: &Report) -> Vec<Group<'_>> {
                 colour: loss.colour,
                 dim,
                 accuracy: Estimate::of_fractions(&accuracies, report.dataset.test_images),
-                logits_accuracy: mean(&all(|t| t.test_accuracy_logits)),
+                cosines_accuracy: mean(&all(|t| t.test_accuracy_cosines)),
                 train_accuracy: mean(&all(|t| t.train_accuracy)),
                 seconds: mean(&all(|t| t.seconds)),
                 runs,

@@ -51,7 +51,7 @@ fn group_row(group: &Group<'_>) -> String {
         group.title,
         &format!("{}-D", group.dim),
         &accuracy,
-        &format!("{:.4}", group.logits_accuracy),
+        &format!("{:.4}", group.cosines_accuracy),
         &format!("{:.4}", group.train_accuracy),
         &duration(group.seconds).replace(" h ", "h").replace(" min", "m").replace(' ', ""),
         &published,

@@ -93,7 +93,7 @@ fn row(report: &Report, group: &Group<'_>) -> String {
         escape(group.title),
         escape(&tooltip),
         estimate.mean,
-        group.logits_accuracy,
+        group.cosines_accuracy,
         group.train_accuracy,
         duration(group.seconds),
     )

@@ -61,7 +61,11 @@ impl Ports {
         let counts = (writes.len(), updates.len());
         let mut changed: Vec<(Slot, usize)> =
             writes.into_iter().chain(updates).chain([workspace]).enumerate().map(|(i, slot)| (slot, i)).collect();
-        changed.sort_by_key(|(slot, _)| slot.start);
+        // An empty workspace may have been placed anywhere: it goes first, where it is in nobody's way.
+        for (slot, _) in changed.iter_mut().filter(|(slot, _)| slot.length == 0) {
+            slot.start = 0;
+        }
+        changed.sort_by_key(|(slot, _)| (slot.start, slot.length));
         let of = |space| changed.iter().copied().filter(|(slot, _)| slot.space == space).collect::<Vec<_>>();
         let changed = [of(Space::Persistent), of(Space::Arena)];
         if reads.len().max(changed[0].len() + changed[1].len()) > MAX_PORTS {

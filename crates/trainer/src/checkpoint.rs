@@ -1,0 +1,98 @@
+//! Checkpoints: everything the next step depends on, in one safetensors file that is replaced as a whole.
+
+use anyhow::{Context, Result, bail, ensure};
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+use sphereface_models::STEP;
+use sphereface_tensor::op::Rule;
+use sphereface_tensor::{Backend, PARAMETERS, ParameterSet};
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+
+/// Name of the file in a run's folder.
+pub(crate) const FILE: &str = "checkpoint.safetensors";
+/// Key of the metadata, which says what the tensors are.
+const FORMAT_KEY: &str = "format";
+const FORMAT: &str = "sphereface training state 1: parameters by name, optimiser state as <state>/<parameter>, step";
+
+/// Blocks of a training that a checkpoint holds, with the prefix of their tensors.
+fn blocks(rule: Rule) -> impl Iterator<Item = (&'static str, String)> {
+    let states = rule.states().iter().map(|state| (*state, format!("{state}/")));
+    std::iter::once((PARAMETERS, String::new())).chain(states)
+}
+
+/// Saves the state of a training; the file that was there before stays whole until this one is.
+pub(crate) fn save(path: &Path, backend: &mut dyn Backend, parameters: &ParameterSet, rule: Rule) -> Result<()> {
+    let mut contents: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
+    for (block, prefix) in blocks(rule) {
+        let mut bytes = vec![0; 4 * parameters.length()];
+        backend.download(block, &mut bytes)?;
+        for parameter in parameters.iter() {
+            let range = parameter.range();
+            let values = bytes[4 * range.start..4 * range.end].to_vec();
+            contents.push((format!("{prefix}{}", parameter.name), parameter.shape.sizes().collect(), values));
+        }
+    }
+    let mut step = vec![0; 4];
+    backend.download(STEP, &mut step)?;
+    let mut views = Vec::new();
+    for (name, shape, values) in &contents {
+        views.push((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), values)?));
+    }
+    views.push((STEP, TensorView::new(Dtype::U32, vec![1], &step)?));
+    let metadata = HashMap::from([(FORMAT_KEY.to_owned(), FORMAT.to_owned())]);
+    let file = safetensors::serialize(views, Some(metadata))?;
+    replace(path, &file)
+}
+
+/// Loads a training's state; returns the number of steps done.
+pub(crate) fn load(path: &Path, backend: &mut dyn Backend, parameters: &ParameterSet, rule: Rule) -> Result<usize> {
+    let name = path.display();
+    let file = fs::read(path).with_context(|| format!("{name}: cannot be read"))?;
+    let tensors = SafeTensors::deserialize(&file)
+        .map_err(|error| anyhow::anyhow!("{name}: expected a safetensors file, found a damaged one ({error})"))?;
+    for (block, prefix) in blocks(rule) {
+        let mut bytes = vec![0; 4 * parameters.length()];
+        for parameter in parameters.iter() {
+            let tensor = format!("{prefix}{}", parameter.name);
+            let view = tensors
+                .tensor(&tensor)
+                .map_err(|_| anyhow::anyhow!("{name}: tensor '{tensor}': expected, found none of this name"))?;
+            let shape: Vec<usize> = parameter.shape.sizes().collect();
+            if view.dtype() != Dtype::F32 || view.shape() != shape {
+                bail!("{name}: tensor '{tensor}': expected f32 {shape:?}, found {:?} {:?}", view.dtype(), view.shape());
+            }
+            let values: &[u8] = view.data();
+            let finite = values.chunks_exact(4).all(|b| bytemuck::pod_read_unaligned::<f32>(b).is_finite());
+            ensure!(finite, "{name}: tensor '{tensor}': expected finite numbers, found NaN or infinity");
+            let range = parameter.range();
+            bytes[4 * range.start..4 * range.end].copy_from_slice(values);
+        }
+        backend.upload(block, &bytes)?;
+    }
+    let step = tensors.tensor(STEP).map_err(|_| anyhow::anyhow!("{name}: tensor '{STEP}': expected, found none"))?;
+    ensure!(step.dtype() == Dtype::U32 && step.shape() == [1], "{name}: tensor '{STEP}': expected u32 [1]");
+    backend.upload(STEP, step.data())?;
+    Ok(bytemuck::pod_read_unaligned::<u32>(step.data()) as usize)
+}
+
+/// Writes a file under a temporary name, makes sure that it is on the disk, and gives it its name.
+pub(crate) fn replace(path: &Path, contents: &[u8]) -> Result<()> {
+    let temporary = path.with_extension("tmp");
+    let write = || -> std::io::Result<()> {
+        let mut file = File::create(&temporary)?;
+        file.write_all(contents)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        // The rename itself is on the disk only when the folder is.
+        match path.parent() {
+            Some(folder) if cfg!(unix) && !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
+            _ => Ok(()),
+        }
+    };
+    write().with_context(|| format!("{}: cannot be written", path.display())).inspect_err(|_| {
+        let _ = fs::remove_file(&temporary);
+    })
+}

@@ -1,0 +1,259 @@
+//! The command line.
+
+use crate::config::Config;
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Trains SphereFace and compares margin-softmax losses.
+///
+/// Without a command: `compare`, the original softmax, modified softmax and A-Softmax with 2-D and 3-D embeddings on
+/// MNIST, side by side.
+#[derive(Debug, Parser)]
+#[command(name = "trainer", version, args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) compare: CompareArgs,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  cargo run -p trainer --release
+      the comparison: six trainings, then runs/<time>-compare/report.html
+  cargo run -p trainer --release -- compare --data mnist-10k --epochs 2
+      the same on the digits inside the program, in less time
+  cargo run -p trainer --release -- train --loss sphereface --dim 2
+      one training
+  cargo run -p trainer --release -- train --resume runs/<folder>
+      goes on where a training was stopped, bit for bit
+
+Exit codes: 0 done; 1 failed, with one line that says why; 2 wrong usage; 130 stopped by Ctrl-C and saved.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Trains every loss in every dimension and reports them side by side (the default)
+    Compare(CompareArgs),
+    /// Trains one loss
+    Train(TrainArgs),
+    /// Accuracy of trained models on the test set
+    Eval(EvalArgs),
+    /// Writes the test set's embeddings of a trained model
+    Embed(EmbedArgs),
+    /// Layers of a network, or the steps of its training plan
+    Plan(PlanArgs),
+    /// What can compute on this machine
+    Devices,
+    /// Where data sets are looked for, and what was found
+    Data(DataArgs),
+    /// Every loss with its formula and source
+    Losses,
+}
+
+#[derive(Args, Debug, Clone, Default)]
+pub(crate) struct DataArgs {
+    /// Data set: auto, mnist or mnist-10k (auto: full MNIST where it is found or can be fetched, else the 10,000
+    /// digits inside the program)
+    #[arg(long, value_name = "SET")]
+    pub(crate) data: Option<String>,
+    /// The only folder to look in; any set in MNIST's format, such as Fashion-MNIST, works
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Hold the last twelfth of the training images out and evaluate on them: to choose settings without the test set
+    #[arg(long)]
+    pub(crate) validate: bool,
+}
+
+/// What all runs have in common.
+#[derive(Args, Debug, Clone, Default)]
+pub(crate) struct CommonArgs {
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// Network: mnist, sphereface4, 10, 20, 36, 64 or sphereface64-official
+    #[arg(long, value_name = "NAME")]
+    pub(crate) model: Option<String>,
+    /// Margin of A-Softmax, 1 to 4
+    #[arg(long, value_name = "M")]
+    pub(crate) m: Option<u32>,
+    /// Passes over the training images
+    #[arg(long, value_name = "N")]
+    pub(crate) epochs: Option<usize>,
+    /// Steps, instead of epochs
+    #[arg(long, value_name = "N", conflicts_with = "epochs")]
+    pub(crate) steps: Option<usize>,
+    /// Images a step
+    #[arg(long, value_name = "N")]
+    pub(crate) batch: Option<usize>,
+    /// Seed of initial values, order and augmentation
+    #[arg(long, value_name = "S")]
+    pub(crate) seed: Option<u64>,
+    /// Largest learning rate
+    #[arg(long, value_name = "RATE")]
+    pub(crate) rate: Option<f64>,
+    /// auto, cpu, cuda, cuda:N or emulator
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) device: Option<String>,
+    /// fp32, tf32 or bf16
+    #[arg(long, value_name = "PRECISION")]
+    pub(crate) precision: Option<String>,
+    /// Threads of the CPU; 0 means one for each core. Results do not depend on it
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+    /// Settings to start from: a TOML file, such as the config.toml of a run
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Folder of the run [default: runs/<time>-<name>]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Say nothing but results and errors
+    #[arg(long)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Args, Debug, Clone, Default)]
+pub(crate) struct CompareArgs {
+    /// Losses to compare
+    #[arg(long, value_name = "LOSS,...", value_delimiter = ',')]
+    pub(crate) losses: Option<Vec<String>>,
+    /// Embedding dimensions to compare them in
+    #[arg(long, value_name = "D,...", value_delimiter = ',')]
+    pub(crate) dims: Option<Vec<usize>>,
+    /// Number of seeds: more than one gives a mean with its 95% interval
+    #[arg(long, value_name = "N")]
+    pub(crate) seeds: Option<usize>,
+    /// Go on with the comparison in this folder
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "out", "losses", "dims", "seeds"])]
+    pub(crate) resume: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+}
+
+#[derive(Args, Debug, Clone, Default)]
+pub(crate) struct TrainArgs {
+    /// Loss
+    #[arg(long, value_name = "LOSS")]
+    pub(crate) loss: Option<String>,
+    /// Embedding dimension
+    #[arg(long, value_name = "D")]
+    pub(crate) dim: Option<usize>,
+    /// Go on with the training in this folder; with --steps N, up to step N
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "out", "loss", "dim", "model", "epochs", "batch", "seed"])]
+    pub(crate) resume: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct EvalArgs {
+    /// Folder of a run
+    pub(crate) dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct EmbedArgs {
+    /// Folder of a run (of a comparison: one of the folders in it)
+    pub(crate) dir: PathBuf,
+    /// File to write: .npy (float32 [N, D], labels beside it) or .csv (label, then D columns)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct PlanArgs {
+    /// Network
+    #[arg(long, value_name = "NAME", default_value = "sphereface20")]
+    pub(crate) model: String,
+    /// Height, width and channels of an image
+    #[arg(long, value_name = "HxWxC", default_value = "112x96x3")]
+    pub(crate) input: String,
+    /// Embedding dimension
+    #[arg(long, value_name = "D", default_value_t = 512)]
+    pub(crate) dim: usize,
+    /// Classes of the head
+    #[arg(long, value_name = "N", default_value_t = 10_572)]
+    pub(crate) classes: usize,
+    /// Images a step
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub(crate) batch: usize,
+    /// Print every step of the training plan with operands, arithmetic and traffic
+    #[arg(long)]
+    pub(crate) steps: bool,
+}
+
+impl DataArgs {
+    /// Overrides a configuration.
+    pub(crate) fn apply(&self, config: &mut Config) {
+        set(&mut config.data.set, &self.data);
+        if self.data_dir.is_some() {
+            config.data.dir.clone_from(&self.data_dir);
+        }
+        config.data.validate |= self.validate;
+    }
+}
+
+impl CommonArgs {
+    /// The configuration file, or the defaults, changed by the command line.
+    fn config(&self) -> Result<Config> {
+        let mut config = self.config.as_deref().map_or_else(|| Ok(Config::default()), Config::load)?;
+        self.data.apply(&mut config);
+        set(&mut config.model.network, &self.model);
+        set(&mut config.model.m, &self.m);
+        set(&mut config.training.epochs, &self.epochs);
+        if self.epochs.is_some() {
+            config.training.steps = None;
+        }
+        if self.steps.is_some() {
+            config.training.steps = self.steps;
+        }
+        set(&mut config.training.batch, &self.batch);
+        set(&mut config.training.seed, &self.seed);
+        set(&mut config.training.rate, &self.rate);
+        set(&mut config.backend.device, &self.device);
+        set(&mut config.backend.precision, &self.precision);
+        set(&mut config.backend.threads, &self.threads);
+        Ok(config)
+    }
+}
+
+impl CompareArgs {
+    /// The resolved configuration.
+    pub(crate) fn resolve(&self) -> Result<Config> {
+        let mut config = self.common.config()?;
+        set(&mut config.model.losses, &self.losses);
+        set(&mut config.model.dims, &self.dims);
+        set(&mut config.training.seeds, &self.seeds);
+        config.check()?;
+        Ok(config)
+    }
+}
+
+impl TrainArgs {
+    /// The resolved configuration: of one loss in one dimension.
+    pub(crate) fn resolve(&self) -> Result<Config> {
+        let mut config = self.common.config()?;
+        let from_file = self.common.config.is_some();
+        let loss = self.loss.clone().or_else(|| (!from_file).then(|| "sphereface".to_owned()));
+        let dim = self.dim.or_else(|| (!from_file).then_some(2));
+        set(&mut config.model.losses, &loss.map(|loss| vec![loss]));
+        set(&mut config.model.dims, &dim.map(|dim| vec![dim]));
+        config.training.seeds = 1;
+        config.check()?;
+        let (losses, dims) = (config.model.losses.len(), config.model.dims.len());
+        anyhow::ensure!(
+            (losses, dims) == (1, 1),
+            "model: expected one loss and one dimension to train, found {losses} and {dims} (choose with --loss and --dim, or use compare)"
+        );
+        Ok(config)
+    }
+}
+
+fn set<T: Clone>(field: &mut T, value: &Option<T>) {
+    if let Some(value) = value {
+        field.clone_from(value);
+    }
+}

@@ -1,0 +1,167 @@
+//! The commands that show something: `plan`, `devices`, `data`, `losses`.
+
+use crate::cli::{DataArgs, PlanArgs};
+use crate::config::Config;
+use crate::device;
+use anyhow::{Context, Result, bail, ensure};
+use sphereface_data::Locations;
+use sphereface_models::{ImageSource, LOSSES, LayerKind, Model, NETWORKS, Training, loss, named_network};
+use sphereface_tensor::Backend;
+use sphereface_tensor::cpu::CpuBackend;
+use sphereface_tensor::op::MarginSoftmax;
+use std::fmt::Write;
+
+/// Layer table of a network, or the steps of its training plan.
+pub(crate) fn plan(args: &PlanArgs) -> Result<()> {
+    let image = parse_input(&args.input)?;
+    let Some(named) = named_network(&args.model) else {
+        let names: Vec<&str> = NETWORKS.iter().map(|network| network.key).collect();
+        bail!("--model: expected one of {}, found '{}'", names.join(", "), args.model);
+    };
+    ensure!((1..=65_536).contains(&args.dim), "--dim: expected 1 to 65536, found {}", args.dim);
+    ensure!((2..=10_000_000).contains(&args.classes), "--classes: expected 2 to 10000000, found {}", args.classes);
+    ensure!((1..=65_536).contains(&args.batch), "--batch: expected 1 to 65536, found {}", args.batch);
+    let network = named.network(image, args.dim);
+    let sphereface = loss("sphereface").context("the loss 'sphereface'")?;
+    let (margin, scale) = (sphereface.head)(4);
+    let model = Model { network, head: MarginSoftmax { classes: args.classes, margin, scale } };
+    let parameters = model.parameters()?;
+    let config = Config::default();
+    let training = Training {
+        source: ImageSource { name: "train", images: args.batch },
+        batch: args.batch,
+        steps: 1,
+        seed: 1,
+        augmentation: config.augmentation(),
+        rule: config.rule(),
+        decay: 5e-4,
+        clip: None,
+        log_rows: 1,
+    };
+    let plan = model.training_plan(&parameters, &training)?;
+    if args.steps {
+        print!("{plan}");
+    } else {
+        print!("{}", layer_table(&model));
+    }
+    let cost = plan.total_cost();
+    println!("{}, input {}x{}x{}", named.title, image[0], image[1], image[2]);
+    println!(
+        "{:>14} parameters, {} of them class weights ({} classes)",
+        grouped(parameters.count()),
+        grouped(args.classes * args.dim),
+        grouped(args.classes),
+    );
+    println!(
+        "{:>14} multiply-adds an image, forward",
+        grouped(model.network.multiply_adds() + args.classes * args.dim)
+    );
+    println!(
+        "{:>14.3} GFLOP a training step of batch {} ({:.3} with padding multiplied)",
+        cost.flops.useful as f64 * 1e-9,
+        args.batch,
+        cost.flops.nominal as f64 * 1e-9
+    );
+    // The arena is worked out without running anything; the images are not needed for it.
+    let mut backend = CpuBackend::new(1)?;
+    let program = backend.lower(&plan)?;
+    let arena = backend.footprint(program).arena_bytes as f64 * 1e-6;
+    let blocks = (2 + training.rule.states().len()) as f64 * 4e-6 * parameters.length() as f64;
+    println!("{arena:>14.1} MB of activations, {blocks:.1} MB of parameters, gradients and optimiser state");
+    Ok(())
+}
+
+fn parse_input(text: &str) -> Result<[usize; 3]> {
+    let sizes: Vec<usize> = text.split('x').map_while(|size| size.parse().ok()).collect();
+    match sizes[..] {
+        [h, w, c] if [h, w, c].iter().all(|size| (1..=4096).contains(size)) && text.split('x').count() == 3 => {
+            Ok([h, w, c])
+        }
+        _ => bail!("--input: expected HxWxC such as 112x96x3, each 1 to 4096, found '{text}'"),
+    }
+}
+
+fn layer_table(model: &Model) -> String {
+    let mut table = String::new();
+    let _ = writeln!(table, "{:<22} {:<16} {:>13} {:>13} {:>13}", "layer", "", "output", "parameters", "multiply-adds");
+    for layer in model.network.layers() {
+        let kind = match layer.kind {
+            LayerKind::Conv2d { stride: 1, .. } => "conv 3x3",
+            LayerKind::Conv2d { .. } => "conv 3x3 /2",
+            LayerKind::Prelu => "prelu",
+            LayerKind::Branch => continue,
+            LayerKind::Add => "residual sum",
+            LayerKind::Linear => "linear",
+        };
+        let [h, w, c] = layer.output;
+        let output = format!("{h}x{w}x{c}");
+        let counts = (grouped(layer.parameters()), grouped(layer.multiply_adds()));
+        let _ = writeln!(table, "{:<22} {kind:<16} {output:>13} {:>13} {:>13}", layer.name, counts.0, counts.1);
+    }
+    let (classes, dim) = (model.head.classes, model.network.embedding);
+    let weights = grouped(classes * dim);
+    let _ =
+        writeln!(table, "{:<22} {:<16} {:>13} {weights:>13} {weights:>13}", "classifier", "margin softmax", classes);
+    table
+}
+
+/// `1,234,567`.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// What can compute here.
+pub(crate) fn devices() -> Result<()> {
+    let backend = CpuBackend::new(0)?;
+    println!("cpu       {}", device::processor());
+    println!("          {}; vector instructions: {}", backend.name(), device::instruction_sets().join(", "));
+    println!("cuda      not in this version");
+    println!("emulator  not in this version");
+    Ok(())
+}
+
+/// Where data sets are looked for.
+pub(crate) fn data(args: &DataArgs) -> Result<()> {
+    for place in sphereface_data::survey(&Locations::from_environment(args.data_dir.clone())) {
+        println!("{:<16} {}\n{:<16} {}", place.kind, place.address, "", place.finding);
+    }
+    Ok(())
+}
+
+/// Every loss.
+pub(crate) fn losses() {
+    for loss in LOSSES {
+        println!("{:<12} {}", loss.key, loss.title);
+        println!("{:<12} {}", "", loss.formula);
+        println!("{:<12} {}", "", loss.source);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn input_is_three_positive_sizes() {
+        assert_eq!(parse_input("112x96x3").unwrap(), [112, 96, 3]);
+        for wrong in ["", "112x96", "0x96x3", "112x96x3x1", "axbxc", "112x96x-3", "99999x9x9"] {
+            assert!(parse_input(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        assert_eq!(
+            (grouped(0).as_str(), grouped(999).as_str(), grouped(1_234_567).as_str()),
+            ("0", "999", "1,234,567")
+        );
+    }
+}

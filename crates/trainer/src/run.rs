@@ -1,0 +1,190 @@
+//! The commands `compare` and `train`: trainings one after the other, then summary and report.
+
+use crate::config::Config;
+use crate::device;
+use crate::folder::{Folder, Line, Summary};
+use crate::progress::{Verbosity, short};
+use crate::session;
+use crate::training::{self, Finished, Outcome};
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+use sphereface_data::{Choice, Dataset, Locations, Progress};
+use sphereface_report::{DatasetInfo, NetworkInfo, Report};
+use std::path::Path;
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+/// How a command ended.
+pub(crate) enum Ended {
+    /// With all it was asked for.
+    Finished,
+    /// Saved, because of Ctrl-C.
+    Interrupted,
+}
+
+/// Loads the data set of a configuration and says in one line which it is.
+pub(crate) fn load_data(config: &Config, verbosity: Verbosity) -> Result<Dataset> {
+    let locations = Locations::from_environment(config.data.dir.clone());
+    let choice = Choice::from_str(&config.data.set)?;
+    let mut tell = |progress: Progress<'_>| match progress {
+        Progress::Asking { file, mirror } => verbosity.say(format_args!("fetching {file} from {mirror}")),
+        Progress::Refused { mirror, reason, .. } => verbosity.say(format_args!("{mirror}: {reason}")),
+        _ => {}
+    };
+    let dataset = sphereface_data::load(choice, &locations, &mut tell)?;
+    let dataset = if config.data.validate { dataset.with_validation() } else { dataset };
+    verbosity.say(format_args!("data: {}", dataset.note));
+    Ok(dataset)
+}
+
+/// Runs every training of `config` in `folder`, whichever of them have been begun, and reports them together.
+///
+/// A single training lives in the folder itself, several in one folder each inside it.
+pub(crate) fn run(
+    config: &Config,
+    folder: &Folder,
+    command: &str,
+    verbosity: Verbosity,
+    stop_at: Option<usize>,
+) -> Result<Ended> {
+    let started = Instant::now();
+    let dataset = load_data(config, verbosity)?;
+    let trainings = config.trainings();
+    folder.write_config(config)?;
+    let mut finished = Vec::new();
+    for (index, training) in trainings.iter().enumerate() {
+        let name = training.training_name(config.training.seeds > 1);
+        let inside = if trainings.len() == 1 { folder.clone() } else { folder.inside(&name) };
+        let title =
+            if trainings.len() == 1 { name.clone() } else { format!("[{}/{}] {name}", index + 1, trainings.len()) };
+        match training::run(training, &dataset, &inside, &title, verbosity, stop_at)? {
+            Outcome::Finished(result) => finished.push(*result),
+            Outcome::Paused { step, steps } => {
+                println!("{title}: saved at step {step} of {steps}");
+                println!("to continue: trainer {command} --resume {}", folder.path().display());
+                let asked = stop_at.is_some_and(|stop_at| step >= stop_at);
+                return Ok(if asked { Ended::Finished } else { Ended::Interrupted });
+            }
+        }
+        if let (true, Some(result)) = (trainings.len() > 1, finished.last()) {
+            let part = summary(training, &dataset, &inside, std::slice::from_ref(result), command)?;
+            inside.write_summary(&part)?;
+        }
+    }
+    let summary = summary(config, &dataset, folder, &finished, command)?;
+    if trainings.len() > 1 {
+        write_common_log(folder, &finished)?;
+    }
+    let report = report(config, &dataset, &summary, finished)?;
+    report.write(folder.path()).with_context(|| "report")?;
+    folder.write_summary(&summary)?;
+    print!("{}", report.terminal_table());
+    println!(
+        "{} in {}",
+        folder.file("report.html").display(),
+        short(Duration::from_secs_f64(started.elapsed().as_secs_f64()))
+    );
+    Ok(Ended::Finished)
+}
+
+/// The lines of all trainings in one log, each with the training it belongs to.
+fn write_common_log(folder: &Folder, finished: &[Finished]) -> Result<()> {
+    #[derive(Serialize)]
+    struct Named<'a> {
+        training: &'a str,
+        #[serde(flatten)]
+        line: &'a Line,
+    }
+    let mut text = String::new();
+    for result in finished {
+        for line in &result.lines {
+            text.push_str(&serde_json::to_string(&Named { training: &result.summary.folder, line })?);
+            text.push('\n');
+        }
+    }
+    crate::checkpoint::replace(&folder.file("metrics.jsonl"), text.as_bytes())
+}
+
+/// The command that repeats a run from its saved configuration.
+fn repeat_command(command: &str, folder: &Folder) -> String {
+    format!("cargo run -p trainer --release -- {command} --config {}", folder.file("config.toml").display())
+}
+
+fn summary(
+    config: &Config,
+    dataset: &Dataset,
+    folder: &Folder,
+    finished: &[Finished],
+    command: &str,
+) -> Result<Summary> {
+    Ok(Summary {
+        dataset: dataset.name.clone(),
+        dataset_sha256: dataset.sha256.clone(),
+        train_images: dataset.train.len(),
+        test_images: dataset.test.len(),
+        network: config.model.network.clone(),
+        machine: device::processor(),
+        command: repeat_command(command, folder),
+        version: env!("CARGO_PKG_VERSION").into(),
+        total_seconds: finished.iter().map(|result| result.summary.seconds).sum(),
+        runs: finished.iter().map(|result| result.summary.clone()).collect(),
+    })
+}
+
+fn report(config: &Config, dataset: &Dataset, summary: &Summary, finished: Vec<Finished>) -> Result<Report> {
+    let trainings = config.trainings();
+    let Some(last) = trainings.last() else { bail!("model: expected at least one training, found none") };
+    let largest = session::model(last, dataset)?;
+    let network = config.network()?;
+    let stages: Vec<String> = network
+        .stages
+        .iter()
+        .map(|(channels, units)| format!("{channels} channels with {units} residual units"))
+        .collect();
+    let machine = finished.first().map(|result| format!("{} ({})", summary.machine, result.backend));
+    let title = if finished.len() > 1 { "Margin softmax losses compared" } else { "Margin softmax training" };
+    Ok(Report {
+        title: format!("{title} on {}", dataset.name),
+        dataset: DatasetInfo {
+            name: dataset.name.clone(),
+            note: dataset.note.clone(),
+            train_images: dataset.train.len(),
+            test_images: dataset.test.len(),
+            comparable: dataset.comparable,
+            classes: dataset.classes,
+            sha256: dataset.sha256.clone(),
+        },
+        network: NetworkInfo {
+            name: network.key.into(),
+            summary: format!("{}: stages of {}", network.title, stages.join(", ")),
+            parameters: largest.parameters()?.count() as u64,
+            multiply_adds: (largest.network.multiply_adds() + largest.head.classes * largest.network.embedding) as u64,
+        },
+        machine: machine.unwrap_or_else(|| summary.machine.clone()),
+        command: summary.command.clone(),
+        version: summary.version.clone(),
+        threads: if config.backend.threads > 0 {
+            config.backend.threads
+        } else {
+            std::thread::available_parallelism().map_or(1, usize::from)
+        },
+        total_seconds: summary.total_seconds,
+        trainings: finished.into_iter().map(|result| result.report).collect(),
+    })
+}
+
+/// Continues the run in a folder.
+pub(crate) fn resume(path: &Path, steps: Option<usize>, command: &str, verbosity: Verbosity) -> Result<Ended> {
+    let folder = Folder::open(path)?;
+    let config = folder.read_config()?;
+    let Some(steps) = steps else { return run(&config, &folder, command, verbosity, None) };
+    let quiet = load_data(&config, Verbosity::Quiet)?;
+    let planned = config.steps(quiet.train.len());
+    if steps <= planned {
+        return run(&config, &folder, command, verbosity, Some(steps));
+    }
+    verbosity.say(format_args!("the run was planned for {planned} steps: its schedules are stretched to {steps}"));
+    let mut longer = config;
+    longer.training.steps = Some(steps);
+    run(&longer, &folder, command, verbosity, None)
+}

@@ -1,0 +1,268 @@
+//! One model on one backend: its plans lowered, its data uploaded, its state stepped, evaluated and saved.
+
+use crate::checkpoint;
+use crate::config::Config;
+use crate::device;
+use anyhow::{Context, Result, ensure};
+use sphereface_data::{Dataset, ImageSet};
+use sphereface_models::{CLASS_WEIGHTS, ImageSource, LAMBDAS, LOG, Model, RATES, Training};
+use sphereface_tensor::op::{METRICS, MarginSoftmax, Scale};
+use sphereface_tensor::{Backend, PARAMETERS, ParameterSet, Program};
+use std::path::Path;
+
+/// Rows of the log on the backend: the most steps between two readings.
+pub(crate) const LOG_ROWS: usize = 64;
+
+/// One row of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Row {
+    /// Valid rows of the batch.
+    pub(crate) rows: f64,
+    /// Sum of their losses.
+    pub(crate) loss: f64,
+    /// How many were right by the logits without margin.
+    pub(crate) hits_logits: f64,
+    /// By the cosines.
+    pub(crate) hits_cosines: f64,
+    /// By the logits with margin.
+    pub(crate) hits_penalised: f64,
+    /// Sum of the embeddings' norms.
+    pub(crate) feature_norm: f64,
+    /// Norm of all gradients.
+    pub(crate) gradient_norm: f64,
+}
+
+impl Row {
+    fn new(values: &[f32]) -> Row {
+        let at =
+            |name: &str| METRICS.iter().position(|metric| *metric == name).map_or(f64::NAN, |i| f64::from(values[i]));
+        Row {
+            rows: at("rows"),
+            loss: at("loss"),
+            hits_logits: at("hits_logits"),
+            hits_cosines: at("hits_cosines"),
+            hits_penalised: at("hits_penalised"),
+            feature_norm: at("feature_norm"),
+            gradient_norm: at("gradient_norm"),
+        }
+    }
+
+    fn add(self, other: Row) -> Row {
+        Row {
+            rows: self.rows + other.rows,
+            loss: self.loss + other.loss,
+            hits_logits: self.hits_logits + other.hits_logits,
+            hits_cosines: self.hits_cosines + other.hits_cosines,
+            hits_penalised: self.hits_penalised + other.hits_penalised,
+            feature_norm: self.feature_norm + other.feature_norm,
+            gradient_norm: self.gradient_norm.max(other.gradient_norm),
+        }
+    }
+
+    /// Mean over the valid rows of something that was summed.
+    pub(crate) fn mean(&self, sum: f64) -> f64 {
+        sum / self.rows
+    }
+}
+
+/// Embeddings of a set with the class of the largest logit without margin.
+pub(crate) struct Embedded {
+    /// `[images, D]`.
+    pub(crate) points: Vec<f32>,
+    /// Class of the largest logit.
+    pub(crate) predictions: Vec<u8>,
+    /// `[classes, D]`.
+    pub(crate) class_weights: Vec<f32>,
+}
+
+/// A set of images that has been uploaded, with the plan that evaluates it.
+struct Evaluation {
+    source: ImageSource,
+    program: Program,
+}
+
+/// One training, or one trained model.
+pub(crate) struct Session {
+    backend: Box<dyn Backend>,
+    model: Model,
+    parameters: ParameterSet,
+    training: Training,
+    train_program: Program,
+    train: Evaluation,
+    test: Evaluation,
+    steps_done: usize,
+    rates: Vec<f64>,
+    lambdas: Vec<f64>,
+}
+
+/// Model of a single training for images of this data set.
+pub(crate) fn model(config: &Config, dataset: &Dataset) -> Result<Model> {
+    let (margin, scale) = (config.loss()?.head)(config.model.m);
+    let image = [dataset.train.height, dataset.train.width, dataset.train.channels];
+    Ok(Model {
+        network: config.network()?.network(image, config.model.dims[0]),
+        head: MarginSoftmax { classes: dataset.classes, margin, scale },
+    })
+}
+
+impl Session {
+    /// A training at its start: parameters initialised from the seed.
+    pub(crate) fn new(config: &Config, dataset: &Dataset) -> Result<Session> {
+        let mut backend = device::backend(config)?;
+        let model = model(config, dataset)?;
+        let parameters = model.parameters()?;
+        let steps = config.steps(dataset.train.len());
+        let clip = config.optimizer.clip as f32;
+        let training = Training {
+            source: ImageSource { name: "train", images: dataset.train.len() },
+            batch: config.training.batch,
+            steps,
+            seed: config.training.seed,
+            augmentation: config.augmentation(),
+            rule: config.rule(),
+            decay: config.optimizer.weight_decay as f32,
+            clip: (clip > 0.0).then_some(clip),
+            log_rows: LOG_ROWS,
+        };
+        ensure!(
+            dataset.train.len() < u32::MAX as usize && steps < u32::MAX as usize,
+            "training: too many images or steps"
+        );
+        let test = ImageSource { name: "test", images: dataset.test.len() };
+        let train_program = backend.lower(&model.training_plan(&parameters, &training)?)?;
+        let mut evaluation = |source| -> Result<Evaluation> {
+            let plan = model.evaluation_plan(&parameters, source, training.batch, steps)?;
+            Ok(Evaluation { source, program: backend.lower(&plan)? })
+        };
+        let (train, test) = (evaluation(training.source)?, evaluation(test)?);
+        upload_images(&mut *backend, train.source, &dataset.train)?;
+        upload_images(&mut *backend, test.source, &dataset.test)?;
+        let rates = config.rate().table(steps);
+        let annealed = config.loss()?.annealed;
+        let lambdas = if annealed { config.lambda().table(steps) } else { vec![0.0; steps] };
+        let table = |values: &[f64]| values.iter().map(|&value| value as f32).collect::<Vec<f32>>();
+        backend.upload(RATES, bytemuck::cast_slice(&table(&rates)))?;
+        backend.upload(LAMBDAS, bytemuck::cast_slice(&table(&lambdas)))?;
+        backend.upload(PARAMETERS, bytemuck::cast_slice(&parameters.initial(config.training.seed)))?;
+        Ok(Session { backend, model, parameters, training, train_program, train, test, steps_done: 0, rates, lambdas })
+    }
+
+    /// Continues from a checkpoint.
+    pub(crate) fn load(&mut self, path: &Path) -> Result<()> {
+        self.steps_done = checkpoint::load(path, &mut *self.backend, &self.parameters, self.training.rule)?;
+        Ok(())
+    }
+
+    /// Saves a checkpoint.
+    pub(crate) fn save(&mut self, path: &Path) -> Result<()> {
+        checkpoint::save(path, &mut *self.backend, &self.parameters, self.training.rule)
+    }
+
+    /// What computes.
+    pub(crate) fn backend_name(&self) -> String {
+        self.backend.name()
+    }
+
+    /// Network and head.
+    pub(crate) fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Steps done so far.
+    pub(crate) fn steps_done(&self) -> usize {
+        self.steps_done
+    }
+
+    /// Steps of the whole training.
+    pub(crate) fn steps(&self) -> usize {
+        self.training.steps
+    }
+
+    /// Images a step.
+    pub(crate) fn batch(&self) -> usize {
+        self.training.batch
+    }
+
+    /// Learning rate and λ of a step.
+    pub(crate) fn schedule(&self, step: usize) -> (f64, f64) {
+        (self.rates[step], self.lambdas[step])
+    }
+
+    /// Epochs, as a fraction, after this many steps.
+    pub(crate) fn epochs(&self, steps: usize) -> f64 {
+        (steps * self.training.batch) as f64 / self.training.source.images as f64
+    }
+
+    /// Trains `steps` steps, at most [`LOG_ROWS`], and returns their rows of the log.
+    pub(crate) fn train(&mut self, steps: usize) -> Result<Vec<Row>> {
+        let steps = steps.min(LOG_ROWS);
+        self.backend.run(self.train_program, steps)?;
+        self.backend.sync()?;
+        let log = read(&mut *self.backend, LOG, LOG_ROWS * METRICS.len())?;
+        let first = self.steps_done;
+        self.steps_done += steps;
+        let row = |step: usize| Row::new(&log[step % LOG_ROWS * METRICS.len()..][..METRICS.len()]);
+        Ok((first..self.steps_done).map(row).collect())
+    }
+
+    /// Evaluates the test set.
+    pub(crate) fn evaluate_test(&mut self) -> Result<Row> {
+        evaluate(&mut *self.backend, &self.test, self.training.batch)
+    }
+
+    /// Evaluates the training set, without augmentation.
+    pub(crate) fn evaluate_train(&mut self) -> Result<Row> {
+        evaluate(&mut *self.backend, &self.train, self.training.batch)
+    }
+
+    /// Embeds the test set.
+    pub(crate) fn embed_test(&mut self) -> Result<Embedded> {
+        let (source, batch) = (self.test.source, self.training.batch);
+        let plan = self.model.embedding_plan(&self.parameters, source, batch)?;
+        let program = self.backend.lower(&plan)?;
+        let dim = self.model.network.embedding;
+        self.backend.upload(&source.counter_buffer(), &[0; 4])?;
+        let mut points = Vec::with_capacity(source.batches(batch) * batch * dim);
+        for _ in 0..source.batches(batch) {
+            self.backend.run(program, 1)?;
+            points.extend(read(&mut *self.backend, &source.embedding_buffer(), batch * dim)?);
+        }
+        points.truncate(source.images * dim);
+        let class_weights = read(&mut *self.backend, CLASS_WEIGHTS, self.model.head.classes * dim)?;
+        let scale = self.model.head.scale;
+        let predictions = points.chunks_exact(dim).map(|point| predict(point, &class_weights, scale)).collect();
+        Ok(Embedded { points, predictions, class_weights })
+    }
+}
+
+fn read(backend: &mut dyn Backend, buffer: &str, length: usize) -> Result<Vec<f32>> {
+    let mut values = vec![0.0f32; length];
+    backend.download(buffer, bytemuck::cast_slice_mut(&mut values))?;
+    Ok(values)
+}
+
+fn upload_images(backend: &mut dyn Backend, source: ImageSource, images: &ImageSet) -> Result<()> {
+    backend.upload(&source.images_buffer(), &images.images).context("images")?;
+    backend.upload(&source.labels_buffer(), &images.labels).context("labels")?;
+    Ok(())
+}
+
+fn evaluate(backend: &mut dyn Backend, evaluation: &Evaluation, batch: usize) -> Result<Row> {
+    let source = evaluation.source;
+    backend.upload(&source.counter_buffer(), &[0; 4])?;
+    backend.run(evaluation.program, source.batches(batch))?;
+    backend.sync()?;
+    let log = read(backend, &source.log_buffer(), source.batches(batch) * METRICS.len())?;
+    Ok(log.chunks_exact(METRICS.len()).map(Row::new).fold(Row::default(), Row::add))
+}
+
+/// The class of the largest logit without margin: `w·x`, for unit-norm class weights `ŵ·x`.
+fn predict(point: &[f32], class_weights: &[f32], scale: Scale) -> u8 {
+    let logit = |weight: &[f32]| {
+        let dot: f64 = point.iter().zip(weight).map(|(p, w)| f64::from(*p) * f64::from(*w)).sum();
+        let norm = weight.iter().map(|w| f64::from(*w).powi(2)).sum::<f64>().sqrt();
+        if scale == Scale::InnerProduct { dot } else { dot / norm.max(1e-12) }
+    };
+    let logits = class_weights.chunks_exact(point.len()).map(logit);
+    logits.enumerate().fold((0, f64::NEG_INFINITY), |best, (j, z)| if z > best.1 { (j as u8, z) } else { best }).0
+}

@@ -1,0 +1,233 @@
+//! One training from its start, or from its checkpoint, to its results.
+
+use crate::config::Config;
+use crate::folder::{Folder, Line, TrainingSummary, history};
+use crate::interrupt;
+use crate::progress::{Progress, Verbosity};
+use crate::session::{LOG_ROWS, Row, Session};
+use anyhow::{Result, bail};
+use sphereface_data::Dataset;
+use sphereface_report::{Embeddings, Training};
+use std::time::{Duration, Instant};
+
+/// Longest time between two checkpoints.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(20);
+/// About how long the backend runs between two readings of its log.
+const READING_INTERVAL: f64 = 0.2;
+/// Steps of the curves in a report.
+const CURVE_POINTS: usize = 400;
+
+/// How a training ended.
+pub(crate) enum Outcome {
+    /// At its last step.
+    Finished(Box<Finished>),
+    /// Saved before its last step: asked to stop, or at the step it was told to stop at.
+    Paused {
+        /// Steps done.
+        step: usize,
+        /// Steps of the whole training.
+        steps: usize,
+    },
+}
+
+/// Results of a finished training.
+pub(crate) struct Finished {
+    pub(crate) summary: TrainingSummary,
+    pub(crate) report: Training,
+    pub(crate) lines: Vec<Line>,
+    pub(crate) backend: String,
+}
+
+/// Trains, or continues, what `config` describes in `folder`, up to step `stop_at` if it is given.
+pub(crate) fn run(
+    config: &Config,
+    dataset: &Dataset,
+    folder: &Folder,
+    name: &str,
+    verbosity: Verbosity,
+    stop_at: Option<usize>,
+) -> Result<Outcome> {
+    let mut session = Session::new(config, dataset)?;
+    let mut lines = Vec::new();
+    if folder.has_checkpoint() {
+        session.load(&folder.checkpoint())?;
+        lines = folder.read_log(session.steps_done())?;
+    } else {
+        folder.write_config(config)?;
+        session.save(&folder.checkpoint())?;
+    }
+    train(&mut session, config, folder, &mut lines, name, verbosity, stop_at.unwrap_or(usize::MAX))?;
+    let (step, steps) = (session.steps_done(), session.steps());
+    if step < steps {
+        return Ok(Outcome::Paused { step, steps });
+    }
+    Ok(Outcome::Finished(Box::new(finish(&mut session, config, dataset, lines, name)?)))
+}
+
+fn train(
+    session: &mut Session,
+    config: &Config,
+    folder: &Folder,
+    lines: &mut Vec<Line>,
+    name: &str,
+    verbosity: Verbosity,
+    stop_at: usize,
+) -> Result<()> {
+    let mut log = folder.continue_log(lines)?;
+    let before = lines.last().map_or(0.0, Line::seconds);
+    let (started, mut saved) = (Instant::now(), Instant::now());
+    let stop_at = stop_at.min(session.steps());
+    let mut progress = Progress::new(name, verbosity, session.steps_done(), session.steps(), session.batch());
+    let mut chunk = 1;
+    let on = if config.data.validate { "validation" } else { "test" };
+    while session.steps_done() < stop_at && !interrupt::requested() {
+        let epoch = session.epochs(session.steps_done()).floor() as usize + 1;
+        let to_epoch_end = steps_until(session, epoch) - session.steps_done();
+        let running = Instant::now();
+        let rows = session.train(chunk.min(to_epoch_end).min(stop_at - session.steps_done()))?;
+        chunk = next_chunk(rows.len(), running.elapsed());
+        let seconds = before + started.elapsed().as_secs_f64();
+        let first = session.steps_done() - rows.len();
+        for (index, row) in rows.iter().enumerate() {
+            let line = step_line(session, first + index, row, seconds);
+            if !(row.loss.is_finite() && row.gradient_norm.is_finite()) {
+                log.flush()?;
+                progress.finish();
+                bail!(
+                    "{name}: step {}: expected a finite loss and gradient, found {} and {}; the last checkpoint is kept in {} (try a smaller training.rate, or optimizer.clip)",
+                    first + index + 1,
+                    row.mean(row.loss),
+                    row.gradient_norm,
+                    folder.checkpoint().display()
+                );
+            }
+            log.write(&line)?;
+            lines.push(line);
+            progress.step(first + index + 1, row.mean(row.loss), row.mean(row.hits_logits));
+        }
+        let epoch_ends = session.steps_done() == steps_until(session, epoch) || session.steps_done() == session.steps();
+        if epoch_ends {
+            let test = session.evaluate_test()?;
+            let line = Line::Epoch {
+                step: session.steps_done(),
+                epoch,
+                test_accuracy: test.mean(test.hits_logits),
+                train_loss: mean_loss_since(lines, steps_until(session, epoch - 1)),
+                seconds: before + started.elapsed().as_secs_f64(),
+            };
+            if let Line::Epoch { train_loss, test_accuracy, .. } = line {
+                progress.epoch(epoch, train_loss, test_accuracy, on);
+            }
+            log.write(&line)?;
+            lines.push(line);
+        }
+        // The log first: whatever a checkpoint has done stands in it.
+        log.flush()?;
+        if epoch_ends || saved.elapsed() >= CHECKPOINT_INTERVAL {
+            session.save(&folder.checkpoint())?;
+            saved = Instant::now();
+        }
+    }
+    progress.finish();
+    log.flush()?;
+    session.save(&folder.checkpoint())
+}
+
+/// Steps after which an epoch is over.
+fn steps_until(session: &Session, epoch: usize) -> usize {
+    let images_per_epoch = session.batch() as f64 / session.epochs(1);
+    (epoch as f64 * images_per_epoch / session.batch() as f64 - 1e-9).ceil() as usize
+}
+
+/// Steps to the next reading of the log, from how long the last ones took.
+fn next_chunk(steps: usize, took: Duration) -> usize {
+    let per_step = took.as_secs_f64() / steps.max(1) as f64;
+    ((READING_INTERVAL / per_step.max(1e-6)) as usize).clamp(1, LOG_ROWS)
+}
+
+fn step_line(session: &Session, step: usize, row: &Row, seconds: f64) -> Line {
+    let (rate, lambda) = session.schedule(step);
+    Line::Step {
+        step: step + 1,
+        epoch: session.epochs(step + 1),
+        loss: row.mean(row.loss),
+        accuracy: row.mean(row.hits_logits),
+        accuracy_penalised: row.mean(row.hits_penalised),
+        rate,
+        lambda,
+        gradient_norm: row.gradient_norm,
+        feature_norm: row.mean(row.feature_norm),
+        seconds,
+    }
+}
+
+/// Mean loss of the steps after `after`.
+fn mean_loss_since(lines: &[Line], after: usize) -> f64 {
+    let losses: Vec<f64> = lines
+        .iter()
+        .filter_map(|line| match *line {
+            Line::Step { step, loss, .. } if step > after => Some(loss),
+            _ => None,
+        })
+        .collect();
+    losses.iter().sum::<f64>() / losses.len().max(1) as f64
+}
+
+fn finish(session: &mut Session, config: &Config, dataset: &Dataset, lines: Vec<Line>, name: &str) -> Result<Finished> {
+    let (test, train) = (session.evaluate_test()?, session.evaluate_train()?);
+    let loss = config.loss()?;
+    let (steps, epochs_log) = history(&lines);
+    let final_train_loss = epochs_log.last().map_or(f64::NAN, |epoch| epoch.train_loss);
+    let dim = config.model.dims[0];
+    let summary = TrainingSummary {
+        loss: loss.key.into(),
+        embedding_dim: dim,
+        seed: config.training.seed,
+        test_accuracy: test.mean(test.hits_logits),
+        test_accuracy_cosines: test.mean(test.hits_cosines),
+        train_accuracy: train.mean(train.hits_logits),
+        seconds: lines.last().map_or(0.0, Line::seconds),
+        final_train_loss,
+        steps: session.steps(),
+        epochs: session.epochs(session.steps()),
+        folder: name.into(),
+    };
+    let embeddings = if (2..=3).contains(&dim) { Some(embeddings(session, dataset)?) } else { None };
+    let title = if loss.annealed { format!("{}, m = {}", loss.title, config.model.m) } else { loss.title.into() };
+    let report = Training {
+        loss: loss.key.into(),
+        title,
+        formula: loss.formula.into(),
+        embedding_dim: dim,
+        seed: config.training.seed,
+        epochs: epochs_log.len(),
+        seconds: summary.seconds,
+        train_accuracy: summary.train_accuracy,
+        test_accuracy: summary.test_accuracy,
+        test_accuracy_cosines: summary.test_accuracy_cosines,
+        final_train_loss,
+        steps: thinned(steps),
+        epochs_log,
+        embeddings,
+    };
+    let backend = session.backend_name();
+    Ok(Finished { summary, report, lines, backend })
+}
+
+fn embeddings(session: &mut Session, dataset: &Dataset) -> Result<Embeddings> {
+    let embedded = session.embed_test()?;
+    Ok(Embeddings {
+        labels: dataset.test.labels.clone(),
+        predictions: embedded.predictions,
+        points: embedded.points,
+        class_weights: embedded.class_weights,
+    })
+}
+
+/// Evenly spaced entries, the last one among them.
+fn thinned<T: Copy>(entries: Vec<T>) -> Vec<T> {
+    if entries.len() <= CURVE_POINTS {
+        return entries;
+    }
+    (1..=CURVE_POINTS).map(|i| entries[i * entries.len() / CURVE_POINTS - 1]).collect()
+}

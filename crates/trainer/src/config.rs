@@ -166,10 +166,10 @@ impl Config {
     }
 
     fn parse(text: &str) -> Result<Config> {
-        let table: toml::Table = text.parse().map_err(|error| one_line(&error))?;
+        let table: toml::Table = text.parse().map_err(|error| one_line(&error, text))?;
         let known = toml::Table::try_from(Config::complete())?;
         refuse_unknown(&table, &known, "")?;
-        Config::deserialize(table).map_err(|error| one_line(&error))
+        toml::from_str(text).map_err(|error| one_line(&error, text))
     }
 
     /// A configuration in which every key is present.
@@ -342,9 +342,13 @@ fn refuse_unknown(table: &toml::Table, known: &toml::Table, prefix: &str) -> Res
     Ok(())
 }
 
-/// A TOML error without the drawing of the place.
-fn one_line(error: &toml::de::Error) -> anyhow::Error {
-    anyhow::anyhow!("{}", error.message().lines().collect::<Vec<_>>().join(" "))
+/// A TOML error with the line it is about, in one line.
+fn one_line(error: &toml::de::Error, text: &str) -> anyhow::Error {
+    let message = error.message().lines().collect::<Vec<_>>().join(" ");
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else { return anyhow::anyhow!(message) };
+    let number = before.matches('\n').count();
+    let line = text.lines().nth(number).unwrap_or_default().trim();
+    anyhow::anyhow!("line {}: '{line}': {message}", number + 1)
 }
 
 #[cfg(test)]

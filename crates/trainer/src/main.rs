@@ -14,10 +14,11 @@ mod trained;
 mod training;
 
 use clap::Parser;
-use cli::{Cli, Command, CompareArgs, TrainArgs};
-use folder::Folder;
+use cli::{Cli, Command, CommonArgs, CompareArgs, TrainArgs};
+use config::Config;
 use progress::Verbosity;
-use run::Ended;
+use run::{Ended, Place};
+use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -49,23 +50,25 @@ fn execute(command: &Command) -> anyhow::Result<Ended> {
 }
 
 fn compare(args: &CompareArgs) -> anyhow::Result<Ended> {
-    interrupt::listen();
-    let verbosity = Verbosity::detect(args.common.quiet);
-    if let Some(path) = &args.resume {
-        return run::resume(path, None, "compare", verbosity);
-    }
-    let config = args.resolve()?;
-    let folder = Folder::create(args.common.out.as_deref(), "compare")?;
-    run::run(&config, &folder, "compare", verbosity, None)
+    start(args.resume.as_deref(), None, &args.common, "compare", || args.resolve())
 }
 
 fn train(args: &TrainArgs) -> anyhow::Result<Ended> {
+    start(args.resume.as_deref(), args.common.steps, &args.common, "train", || args.resolve())
+}
+
+/// Begins a run, or goes on with one.
+fn start(
+    resume: Option<&Path>,
+    steps: Option<usize>,
+    common: &CommonArgs,
+    command: &str,
+    resolve: impl FnOnce() -> anyhow::Result<Config>,
+) -> anyhow::Result<Ended> {
     interrupt::listen();
-    let verbosity = Verbosity::detect(args.common.quiet);
-    if let Some(path) = &args.resume {
-        return run::resume(path, args.common.steps, "train", verbosity);
+    let verbosity = Verbosity::detect(common.quiet);
+    match resume {
+        Some(path) => run::resume(path, steps, verbosity),
+        None => run::run(&resolve()?, Place::New(common.out.as_deref()), command, verbosity, None),
     }
-    let config = args.resolve()?;
-    let folder = Folder::create(args.common.out.as_deref(), &config.training_name(false))?;
-    run::run(&config, &folder, "train", verbosity, None)
 }

@@ -37,19 +37,38 @@ pub(crate) fn load_data(config: &Config, verbosity: Verbosity) -> Result<Dataset
     Ok(dataset)
 }
 
-/// Runs every training of `config` in `folder`, whichever of them have been begun, and reports them together.
+/// Where a run lives.
+pub(crate) enum Place<'a> {
+    /// In a new folder, the given one or one named after the time.
+    New(Option<&'a Path>),
+    /// In the folder in which it was begun.
+    Begun(Folder),
+}
+
+/// Runs every training of `config`, whichever of them have been begun, and reports them together.
 ///
-/// A single training lives in the folder itself, several in one folder each inside it.
+/// A single training lives in the folder itself, several in one folder each inside it. Nothing is written before data
+/// and backend are there.
 pub(crate) fn run(
     config: &Config,
-    folder: &Folder,
+    place: Place<'_>,
     command: &str,
     verbosity: Verbosity,
     stop_at: Option<usize>,
 ) -> Result<Ended> {
     let started = Instant::now();
+    let backend = device::backend(config)?.name();
     let dataset = load_data(config, verbosity)?;
     let trainings = config.trainings();
+    let folder = match place {
+        Place::New(given) => {
+            let name = if let [training] = &trainings[..] { training.training_name(false) } else { command.to_owned() };
+            Folder::create(given, &name)?
+        }
+        Place::Begun(folder) => folder,
+    };
+    let folder = &folder;
+    verbosity.say(format_args!("folder: {}\nbackend: {backend}", folder.path().display()));
     folder.write_config(config)?;
     let mut finished = Vec::new();
     for (index, training) in trainings.iter().enumerate() {
@@ -61,7 +80,10 @@ pub(crate) fn run(
             Outcome::Finished(result) => finished.push(*result),
             Outcome::Paused { step, steps } => {
                 println!("{title}: saved at step {step} of {steps}");
-                println!("to continue: trainer {command} --resume {}", folder.path().display());
+                println!(
+                    "to continue: cargo run -p trainer --release -- {command} --resume {}",
+                    folder.path().display()
+                );
                 let asked = stop_at.is_some_and(|stop_at| step >= stop_at);
                 return Ok(if asked { Ended::Finished } else { Ended::Interrupted });
             }
@@ -75,7 +97,7 @@ pub(crate) fn run(
     if trainings.len() > 1 {
         write_common_log(folder, &finished)?;
     }
-    let report = report(config, &dataset, &summary, finished)?;
+    let report = report(config, &dataset, &summary, finished, &backend)?;
     report.write(folder.path()).with_context(|| "report")?;
     folder.write_summary(&summary)?;
     print!("{}", report.terminal_table());
@@ -131,7 +153,13 @@ fn summary(
     })
 }
 
-fn report(config: &Config, dataset: &Dataset, summary: &Summary, finished: Vec<Finished>) -> Result<Report> {
+fn report(
+    config: &Config,
+    dataset: &Dataset,
+    summary: &Summary,
+    finished: Vec<Finished>,
+    backend: &str,
+) -> Result<Report> {
     let trainings = config.trainings();
     let Some(last) = trainings.last() else { bail!("model: expected at least one training, found none") };
     let largest = session::model(last, dataset)?;
@@ -141,7 +169,6 @@ fn report(config: &Config, dataset: &Dataset, summary: &Summary, finished: Vec<F
         .iter()
         .map(|(channels, units)| format!("{channels} channels with {units} residual units"))
         .collect();
-    let machine = finished.first().map(|result| format!("{} ({})", summary.machine, result.backend));
     let title = if finished.len() > 1 { "Margin softmax losses compared" } else { "Margin softmax training" };
     Ok(Report {
         title: format!("{title} on {}", dataset.name),
@@ -160,7 +187,7 @@ fn report(config: &Config, dataset: &Dataset, summary: &Summary, finished: Vec<F
             parameters: largest.parameters()?.count() as u64,
             multiply_adds: (largest.network.multiply_adds() + largest.head.classes * largest.network.embedding) as u64,
         },
-        machine: machine.unwrap_or_else(|| summary.machine.clone()),
+        machine: format!("{} ({backend})", summary.machine),
         command: summary.command.clone(),
         version: summary.version.clone(),
         threads: if config.backend.threads > 0 {
@@ -173,18 +200,18 @@ fn report(config: &Config, dataset: &Dataset, summary: &Summary, finished: Vec<F
     })
 }
 
-/// Continues the run in a folder.
-pub(crate) fn resume(path: &Path, steps: Option<usize>, command: &str, verbosity: Verbosity) -> Result<Ended> {
+/// Continues the run in a folder, up to step `steps` if that is given.
+pub(crate) fn resume(path: &Path, steps: Option<usize>, verbosity: Verbosity) -> Result<Ended> {
     let folder = Folder::open(path)?;
-    let config = folder.read_config()?;
-    let Some(steps) = steps else { return run(&config, &folder, command, verbosity, None) };
-    let quiet = load_data(&config, Verbosity::Quiet)?;
-    let planned = config.steps(quiet.train.len());
-    if steps <= planned {
-        return run(&config, &folder, command, verbosity, Some(steps));
+    let mut config = folder.read_config()?;
+    let command = if config.trainings().len() > 1 { "compare" } else { "train" };
+    let mut stop_at = steps;
+    if let Some(steps) = steps {
+        let planned = config.steps(load_data(&config, Verbosity::Quiet)?.train.len());
+        if steps > planned {
+            verbosity.say(format_args!("planned for {planned} steps: the schedules are stretched to {steps}"));
+            (config.training.steps, stop_at) = (Some(steps), None);
+        }
     }
-    verbosity.say(format_args!("the run was planned for {planned} steps: its schedules are stretched to {steps}"));
-    let mut longer = config;
-    longer.training.steps = Some(steps);
-    run(&longer, &folder, command, verbosity, None)
+    run(&config, Place::Begun(folder), command, verbosity, stop_at)
 }

@@ -158,11 +158,6 @@ impl Session {
         checkpoint::save(path, &mut *self.backend, &self.parameters, self.training.rule)
     }
 
-    /// What computes.
-    pub(crate) fn backend_name(&self) -> String {
-        self.backend.name()
-    }
-
     /// Network and head.
     pub(crate) fn model(&self) -> &Model {
         &self.model

@@ -35,7 +35,6 @@ pub(crate) struct Finished {
     pub(crate) summary: TrainingSummary,
     pub(crate) report: Training,
     pub(crate) lines: Vec<Line>,
-    pub(crate) backend: String,
 }
 
 /// Trains, or continues, what `config` describes in `folder`, up to step `stop_at` if it is given.
@@ -210,8 +209,7 @@ fn finish(session: &mut Session, config: &Config, dataset: &Dataset, lines: Vec<
         epochs_log,
         embeddings,
     };
-    let backend = session.backend_name();
-    Ok(Finished { summary, report, lines, backend })
+    Ok(Finished { summary, report, lines })
 }
 
 fn embeddings(session: &mut Session, dataset: &Dataset) -> Result<Embeddings> {

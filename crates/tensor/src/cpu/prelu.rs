@@ -15,12 +15,23 @@ pub(super) fn rectify(x: &[f32], slope: &[f32], residual: Option<&[f32]>, out: &
 
 /// `x = prelu(x) (+ residual)` for rows of `slope.len()` channels.
 pub(super) fn rectify_in_place(x: &mut [f32], slope: &[f32], residual: Option<&[f32]>) {
+    let channels = slope.len();
     Arch::new().dispatch(|| {
-        let channels = slope.len();
         for (index, row) in x.chunks_exact_mut(channels).enumerate() {
-            row.iter_mut().zip(slope).for_each(|(x, slope)| *x *= if *x > 0.0 { 1.0 } else { *slope });
+            // Blocks of a fixed length become whole vectors.
+            let (blocks, rest) = row.as_chunks_mut::<LANES>();
+            let (slopes, rest_slopes) = slope.as_chunks::<LANES>();
+            for (x, slope) in blocks.iter_mut().zip(slopes) {
+                x.iter_mut().zip(slope).for_each(|(x, slope)| *x *= if *x > 0.0 { 1.0 } else { *slope });
+            }
+            rest.iter_mut().zip(rest_slopes).for_each(|(x, slope)| *x *= if *x > 0.0 { 1.0 } else { *slope });
             if let Some(residual) = residual {
-                row.iter_mut().zip(&residual[index * channels..]).for_each(|(x, r)| *x += r);
+                let (added, rest_added) = residual[index * channels..][..channels].as_chunks::<LANES>();
+                let (blocks, rest) = row.as_chunks_mut::<LANES>();
+                for (x, added) in blocks.iter_mut().zip(added) {
+                    x.iter_mut().zip(added).for_each(|(x, added)| *x += added);
+                }
+                rest.iter_mut().zip(rest_added).for_each(|(x, added)| *x += added);
             }
         }
     });

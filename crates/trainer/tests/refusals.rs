@@ -1,0 +1,112 @@
+//! Bad input of every kind ends in one clear line and a non-zero exit code, and leaves no file.
+
+mod common;
+
+use common::{fail, folder, run, succeed};
+use std::fs;
+
+#[test]
+fn wrong_settings_name_field_expected_and_found() {
+    let folder = folder("settings");
+    for (arguments, words) in [
+        ("train --loss spherefce", vec!["model.losses", "sphereface", "spherefce"]),
+        ("train --model mnits", vec!["model.network", "mnist", "mnits"]),
+        ("train --dim 0", vec!["model.dims", "0"]),
+        ("train --m 7", vec!["model.m", "1 to 4", "7"]),
+        ("train --epochs 0", vec!["training.epochs", "0"]),
+        ("train --batch 0", vec!["training.batch", "0"]),
+        ("train --rate nan", vec!["training.rate", "NaN"]),
+        ("train --device cuda --data mnist-10k", vec!["cuda", "cpu"]),
+        ("train --device gpu --data mnist-10k", vec!["backend.device", "gpu"]),
+        ("train --precision bf16 --data mnist-10k", vec!["bf16", "fp32"]),
+        ("train --precision half", vec!["backend.precision", "half"]),
+        ("train --data mnits", vec!["mnits", "mnist-10k"]),
+        ("train --data-dir nowhere", vec!["nowhere"]),
+        ("train --config nowhere.toml", vec!["nowhere.toml"]),
+        ("train --resume nowhere", vec!["nowhere", "config.toml"]),
+        ("compare --losses softmax,softmax", vec!["twice"]),
+        ("plan --input 112x96", vec!["--input", "112x96"]),
+        ("plan --model nothing", vec!["--model", "nothing"]),
+    ] {
+        let line = fail(&folder, arguments);
+        assert!(words.iter().all(|word| line.contains(word)), "trainer {arguments}: {line}");
+    }
+    let left: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn wrong_usage_exits_with_2() {
+    let folder = folder("usage");
+    for arguments in ["train --epochs three", "trian", "train --epochs 1 --steps 2", "embed", "--nonsense"] {
+        let output = run(&folder, arguments);
+        assert_eq!(output.status.code(), Some(2), "trainer {arguments}");
+    }
+}
+
+#[test]
+fn config_files_with_mistakes_are_refused() {
+    let folder = folder("config");
+    for (text, words) in [
+        ("[training]\nepocs = 1\n", vec!["config.toml", "training.epocs", "training.epochs"]),
+        ("[training]\nepochs = \"one\"\n", vec!["config.toml", "epochs"]),
+        ("[[[", vec!["config.toml"]),
+        ("[model]\nlosses = []\n", vec!["model.losses"]),
+    ] {
+        fs::write(folder.join("config.toml"), text).unwrap();
+        let line = fail(&folder, "train --data mnist-10k --config config.toml");
+        assert!(words.iter().all(|word| line.contains(word)), "{text}: {line}");
+    }
+}
+
+#[test]
+fn a_folder_with_files_in_it_is_not_written_to() {
+    let folder = folder("occupied");
+    fs::create_dir(folder.join("run")).unwrap();
+    fs::write(folder.join("run/precious"), "text").unwrap();
+    let line = fail(&folder, "train --data mnist-10k --steps 1 --out run");
+    assert!(line.contains("run") && line.contains("--resume"), "{line}");
+    assert_eq!(fs::read_dir(folder.join("run")).unwrap().count(), 1);
+}
+
+#[test]
+fn damaged_checkpoints_are_refused() {
+    let folder = folder("damaged");
+    succeed(&folder, "train --data mnist-10k --steps 2 --batch 8 --out run --quiet");
+    let path = folder.join("run/checkpoint.safetensors");
+    let whole = fs::read(&path).unwrap();
+    let mut other_dim = whole.clone();
+    let at = other_dim.windows(8).position(|w| w == b"[2,2,128").unwrap();
+    other_dim[at + 1] = b'1';
+    for (name, contents) in [
+        ("empty", vec![]),
+        ("cut", whole[..whole.len() / 2].to_vec()),
+        ("garbage", vec![7; 1000]),
+        ("shape", other_dim),
+    ] {
+        fs::write(&path, &contents).unwrap();
+        for command in ["eval run", "train --resume run", "embed run --out e.csv"] {
+            let line = fail(&folder, command);
+            assert!(line.contains("checkpoint.safetensors"), "{name}: {command}: {line}");
+        }
+    }
+    assert!(!folder.join("e.csv").exists());
+    fs::write(&path, &whole).unwrap();
+    fs::write(folder.join("run/config.toml"), "[model]\nlosses = [\"softmax\"]\ndims = [5]\n").unwrap();
+    let line = fail(&folder, "eval run --data mnist-10k");
+    assert!(line.contains("embedding.weight") && line.contains("expected"), "{line}");
+}
+
+#[test]
+fn damaged_data_is_refused() {
+    let folder = folder("data");
+    fs::create_dir(folder.join("set")).unwrap();
+    for name in
+        ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"]
+    {
+        fs::write(folder.join("set").join(name), [0, 0, 8, 3, 0, 0]).unwrap();
+    }
+    let line = fail(&folder, "train --data-dir set --steps 1 --out run");
+    assert!(line.contains("idx") && line.contains("expected"), "{line}");
+    assert!(!folder.join("run").exists());
+}

@@ -1,0 +1,108 @@
+//! A training that was stopped anywhere goes on bit for bit as if it never had been.
+
+mod common;
+
+use common::{folder, metrics, run, succeed, summary, trainer};
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::Duration;
+
+const TRAINING: &str = "train --data mnist-10k --batch 16 --steps 90 --threads 1 --quiet";
+
+fn assert_same_run(uninterrupted: &Path, resumed: &Path) {
+    let checkpoint = |run: &Path| fs::read(run.join("checkpoint.safetensors")).unwrap();
+    assert!(checkpoint(uninterrupted) == checkpoint(resumed), "checkpoints differ");
+    assert_eq!(metrics(uninterrupted), metrics(resumed));
+    let accuracy = |run: &Path| summary(run)["runs"][0]["test_accuracy"].clone();
+    assert_eq!(accuracy(uninterrupted), accuracy(resumed));
+}
+
+#[test]
+fn training_killed_at_random_moments_resumes_bit_for_bit() {
+    let folder = folder("killed");
+    succeed(&folder, &format!("{TRAINING} --out whole"));
+    // A fixed sequence of delays that looks random: the moments differ from machine to machine anyway.
+    let mut delay = 7_u64;
+    let mut kills = 0;
+    let mut started = false;
+    for _ in 0..60 {
+        let arguments =
+            if started { "train --resume killed --quiet".to_owned() } else { format!("{TRAINING} --out killed") };
+        let mut child = trainer(&folder, &arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        delay = (delay * 1_103_515_245 + 12_345) % 4096;
+        // Later attempts get more time, so that slow machines end too.
+        sleep(Duration::from_millis(150 + delay / 6 + 40 * kills));
+        let ended = child.try_wait().unwrap();
+        if ended.is_none() {
+            child.kill().unwrap();
+            kills += 1;
+        }
+        child.wait().unwrap();
+        started = folder.join("killed/checkpoint.safetensors").is_file();
+        if !started {
+            let _ = fs::remove_dir_all(folder.join("killed"));
+        }
+        if folder.join("killed/summary.json").is_file() {
+            break;
+        }
+    }
+    assert!(kills >= 2, "killed {kills} times");
+    assert_same_run(&folder.join("whole"), &folder.join("killed"));
+}
+
+#[test]
+fn training_paused_at_a_step_resumes_bit_for_bit() {
+    let folder = folder("paused");
+    succeed(&folder, &format!("{TRAINING} --out whole"));
+    // A new run that is planned for 90 steps but stopped early: its checkpoint after one step is resumed to step 33.
+    let mut child = trainer(&folder, &format!("{TRAINING} --out paused")).stdout(Stdio::null()).spawn().unwrap();
+    while !folder.join("paused/checkpoint.safetensors").is_file() {
+        sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let said = succeed(&folder, "train --resume paused --steps 33 --quiet");
+    assert!(said.contains("saved at step 33 of 90") && said.contains("--resume paused"), "{said}");
+    succeed(&folder, "train --resume paused --quiet");
+    assert_same_run(&folder.join("whole"), &folder.join("paused"));
+}
+
+#[test]
+fn threads_do_not_change_the_result() {
+    let folder = folder("threads");
+    for threads in [1, 2, 8] {
+        succeed(
+            &folder,
+            &format!("train --data mnist-10k --batch 33 --steps 12 --quiet --threads {threads} --out t{threads}"),
+        );
+    }
+    let checkpoint = |threads: usize| fs::read(folder.join(format!("t{threads}/checkpoint.safetensors"))).unwrap();
+    assert!(checkpoint(1) == checkpoint(2) && checkpoint(1) == checkpoint(8));
+}
+
+#[cfg(unix)]
+#[test]
+fn interrupt_saves_and_says_how_to_go_on() {
+    let folder = folder("interrupted");
+    let child = trainer(&folder, "train --data mnist-10k --batch 16 --steps 100000 --threads 1 --out run")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while !folder.join("run/checkpoint.safetensors").is_file() {
+        sleep(Duration::from_millis(5));
+    }
+    sleep(Duration::from_millis(300));
+    let id = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains("to continue: ") && said.contains("train --resume run"), "{said}");
+    let step = metrics(&folder.join("run")).len();
+    let more = run(&folder, &format!("train --resume run --steps {} --quiet", step + 3));
+    assert!(more.status.success(), "{}", String::from_utf8_lossy(&more.stderr));
+    assert_eq!(metrics(&folder.join("run")).len(), step + 3);
+}

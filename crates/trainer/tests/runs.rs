@@ -1,0 +1,106 @@
+//! What a run leaves, and what can be done with it afterwards.
+
+mod common;
+
+use common::{fail, folder, metrics, succeed, summary};
+use std::fs;
+
+#[test]
+fn compare_leaves_everything_and_can_be_repeated_from_its_config() {
+    let folder = folder("compare");
+    let said = succeed(
+        &folder,
+        "compare --data mnist-10k --losses softmax,sphereface --dims 2,3 --batch 32 --steps 6 --out first --quiet",
+    );
+    assert!(said.contains("report.html") && said.lines().all(|line| line.chars().count() <= 80), "{said}");
+    let first = folder.join("first");
+    for file in ["config.toml", "metrics.jsonl", "summary.json", "report.html", "loss.svg", "accuracy.svg"] {
+        assert!(first.join(file).is_file(), "{file}");
+    }
+    let found = summary(&first);
+    assert_eq!(found["dataset"], "mnist-10k");
+    assert!(found["total_seconds"].as_f64().unwrap() > 0.0);
+    let runs = found["runs"].as_array().unwrap();
+    let named: Vec<(&str, u64)> =
+        runs.iter().map(|run| (run["loss"].as_str().unwrap(), run["embedding_dim"].as_u64().unwrap())).collect();
+    assert_eq!(named, [("softmax", 2), ("sphereface", 2), ("softmax", 3), ("sphereface", 3)]);
+    for run in runs {
+        for number in ["test_accuracy", "train_accuracy", "seconds", "final_train_loss"] {
+            assert!(run[number].as_f64().unwrap().is_finite(), "{number}");
+        }
+        let inside = first.join(run["folder"].as_str().unwrap().split(' ').next_back().unwrap());
+        assert!(inside.join("checkpoint.safetensors").is_file(), "{}", inside.display());
+        // Six steps and the end of an epoch.
+        assert_eq!(metrics(&inside).len(), 7);
+    }
+    assert_eq!(metrics(&first).len(), 28);
+
+    succeed(&folder, "compare --config first/config.toml --out second --quiet");
+    for run in ["softmax-2d", "sphereface-3d"] {
+        let checkpoint = |of: &str| fs::read(folder.join(of).join(run).join("checkpoint.safetensors")).unwrap();
+        assert!(checkpoint("first") == checkpoint("second"), "{run}");
+    }
+    assert_eq!(fs::read(first.join("config.toml")).unwrap(), fs::read(folder.join("second/config.toml")).unwrap());
+}
+
+#[test]
+fn a_comparison_starts_all_losses_from_the_same_network_and_data() {
+    let folder = folder("fair");
+    succeed(&folder, "compare --data mnist-10k --dims 2 --batch 16 --steps 1 --out run --quiet");
+    let first = |loss: &str| metrics(&folder.join(format!("run/{loss}-2d"))).remove(0);
+    // λ starts at 20, so A-Softmax's first accuracy is that of modified softmax: same images, same embeddings.
+    assert_eq!(first("modified")["accuracy"], first("sphereface")["accuracy"]);
+    assert_eq!(first("modified")["feature_norm"], first("softmax")["feature_norm"]);
+    assert_eq!(first("modified")["feature_norm"], first("sphereface")["feature_norm"]);
+}
+
+#[test]
+fn eval_and_embed_read_a_run_from_anywhere() {
+    let folder = folder("trained");
+    succeed(&folder, "train --loss modified --dim 3 --data mnist-10k --batch 50 --steps 20 --out run --quiet");
+    let accuracy = summary(&folder.join("run"))["runs"][0]["test_accuracy"].as_f64().unwrap();
+    let elsewhere = folder.join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    let said = succeed(&elsewhere, "eval ../run");
+    assert!(said.contains(&format!("{accuracy:.4}")) && said.contains("2000"), "{said}");
+
+    succeed(&elsewhere, "embed ../run --out points.csv");
+    let csv = fs::read_to_string(elsewhere.join("points.csv")).unwrap();
+    assert_eq!(csv.lines().next().unwrap(), "label,e0,e1,e2");
+    assert_eq!(csv.lines().count(), 2001);
+    succeed(&elsewhere, "embed ../run --out points.npy");
+    let npy = fs::read(elsewhere.join("points.npy")).unwrap();
+    let data = &npy[npy.len() - 2000 * 3 * 4..];
+    let first: Vec<f32> = data[..12].chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+    let second_line: Vec<f32> = csv.lines().nth(1).unwrap().split(',').skip(1).map(|v| v.parse().unwrap()).collect();
+    assert_eq!(first, second_line);
+    assert!(elsewhere.join("points.labels.npy").is_file());
+
+    assert!(fail(&elsewhere, "embed ../run --out points.txt").contains("points.txt"));
+    assert!(fail(&elsewhere, "eval ../nowhere").contains("config.toml"));
+}
+
+#[test]
+fn several_seeds_are_reported_with_an_interval() {
+    let folder = folder("seeds");
+    let said = succeed(
+        &folder,
+        "compare --data mnist-10k --losses modified --dims 2 --seeds 3 --batch 32 --steps 8 --out run --quiet",
+    );
+    assert_eq!(summary(&folder.join("run"))["runs"].as_array().unwrap().len(), 3);
+    assert!(said.contains("n=3"), "{said}");
+}
+
+#[test]
+fn commands_that_show_something_do() {
+    let folder = folder("show");
+    let plan = succeed(&folder, "plan --model sphereface20 --input 112x96x3");
+    assert!(plan.contains("28,079,808 parameters") && plan.contains("stage4.unit1.add"), "{plan}");
+    let steps = succeed(&folder, "plan --model mnist --input 28x28x1 --dim 2 --classes 10 --steps");
+    assert!(steps.contains("margin_softmax_backward") && steps.contains("optimizer"), "{steps}");
+    assert!(succeed(&folder, "devices").contains("cpu"));
+    assert!(succeed(&folder, "losses").contains("sphereface"));
+    assert!(succeed(&folder, "data").contains("embedded"));
+    let help = succeed(&folder, "--help");
+    assert!(help.contains("Exit codes") && help.contains("compare"), "{help}");
+}

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{fail, folder, metrics, succeed, summary};
+use common::{fail, folder, folder_with_small_set, metrics, succeed, summary};
 use std::fs;
 
 #[test]
@@ -45,8 +45,8 @@ fn compare_leaves_everything_and_can_be_repeated_from_its_config() {
 
 #[test]
 fn a_comparison_starts_all_losses_from_the_same_network_and_data() {
-    let folder = folder("fair");
-    succeed(&folder, "compare --data mnist-10k --dims 2 --batch 16 --steps 1 --out run --quiet");
+    let folder = folder_with_small_set("fair");
+    succeed(&folder, "compare --data-dir set --dims 2 --batch 16 --steps 1 --out run --quiet");
     let first = |loss: &str| metrics(&folder.join(format!("run/{loss}-2d"))).remove(0);
     // λ starts at 20, so A-Softmax's first accuracy is that of modified softmax: same images, same embeddings.
     assert_eq!(first("modified")["accuracy"], first("sphereface")["accuracy"]);
@@ -82,10 +82,10 @@ fn eval_and_embed_read_a_run_from_anywhere() {
 
 #[test]
 fn several_seeds_are_reported_with_an_interval() {
-    let folder = folder("seeds");
+    let folder = folder_with_small_set("seeds");
     let said = succeed(
         &folder,
-        "compare --data mnist-10k --losses modified --dims 2 --seeds 3 --batch 32 --steps 8 --out run --quiet",
+        "compare --data-dir set --losses modified --dims 2 --seeds 3 --batch 32 --steps 8 --out run --quiet",
     );
     assert_eq!(summary(&folder.join("run"))["runs"].as_array().unwrap().len(), 3);
     assert!(said.contains("n=3"), "{said}");

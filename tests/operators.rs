@@ -1,9 +1,9 @@
 //! Every operator on the CPU backend against its f64 reference.
 
 use sphereface_models::margin::{ModifiedSoftmax, OriginalSoftmax, SphereFace};
-use sphereface_tensor::Type;
 use sphereface_tensor::cpu::CpuBackend;
-use sphereface_tensor::op::{Margin, MarginSoftmaxBackward, Op, Scale};
+use sphereface_tensor::op::{Margin, MarginSoftmax, MarginSoftmaxBackward, MarginSoftmaxForward, Op, Scale};
+use sphereface_tensor::{Dim, Shape, Type};
 use sphereface_testkit::cases::{self, Case, Fill};
 use sphereface_testkit::{Tolerance, assert_close, check_case, run_case};
 use std::sync::Arc;
@@ -21,6 +21,11 @@ fn conv2d_matches_reference() {
 #[test]
 fn linear_matches_reference() {
     check(cases::linear());
+}
+
+#[test]
+fn prelu_matches_reference() {
+    check(cases::prelu());
 }
 
 #[test]
@@ -100,6 +105,45 @@ fn margin_softmax_backward_matches_reference() {
             };
             check_case(&backward, &mut backend);
         }
+    }
+}
+
+/// Embeddings along, against and between the class weights: cosines of exactly ±1 and 0, and on both sides of ±½, ±√½.
+#[test]
+fn margin_softmax_matches_reference_at_boundary_cosines() {
+    let mut backend = CpuBackend::new(2).unwrap();
+    let cosines = [1.0, -1.0, 0.0, 0.5, -0.5, std::f64::consts::FRAC_1_SQRT_2, -std::f64::consts::FRAC_1_SQRT_2];
+    let near = cosines.iter().flat_map(|&c| [c, f64::from((c as f32).next_up()), f64::from((c as f32).next_down())]);
+    let points: Vec<f64> =
+        near.map(|c: f64| c.clamp(-1.0, 1.0)).flat_map(|c| [3.0 * c, 3.0 * (1.0 - c * c).sqrt()]).collect();
+    let batch = points.len() / 2;
+    for (margin, scale, lambda) in heads() {
+        let head = MarginSoftmax { classes: 2, margin, scale };
+        let values = |shape, values| (Type::f32(shape), Fill::Values(values));
+        let row = Shape::vector(Dim::N, batch);
+        let one = |value: f64| (Type::u32(Shape::vector(Dim::Length, 1)), Fill::Constant(value));
+        let mut reads = vec![
+            values(Shape::matrix((Dim::N, batch), (Dim::D, 2)), points.clone()),
+            values(Shape::matrix((Dim::Classes, 2), (Dim::D, 2)), vec![1.0, 0.0, 0.0, -0.5]),
+            (Type::u32(row), Fill::Constant(0.0)),
+            one(batch as f64),
+            (Type::f32(Shape::vector(Dim::Steps, 1)), Fill::Constant(lambda)),
+            one(0.0),
+        ];
+        let tolerance = Tolerance::Largest(1e-6);
+        let name = format!("{head:?} λ {lambda}");
+        let op = MarginSoftmaxForward(head.clone()).into();
+        let forward = Case { name: name.clone(), op, reads: reads.clone(), updates: vec![], tolerance };
+        let results = run_case(&forward, &mut backend).unwrap();
+        // Whether a tie counts as a miss is a matter of the last bit here, so hits are left out.
+        for (kind, found, expected, _) in &results[..5] {
+            assert_close(&format!("{name} {kind}"), &found.values, &expected.values, &[], tolerance);
+        }
+        reads.extend(
+            results[1..5].iter().map(|(kind, _, expected, _)| (kind.clone(), Fill::Values(expected.values.clone()))),
+        );
+        let op = MarginSoftmaxBackward(head).into();
+        check_case(&Case { name: format!("backward {name}"), op, reads, updates: vec![], tolerance }, &mut backend);
     }
 }
 

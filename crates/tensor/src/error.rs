@@ -15,7 +15,7 @@ pub enum Error {
         /// What the operator wants.
         expected: String,
         /// What it was given.
-        found: Shape,
+        found: Box<Shape>,
     },
     /// An operand has the wrong element type.
     DType {

@@ -117,7 +117,7 @@ impl Shape {
         if !same {
             let names: Vec<_> = dims.iter().map(Dim::to_string).collect();
             let expected = format!("[{}], none of them zero", names.join(", "));
-            return Err(Error::Shape { op, operand, expected, found: self.clone() });
+            return Err(Error::Shape { op, operand, expected, found: Box::new(self.clone()) });
         }
         let mut sizes = [0; RANK];
         for (size, dim) in sizes.iter_mut().zip(&self.dims) {
@@ -134,7 +134,7 @@ impl Shape {
         if self == expected {
             return Ok(());
         }
-        Err(Error::Shape { op, operand, expected: expected.to_string(), found: self.clone() })
+        Err(Error::Shape { op, operand, expected: expected.to_string(), found: Box::new(self.clone()) })
     }
 }
 

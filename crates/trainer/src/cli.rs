@@ -103,7 +103,7 @@ pub(crate) struct CommonArgs {
     /// Settings to start from: a TOML file, such as the config.toml of a run
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Folder of the run [default: runs/<time>-<name>]
+    /// Folder of the run [default: a new one in runs, named after time and command]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// Say nothing but results and errors

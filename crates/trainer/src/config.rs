@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// Everything that decides what a run computes, and where.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
     pub(crate) data: DataConfig,
@@ -96,19 +96,6 @@ pub(crate) struct BackendConfig {
     pub(crate) precision: String,
     /// 0 means one for each core.
     pub(crate) threads: usize,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Config {
-            data: DataConfig::default(),
-            model: ModelConfig::default(),
-            training: TrainingConfig::default(),
-            optimizer: OptimizerConfig::default(),
-            augmentation: AugmentationConfig::default(),
-            backend: BackendConfig::default(),
-        }
-    }
 }
 
 impl Default for DataConfig {

@@ -7,10 +7,10 @@ use std::fs;
 
 #[test]
 fn compare_leaves_everything_and_can_be_repeated_from_its_config() {
-    let folder = folder("compare");
+    let folder = folder_with_small_set("compare");
     let said = succeed(
         &folder,
-        "compare --data mnist-10k --losses softmax,sphereface --dims 2,3 --batch 32 --steps 6 --out first --quiet",
+        "compare --data-dir set --losses softmax,sphereface --dims 2,3 --batch 32 --steps 6 --out first --quiet",
     );
     assert!(said.contains("report.html") && said.lines().all(|line| line.chars().count() <= 80), "{said}");
     let first = folder.join("first");
@@ -18,7 +18,7 @@ fn compare_leaves_everything_and_can_be_repeated_from_its_config() {
         assert!(first.join(file).is_file(), "{file}");
     }
     let found = summary(&first);
-    assert_eq!(found["dataset"], "mnist-10k");
+    assert_eq!(found["dataset"], "set");
     assert!(found["total_seconds"].as_f64().unwrap() > 0.0);
     let runs = found["runs"].as_array().unwrap();
     let named: Vec<(&str, u64)> =
@@ -58,6 +58,7 @@ fn a_comparison_starts_all_losses_from_the_same_network_and_data() {
 fn eval_and_embed_read_a_run_from_anywhere() {
     let folder = folder("trained");
     succeed(&folder, "train --loss modified --dim 3 --data mnist-10k --batch 50 --steps 20 --out run --quiet");
+    assert_eq!(summary(&folder.join("run"))["dataset"], "mnist-10k");
     let accuracy = summary(&folder.join("run"))["runs"][0]["test_accuracy"].as_f64().unwrap();
     let elsewhere = folder.join("elsewhere");
     fs::create_dir(&elsewhere).unwrap();

@@ -46,7 +46,10 @@ impl File {
     pub(super) fn test_lines(&self) -> Vec<bool> {
         let count = self.code.lines().count();
         let folders = ["tests", "benches", "examples"];
-        if self.path.split('/').any(|part| folders.contains(&part)) || self.stem() == "tests" {
+        if self.path.split('/').any(|part| folders.contains(&part))
+            || self.stem() == "tests"
+            || self.stem().starts_with("test_")
+        {
             return vec![true; count];
         }
         let mut marks = vec![false; count];

@@ -42,7 +42,7 @@ impl Conv2dGeometry {
         let [r, s, c, outputs] = filter.expect(op, "filter", [Dim::R, Dim::S, Dim::C, Dim::K])?;
         if c != inputs {
             let expected = format!("C {inputs} as in the input {x}");
-            return Err(Error::Shape { op, operand: "filter", expected, found: filter.clone() });
+            return Err(Error::Shape { op, operand: "filter", expected, found: Box::new(filter.clone()) });
         }
         if stride == 0 {
             return Err(Error::Attribute { op, message: "stride: expected at least 1, found 0".into() });

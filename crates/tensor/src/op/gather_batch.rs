@@ -102,7 +102,7 @@ impl Operator for GatherBatch {
         let [height, width, channels] = self.image;
         if bytes != height * width * channels || self.batch == 0 {
             let expected = format!("[images, length {height}·{width}·{channels}] and a batch above 0");
-            return Err(Error::Shape { op, operand: "images", expected, found: images.shape.clone() });
+            return Err(Error::Shape { op, operand: "images", expected, found: Box::new(images.shape.clone()) });
         }
         labels.shape.expect_equal(op, "labels", &Shape::vector(Dim::Images, count))?;
         counter.shape.expect_equal(op, "counter", &Shape::vector(Dim::Length, 1))?;

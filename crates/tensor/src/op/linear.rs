@@ -65,7 +65,7 @@ impl LinearGeometry {
         let [rows, outputs] = out.expect(op, "d_out", [Dim::N, Dim::D])?;
         if rows != batch {
             let expected = format!("N {batch} as in the input {x}");
-            return Err(Error::Shape { op, operand: "d_out", expected, found: out.clone() });
+            return Err(Error::Shape { op, operand: "d_out", expected, found: Box::new(out.clone()) });
         }
         Ok(LinearGeometry { pixels: height * width, batch, inputs, outputs })
     }
@@ -76,7 +76,7 @@ impl LinearGeometry {
         let [height, width, inputs, outputs] = weight.expect(op, "weight", [Dim::R, Dim::S, Dim::C, Dim::K])?;
         if columns != outputs {
             let expected = format!("D {outputs} as in the weight {weight}");
-            return Err(Error::Shape { op, operand: "d_out", expected, found: out.clone() });
+            return Err(Error::Shape { op, operand: "d_out", expected, found: Box::new(out.clone()) });
         }
         Ok(LinearGeometry { pixels: height * width, batch, inputs, outputs })
     }

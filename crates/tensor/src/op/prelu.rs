@@ -30,7 +30,7 @@ fn check_slope(op: &'static str, x: &Type, slope: &Type) -> Result<(), Error> {
     let [slopes] = slope.shape.expect(op, "slope", [Dim::C])?;
     if slopes != channels {
         let expected = format!("[C {channels}], one slope a channel of {}", x.shape);
-        return Err(Error::Shape { op, operand: "slope", expected, found: slope.shape.clone() });
+        return Err(Error::Shape { op, operand: "slope", expected, found: Box::new(slope.shape.clone()) });
     }
     Ok(())
 }

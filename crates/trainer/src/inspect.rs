@@ -9,7 +9,8 @@ use sphereface_models::{ImageSource, LOSSES, LayerKind, Model, NETWORKS, Trainin
 use sphereface_tensor::Backend;
 use sphereface_tensor::cpu::CpuBackend;
 use sphereface_tensor::op::MarginSoftmax;
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write;
 
 /// Layer table of a network, or the steps of its training plan.
 pub(crate) fn plan(args: &PlanArgs) -> Result<()> {
@@ -40,24 +41,21 @@ pub(crate) fn plan(args: &PlanArgs) -> Result<()> {
     };
     let plan = model.training_plan(&parameters, &training)?;
     if args.steps {
-        print!("{plan}");
+        tell!("{plan}");
     } else {
-        print!("{}", layer_table(&model));
+        tell!("{}", layer_table(&model));
     }
     let cost = plan.total_cost();
-    println!("{}, input {}x{}x{}", named.title, image[0], image[1], image[2]);
-    println!(
+    tell!("{}, input {}x{}x{}", named.title, image[0], image[1], image[2]);
+    tell!(
         "{:>14} parameters, {} of them class weights ({} classes)",
         grouped(parameters.count()),
         grouped(args.classes * args.dim),
         grouped(args.classes),
     );
-    println!(
-        "{:>14} multiply-adds an image, forward",
-        grouped(model.network.multiply_adds() + args.classes * args.dim)
-    );
-    println!(
-        "{:>14.3} GFLOP a training step of batch {} ({:.3} with padding multiplied)",
+    tell!("{:>14} multiply-adds an image, forward", grouped(model.network.multiply_adds() + args.classes * args.dim));
+    tell!(
+        "{:>14.3} GFLOP a step of batch {} ({:.3} with padding multiplied)",
         cost.flops.useful as f64 * 1e-9,
         args.batch,
         cost.flops.nominal as f64 * 1e-9
@@ -67,7 +65,7 @@ pub(crate) fn plan(args: &PlanArgs) -> Result<()> {
     let program = backend.lower(&plan)?;
     let arena = backend.footprint(program).arena_bytes as f64 * 1e-6;
     let blocks = (2 + training.rule.states().len()) as f64 * 4e-6 * parameters.length() as f64;
-    println!("{arena:>14.1} MB of activations, {blocks:.1} MB of parameters, gradients and optimiser state");
+    tell!("{arena:>14.1} MB of activations, {blocks:.1} MB of parameters, gradients, state");
     Ok(())
 }
 
@@ -83,7 +81,7 @@ fn parse_input(text: &str) -> Result<[usize; 3]> {
 
 fn layer_table(model: &Model) -> String {
     let mut table = String::new();
-    let _ = writeln!(table, "{:<22} {:<16} {:>13} {:>13} {:>13}", "layer", "", "output", "parameters", "multiply-adds");
+    let _ = writeln!(table, "{:<20} {:<14} {:>13} {:>13} {:>13}", "layer", "", "output", "parameters", "multiply-adds");
     for layer in model.network.layers() {
         let kind = match layer.kind {
             LayerKind::Conv2d { stride: 1, .. } => "conv 3x3",
@@ -96,12 +94,12 @@ fn layer_table(model: &Model) -> String {
         let [h, w, c] = layer.output;
         let output = format!("{h}x{w}x{c}");
         let counts = (grouped(layer.parameters()), grouped(layer.multiply_adds()));
-        let _ = writeln!(table, "{:<22} {kind:<16} {output:>13} {:>13} {:>13}", layer.name, counts.0, counts.1);
+        let _ = writeln!(table, "{:<20} {kind:<14} {output:>13} {:>13} {:>13}", layer.name, counts.0, counts.1);
     }
     let (classes, dim) = (model.head.classes, model.network.embedding);
     let weights = grouped(classes * dim);
     let _ =
-        writeln!(table, "{:<22} {:<16} {:>13} {weights:>13} {weights:>13}", "classifier", "margin softmax", classes);
+        writeln!(table, "{:<20} {:<14} {:>13} {weights:>13} {weights:>13}", "classifier", "margin softmax", classes);
     table
 }
 
@@ -121,17 +119,18 @@ fn grouped(number: usize) -> String {
 /// What can compute here.
 pub(crate) fn devices() -> Result<()> {
     let backend = CpuBackend::new(0)?;
-    println!("cpu       {}", device::processor());
-    println!("          {}; vector instructions: {}", backend.name(), device::instruction_sets().join(", "));
-    println!("cuda      not in this version");
-    println!("emulator  not in this version");
+    tell!("cpu       {}", device::processor());
+    tell!("          {}; vector instructions: {}", backend.name(), device::instruction_sets().join(", "));
+    tell!("cuda      not in this version");
+    tell!("emulator  not in this version");
     Ok(())
 }
 
 /// Where data sets are looked for.
 pub(crate) fn data(args: &DataArgs) -> Result<()> {
     for place in sphereface_data::survey(&Locations::from_environment(args.data_dir.clone())) {
-        println!("{:<16} {}\n{:<16} {}", place.kind, place.address, "", place.finding);
+        let address = if place.address.is_empty() { String::new() } else { format!("{}: ", place.address) };
+        tell!("{:<16} {address}{}", place.kind, place.finding);
     }
     Ok(())
 }
@@ -139,9 +138,9 @@ pub(crate) fn data(args: &DataArgs) -> Result<()> {
 /// Every loss.
 pub(crate) fn losses() {
     for loss in LOSSES {
-        println!("{:<12} {}", loss.key, loss.title);
-        println!("{:<12} {}", "", loss.formula);
-        println!("{:<12} {}", "", loss.source);
+        tell!("{:<12} {}", loss.key, loss.title);
+        loss.formula.split(",  ").for_each(|part| tell!("{:<12} {part}", ""));
+        tell!("{:<12} {}", "", loss.source);
     }
 }
 

@@ -1,5 +1,15 @@
 //! Trains SphereFace and compares margin-softmax losses; see `trainer --help`.
 
+/// Prints a line of a result. A reader that has seen enough (`trainer plan | head`) ends the program quietly.
+macro_rules! tell {
+    ($($part:tt)*) => {
+        if let Err(error) = writeln!(std::io::stdout(), $($part)*) {
+            let code = if error.kind() == std::io::ErrorKind::BrokenPipe { 0 } else { 1 };
+            std::process::exit(code);
+        }
+    };
+}
+
 mod checkpoint;
 mod cli;
 mod config;

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use sphereface_data::{Choice, Dataset, Locations, Progress};
 use sphereface_report::{DatasetInfo, NetworkInfo, Report};
+use std::io::Write;
 use std::path::Path;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -79,11 +80,8 @@ pub(crate) fn run(
         match training::run(training, &dataset, &inside, &title, verbosity, stop_at)? {
             Outcome::Finished(result) => finished.push(*result),
             Outcome::Paused { step, steps } => {
-                println!("{title}: saved at step {step} of {steps}");
-                println!(
-                    "to continue: cargo run -p trainer --release -- {command} --resume {}",
-                    folder.path().display()
-                );
+                tell!("{title}: saved at step {step} of {steps}");
+                tell!("to continue: cargo run -p trainer --release -- {command} --resume {}", folder.path().display());
                 let asked = stop_at.is_some_and(|stop_at| step >= stop_at);
                 return Ok(if asked { Ended::Finished } else { Ended::Interrupted });
             }
@@ -100,8 +98,8 @@ pub(crate) fn run(
     let report = report(config, &dataset, &summary, finished, &backend)?;
     report.write(folder.path()).with_context(|| "report")?;
     folder.write_summary(&summary)?;
-    print!("{}", report.terminal_table());
-    println!(
+    tell!("{}", report.terminal_table().trim_end());
+    tell!(
         "{} in {}",
         folder.file("report.html").display(),
         short(Duration::from_secs_f64(started.elapsed().as_secs_f64()))
@@ -167,7 +165,9 @@ fn report(
     let stages: Vec<String> = network
         .stages
         .iter()
-        .map(|(channels, units)| format!("{channels} channels with {units} residual units"))
+        .map(|(channels, units)| {
+            format!("{channels} channels with {units} residual unit{}", if *units == 1 { "" } else { "s" })
+        })
         .collect();
     let title = if finished.len() > 1 { "Margin softmax losses compared" } else { "Margin softmax training" };
     Ok(Report {

@@ -9,7 +9,8 @@ use crate::run::load_data;
 use crate::session::Session;
 use anyhow::{Result, bail};
 use sphereface_data::Dataset;
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write;
 use std::path::Path;
 
 /// A training's folder with its configuration.
@@ -51,11 +52,11 @@ pub(crate) fn eval(args: &EvalArgs) -> Result<()> {
     trainings.iter_mut().for_each(|trained| args.data.apply(&mut trained.config));
     let Some(first) = trainings.first() else { return Ok(()) };
     let dataset = load_data(&first.config, Verbosity::Plain)?;
-    println!("{:<22} {:>13} {:>9} {:>9} {:>9} {:>9}", "training", "step", "images", "accuracy", "cosines", "loss");
+    tell!("{:<22} {:>13} {:>9} {:>9} {:>9} {:>9}", "training", "step", "images", "accuracy", "cosines", "loss");
     for trained in &trainings {
         let mut session = load(trained, &dataset)?;
         let row = session.evaluate_test()?;
-        println!(
+        tell!(
             "{:<22} {:>13} {:>9} {:>9.4} {:>9.4} {:>9.4}",
             trained.name,
             format!("{}/{}", session.steps_done(), session.steps()),
@@ -108,7 +109,7 @@ pub(crate) fn embed(args: &EmbedArgs) -> Result<()> {
         replace(&args.out, &npy("<f4", &[labels.len(), dim], &values))?;
         replace(&labels_file(&args.out), &npy("|u1", &[labels.len()], labels))?;
     }
-    println!("{}: {} embeddings of {dim} dimensions", args.out.display(), labels.len());
+    tell!("{}: {} embeddings of {dim} dimensions", args.out.display(), labels.len());
     Ok(())
 }
 

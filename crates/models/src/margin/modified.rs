@@ -8,7 +8,7 @@ pub(super) const LOSS: Loss = Loss {
     key: "modified",
     title: "Modified softmax",
     formula: "z_j = ‖x‖ cos θ_j",
-    source: "Liu et al., CVPR 2017, equation 4",
+    source: "Liu et al., CVPR 2017, section 3.1, equation 5",
     annealed: false,
     head: |_| (Arc::new(ModifiedSoftmax), Scale::FeatureNorm),
 };

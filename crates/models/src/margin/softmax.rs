@@ -8,7 +8,7 @@ pub(super) const LOSS: Loss = Loss {
     key: "softmax",
     title: "Original softmax",
     formula: "z_j = ‖w_j‖ ‖x‖ cos θ_j",
-    source: "Liu et al., CVPR 2017, equation 1 (without bias)",
+    source: "Liu et al., CVPR 2017, section 3.1 (without bias)",
     annealed: false,
     head: |_| (Arc::new(OriginalSoftmax), Scale::InnerProduct),
 };

@@ -9,7 +9,7 @@ pub(super) const LOSS: Loss = Loss {
     key: "sphereface",
     title: "A-Softmax (SphereFace)",
     formula: "z_j = ‖x‖ cos θ_j,  z_y = ‖x‖ (λ cos θ_y + ψ(θ_y)) / (1 + λ),  ψ(θ) = (−1)^k cos(mθ) − 2k",
-    source: "Liu et al., CVPR 2017, equation 7; λ as in the authors' code",
+    source: "Liu et al., CVPR 2017, section 3.2, equation 7; λ as in the authors' code",
     annealed: true,
     head: |m| (Arc::new(SphereFace::new(m)), Scale::FeatureNorm),
 };

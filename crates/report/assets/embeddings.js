@@ -17,12 +17,9 @@ class Model {
       for (let d = 0; d < dim; d++) this.unit[i * dim + d] = this.raw[i * dim + d] / (this.norms[i] || 1);
     }
     this.reach = Float32Array.from(this.norms).sort()[Math.floor((this.count - 1) * 0.999)] || 1;
-    this.weights = [];
-    for (let at = 0; at < found.weights.length; at += dim) {
-      const weight = found.weights.slice(at, at + dim);
-      const norm = Math.hypot(...weight) || 1;
-      this.weights.push(weight.map((w) => w / norm));
-    }
+    // Class weights: as long as they are to be drawn among raw points, and their directions.
+    this.rays = Array.from({ length: found.rays.length / dim }, (_, i) => found.rays.slice(i * dim, (i + 1) * dim));
+    this.weights = this.rays.map((ray) => ray.map((w) => w / (Math.hypot(...ray) || 1)));
     this.wrong = [...this.labels.keys()].filter((i) => this.labels[i] !== this.predictions[i]);
   }
 
@@ -253,6 +250,7 @@ class Picture {
   });
   const redraw = () => states.forEach((state) => state.redraw());
   addEventListener("theme", redraw);
+  redraw();
   const buttons = [...document.querySelectorAll("[data-class]")];
   for (const button of buttons) {
     button.addEventListener("click", () => {

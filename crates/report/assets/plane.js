@@ -11,20 +11,21 @@ const plane = {
   raw(picture, ctx, half) {
     const { model, placed } = picture;
     const scale = (half * 0.86) / model.reach;
-    this.rays(model, ctx, half, half * 0.87);
     this.ruler(ctx, half, scale, model.reach);
     for (let i = 0; i < model.count; i++) {
       placed[2 * i] = half + model.raw[2 * i] * scale;
       placed[2 * i + 1] = half - model.raw[2 * i + 1] * scale;
     }
     picture.points(() => true, 0.72);
+    // On top of the points: where the rays end is what they tell.
+    this.rays(model.rays, ctx, half, half * 0.87, "ink");
     this.names(picture, half, half * 0.925);
   },
 
   unit(picture, ctx, half) {
     const { model, placed, state } = picture;
     const radius = half * 0.56;
-    this.rays(model, ctx, half, half * 0.87);
+    this.rays(model.weights, ctx, half, half * 0.87, "rule");
     ctx.strokeStyle = colours.get("rule");
     ctx.lineWidth = 1;
     ctx.beginPath();
@@ -52,11 +53,11 @@ const plane = {
     this.names(picture, half, half * 0.925);
   },
 
-  rays(model, ctx, half, length) {
-    ctx.strokeStyle = colours.get("rule");
+  rays(rays, ctx, half, length, colour) {
+    ctx.strokeStyle = colours.get(colour);
     ctx.lineWidth = 1;
     ctx.beginPath();
-    for (const [x, y] of model.weights) {
+    for (const [x, y] of rays) {
       ctx.moveTo(half, half);
       ctx.lineTo(half + x * length, half - y * length);
     }

@@ -16,6 +16,7 @@ const sphere = {
       depth[i] = z;
     }
     const weights = model.weights.map(([x, y, z]) => turn(x, y, z));
+    const rays = raw ? model.rays.map(([x, y, z]) => turn(x, y, z)) : weights;
     if (!raw) {
       const light = ctx.createRadialGradient(half * 0.75, half * 0.65, 0, half, half, radius);
       light.addColorStop(0, colours.get("lit"));
@@ -25,10 +26,10 @@ const sphere = {
       ctx.arc(half, half, radius, 0, 2 * Math.PI);
       ctx.fill();
     }
-    this.rays(ctx, half, radius, weights, raw, false);
+    this.rays(ctx, half, radius, rays, raw, false);
     picture.points((i) => depth[i] < 0, raw ? 0.4 : 0.16);
     if (!raw) this.graticule(ctx, half, radius, turn);
-    this.rays(ctx, half, radius, weights, raw, true);
+    this.rays(ctx, half, radius, rays, raw, true);
     picture.points((i) => depth[i] >= 0, 0.8);
     weights.forEach(([x, y, z], index) =>
       picture.name(half + x * radius * 1.1, half - y * radius * 1.1, index, z >= -0.1 ? 1 : 0.35));
@@ -43,13 +44,13 @@ const sphere = {
     };
   },
 
-  /** Weights' directions: whole rays among raw points, a short stalk on the sphere. */
-  rays(ctx, half, radius, weights, raw, near) {
+  /** Class weights: whole rays among raw points, a short stalk on the sphere. */
+  rays(ctx, half, radius, rays, raw, near) {
     ctx.lineWidth = 1;
     ctx.strokeStyle = colours.get("muted");
     ctx.globalAlpha = near ? 0.7 : 0.25;
     ctx.beginPath();
-    for (const [x, y, z] of weights) {
+    for (const [x, y, z] of rays) {
       if (z >= 0 !== near) continue;
       const from = raw ? 0 : radius;
       ctx.moveTo(half + x * from, half - y * from);

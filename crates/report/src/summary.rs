@@ -16,9 +16,9 @@ pub(crate) struct Group<'a> {
     pub(crate) colour: usize,
     pub(crate) dim: usize,
     pub(crate) runs: Vec<&'a Training>,
-    /// Test accuracy by plain cosines.
     pub(crate) accuracy: Estimate,
-    pub(crate) cosines_accuracy: f64,
+    /// Test accuracy by the angle alone.
+    pub(crate) accuracy_by_angle: f64,
     pub(crate) train_accuracy: f64,
     /// Mean wall time of one run.
     pub(crate) seconds: f64,
@@ -87,7 +87,7 @@ pub(crate) fn groups(report: &Report) -> Vec<Group<'_>> {
                 colour: loss.colour,
                 dim,
                 accuracy: Estimate::of_fractions(&accuracies, report.dataset.test_images),
-                cosines_accuracy: mean(&all(|t| t.test_accuracy_cosines)),
+                accuracy_by_angle: mean(&all(|t| t.test_accuracy_cosines)),
                 train_accuracy: mean(&all(|t| t.train_accuracy)),
                 seconds: mean(&all(|t| t.seconds)),
                 runs,
@@ -95,6 +95,11 @@ pub(crate) fn groups(report: &Report) -> Vec<Group<'_>> {
         }
     }
     groups
+}
+
+/// Whether published values may stand beside ours: on the same data, and for one of the losses they are known of.
+pub(crate) fn shows_published(report: &Report) -> bool {
+    report.dataset.comparable && groups(report).iter().any(|g| g.published().is_some())
 }
 
 /// What the intervals allow to say about the order of the losses; empty with a single loss.

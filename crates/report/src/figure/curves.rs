@@ -16,11 +16,11 @@ pub(crate) fn charts(report: &Report, dim: usize) -> Vec<Chart> {
     let lambda: Field = |s| if s.lambda > 0.0 { s.lambda } else { f64::NAN };
     let mut charts = vec![
         loss(report, dim),
-        steps(report, dim, "accuracy", "Batch accuracy, plain cosines", Spread::Fraction(0.1), |s| s.accuracy),
+        steps(report, dim, "accuracy", "Training accuracy of the batches", Spread::Fraction(0.1), |s| s.accuracy),
         accuracy(report, dim),
-        steps(report, dim, "lambda", "λ", Spread::Linear, lambda),
+        steps(report, dim, "lambda", "λ: weight of cos θ beside ψ(θ)", Spread::Linear, lambda),
         steps(report, dim, "rate", "Learning rate", Spread::Linear, |s| s.rate),
-        steps(report, dim, "gradient", "Gradient norm (log scale)", Spread::Log, |s| s.gradient_norm),
+        steps(report, dim, "gradient", "Norm of the gradient (log scale)", Spread::Log, |s| s.gradient_norm),
     ];
     charts.retain(|chart| !chart.is_empty());
     charts

@@ -13,7 +13,7 @@ const YAW: f64 = 0.6;
 const TILT: f64 = 0.4;
 
 /// Normalised embeddings; those on the far side are pale.
-pub(crate) fn draw(svg: &mut Svg, embeddings: &Embeddings, [left, top, side]: [f64; 3], limit: usize) {
+pub(super) fn draw(svg: &mut Svg, embeddings: &Embeddings, [left, top, side]: [f64; 3], limit: usize) {
     let half = side / 2.0;
     let radius = half * 0.84;
     let place = |v: [f64; 3]| [left + half + v[0] * radius, top + half - v[1] * radius];

@@ -116,8 +116,8 @@ class Picture {
         else if (Math.imul(i, 0x9e3779b1) >>> 30 === 0 || model.labels[i] !== model.predictions[i]) ctx.fillText(index, x, y);
       }
     });
-    ctx.globalAlpha = Math.min(1, opacity);
-    for (const i of model.wrong) if (which(i) && this.shows(i)) this.ring(i, 3.6, 1);
+    ctx.globalAlpha = 0.7 * opacity;
+    for (const i of model.wrong) if (which(i) && this.shows(i)) this.ring(i, 3.6, 0.9);
     ctx.globalAlpha = 1;
   }
 
@@ -143,6 +143,20 @@ class Picture {
     ctx.strokeText(index, x, y);
     ctx.fillStyle = colours.get("ink");
     ctx.fillText(index, x, y);
+    ctx.globalAlpha = 1;
+  }
+
+  /** Marks a class weight by a disc of its class's colour. */
+  disc(x, y, index, opacity) {
+    const { ctx, state } = this;
+    ctx.globalAlpha = state.only === null || state.only === index ? opacity : 0.25;
+    ctx.beginPath();
+    ctx.arc(x, y, 4, 0, 2 * Math.PI);
+    ctx.fillStyle = colours.get(`class${index % 10}`);
+    ctx.fill();
+    ctx.lineWidth = 1.2;
+    ctx.strokeStyle = colours.get("ink");
+    ctx.stroke();
     ctx.globalAlpha = 1;
   }
 

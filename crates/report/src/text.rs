@@ -19,6 +19,11 @@ pub(crate) fn escape(text: &str) -> String {
     escaped
 }
 
+/// A loss's title, escaped; an equation in it does not break over lines.
+pub(crate) fn title(text: &str) -> String {
+    escape(text).replace(" = ", "\u{a0}=\u{a0}")
+}
+
 /// An integer with commas between thousands.
 pub(crate) fn thousands(value: u64) -> String {
     let digits = value.to_string();
@@ -86,6 +91,11 @@ mod tests {
     #[test]
     fn escape_leaves_no_markup() {
         assert_eq!(escape("<a b='c'>\"&\u{0}"), "&lt;a b=&#39;c&#39;&gt;&quot;&amp;");
+    }
+
+    #[test]
+    fn titles_hold_their_equations_together() {
+        assert_eq!(title("A < B, m = 4"), "A &lt; B, m\u{a0}=\u{a0}4");
     }
 
     #[test]

@@ -27,10 +27,10 @@ pub(crate) fn files(report: &Report) -> Vec<(String, String)> {
     let drawn = drawable(report);
     for picture in &drawn {
         let Training { embedding_dim, loss, .. } = picture.training;
-        files.push((format!("embedding-{embedding_dim}d-{loss}.svg"), overview::single(picture)));
+        files.push((format!("embedding-{embedding_dim}d-{loss}.svg"), overview::single(report, picture)));
     }
     if !drawn.is_empty() {
-        files.push(("embeddings.svg".to_string(), overview::grid(&drawn)));
+        files.push(("embeddings.svg".to_string(), overview::grid(report, &drawn)));
     }
     files
 }

@@ -50,18 +50,19 @@ fn side_by_side(report: &Report, title: &str, note: &str, chart: fn(&Report, usi
 }
 
 /// `embedding-<D>d-<loss>.svg`.
-pub(super) fn single(picture: &Drawn<'_>) -> String {
+pub(super) fn single(report: &Report, picture: &Drawn<'_>) -> String {
     let side = 560.0;
     let Drawn { training, embeddings, .. } = picture;
     let count = embeddings.labels.len();
     let label = format!("{}, {}-D embeddings of the test images", training.title, training.embedding_dim);
     let detail = format!(
-        "{}{} of {} images drawn, coloured by class · seed {}, test accuracy {:.4}",
-        if training.embedding_dim == 3 { "normalised to length 1 · " } else { "" },
-        thousands(count.min(SHOWN_POINTS) as u64),
-        thousands(count as u64),
+        "{}{}, seed {}, test accuracy {:.4} · {} of {} images, discs are class weights",
+        if training.embedding_dim == 3 { "normalised · " } else { "" },
+        report.dataset.name,
         training.seed,
-        training.test_accuracy
+        training.test_accuracy,
+        thousands(count.min(SHOWN_POINTS) as u64),
+        thousands(count as u64)
     );
     let mut svg = Svg::default();
     svg.styled_text([MARGIN, 28.0], "start", &Paint::ink(), 15.0, &label, "font-weight=\"600\"");
@@ -71,9 +72,10 @@ pub(super) fn single(picture: &Drawn<'_>) -> String {
 }
 
 /// `embeddings.svg`: rows are embedding sizes, columns losses.
-pub(super) fn grid(drawn: &[Drawn<'_>]) -> String {
+pub(super) fn grid(report: &Report, drawn: &[Drawn<'_>]) -> String {
     let mut columns: Vec<&str> = Vec::new();
     let mut rows: Vec<usize> = Vec::new();
+    let lengths = drawn.iter().any(|d| d.training.scores_by_norms() && d.training.embedding_dim == 2);
     let mut svg = Svg::default();
     for picture in drawn {
         let Training { loss, title, embedding_dim, test_accuracy, .. } = picture.training;
@@ -87,8 +89,15 @@ pub(super) fn grid(drawn: &[Drawn<'_>]) -> String {
         svg.text([middle, top + 33.0], "middle", &Paint::muted(), 12.0, &detail);
         embedding(&mut svg, picture, [left, top + HEAD - 4.0, CELL], CELL_POINTS);
     }
-    let width = MARGIN + columns.len() as f64 * (CELL + MARGIN);
-    let height = 2.0 * MARGIN + rows.len() as f64 * (CELL + HEAD);
+    let width = MARGIN + columns.len().max(2) as f64 * (CELL + MARGIN);
+    let bottom = MARGIN + rows.len() as f64 * (CELL + HEAD);
+    let note = format!(
+        "Test images of {}, coloured by class. Numbered discs are the class weights{}.",
+        report.dataset.name,
+        if lengths { "; the original softmax gives them lengths of their own" } else { "" }
+    );
+    svg.text([MARGIN, bottom + 8.0], "start", &Paint::muted(), 12.0, &note);
+    let height = bottom + 8.0 + MARGIN;
     svg.file([width, height], "Embeddings of the test images, by loss and embedding size")
 }
 

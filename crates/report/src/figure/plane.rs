@@ -1,6 +1,6 @@
 //! Two-dimensional embeddings on paper.
 
-use super::svg::{Paint, Svg};
+use super::svg::{Paint, Svg, circle_path};
 use super::{Drawn, sample};
 use crate::geometry::{norm, rays, unit};
 use crate::statistics::quantile;
@@ -24,14 +24,30 @@ pub(super) fn draw(svg: &mut Svg, picture: &Drawn<'_>, [left, top, side]: [f64; 
     for (class, points) in dots.iter().enumerate() {
         svg.dots(points, &Paint::class(class), diameter, 0.75);
     }
-    for ray in &rays {
-        let (x, y) = (ray[0] * half * 0.87, -ray[1] * half * 0.87);
-        svg.line([cx, cy, cx + x, cy + y], &Paint::ink(), 0.9);
+    let reach = half * 0.87;
+    let end = |ray: &[f64]| [cx + ray[0] * reach, cy - ray[1] * reach];
+    for (class, ray) in rays.iter().enumerate() {
+        let [x, y] = end(ray);
+        svg.line([cx, cy, x, y], &Paint::ink(), 0.75);
+        disc(svg, [x, y], class, 1.0);
     }
-    for (class, direction) in rays.iter().map(|ray| unit(ray)).enumerate() {
-        let (x, y) = (direction[0] * half * 0.93, -direction[1] * half * 0.93);
-        label(svg, [cx + x, cy + y], class, 1.0);
+    let mut taken: Vec<[f64; 2]> = Vec::new();
+    for (class, ray) in rays.iter().enumerate() {
+        let (direction, [x, y]) = (unit(ray), end(ray));
+        let at = |beyond: f64| [x + direction[0] * beyond, y - direction[1] * beyond];
+        // A name that would lie on another stands before its disc instead of beyond it.
+        let clear = |place: [f64; 2]| taken.iter().all(|[x, y]| (x - place[0]).hypot(y - place[1]) >= 12.0);
+        let place = if clear(at(13.0)) { at(13.0) } else { at(-13.0) };
+        taken.push(place);
+        label(svg, place, class, 1.0);
     }
+}
+
+/// A class weight's mark, of its class's colour.
+pub(super) fn disc(svg: &mut Svg, [x, y]: [f64; 2], class: usize, opacity: f64) {
+    let circle = circle_path([x, y, 3.6]);
+    svg.fill(&circle, &Paint::class(class), &format!("opacity=\"{opacity}\""));
+    svg.stroke(&circle, &Paint::ink(), 1.1, &format!("opacity=\"{opacity}\""));
 }
 
 /// A class's name, legible on points.

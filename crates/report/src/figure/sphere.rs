@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::plane::label;
+use super::plane::{disc, label};
 use super::sample;
 use super::svg::{Paint, Svg, circle_path, short};
 use crate::geometry::unit;
@@ -36,8 +36,9 @@ pub(super) fn draw(svg: &mut Svg, embeddings: &Embeddings, [left, top, side]: [f
         svg.dots(points, &Paint::class(class), diameter, 0.8);
     }
     for (class, &weight) in weights.iter().enumerate() {
-        let name = weight.map(|v| v * 1.1);
-        label(svg, place(name), class, if weight[2] >= -0.1 { 1.0 } else { 0.35 });
+        let opacity = if weight[2] >= -0.1 { 1.0 } else { 0.35 };
+        disc(svg, place(weight), class, opacity);
+        label(svg, place(weight.map(|v| v * 1.11)), class, opacity);
     }
 }
 

@@ -6,7 +6,7 @@ use crate::figure::chart::SMOOTHED;
 use crate::figure::curves::{CURVE_RUNS, charts};
 use crate::model::Report;
 use crate::summary::{dims, groups, losses};
-use crate::text::escape;
+use crate::text::title;
 
 /// All charts, by embedding size; empty if nothing was measured.
 pub(super) fn section(report: &Report) -> String {
@@ -36,7 +36,9 @@ pub(super) fn section(report: &Report) -> String {
         }
         html.push_str("</p>\n");
     }
-    html.push_str(&legend(report));
+    if losses(report).len() > 1 {
+        html.push_str(&legend(report));
+    }
     for (dim, charts) in by_dim.iter().filter(|(_, charts)| !charts.is_empty()) {
         let _ = writeln!(html, "<h3>{dim}-D embedding</h3>\n<div class=\"charts\">");
         for chart in charts {
@@ -51,7 +53,7 @@ pub(super) fn section(report: &Report) -> String {
 fn legend(report: &Report) -> String {
     let mut html = String::from("<ul class=\"legend\">\n");
     for loss in losses(report) {
-        let _ = writeln!(html, "<li><span class=\"swatch b-loss{}\"></span>{}</li>", loss.colour, escape(loss.title));
+        let _ = writeln!(html, "<li><span class=\"swatch b-loss{}\"></span>{}</li>", loss.colour, title(loss.title));
     }
     html.push_str("</ul>\n");
     html

@@ -9,7 +9,7 @@ use crate::model::{Report, Training};
 use crate::palette;
 use crate::statistics::mean;
 use crate::summary::{Group, groups};
-use crate::text::{escape, measured, thousands};
+use crate::text::{measured, thousands, title};
 
 /// Angles of all groups that kept embeddings, pictures of the two- and three-dimensional ones; empty without any.
 pub(super) fn section(report: &Report) -> String {
@@ -19,14 +19,14 @@ pub(super) fn section(report: &Report) -> String {
         return html;
     }
     html.push_str(
-        "<p>Below, every point is a test image, coloured by its true class, and every numbered line a class weight. Rings mark wrongly \
+        "<p>Below, every point is a test image, coloured by its true class, and every numbered disc the weight of a class. Rings mark wrongly \
          classified images. “Normalised” moves every point to length 1, so that only angles are left. Point at an \
          image to read it; in a focused picture the arrow keys step through the wrong images (2-D) or turn the sphere \
-         (3-D).",
+         (3-D). The histograms reach as far as 99.5% of the images.",
     );
     if drawn.iter().any(|d| d.training.scores_by_norms()) {
         html.push_str(
-            " Among raw points of the original softmax a line is as long as its class weight, relative to the longest.",
+            " Among raw points of the original softmax the lines to the discs are as long as the class weights, relative to the longest.",
         );
     }
     html.push_str(
@@ -67,17 +67,17 @@ fn geometry(report: &Report) -> String {
         }
     };
     let columns = [
-        Column::new("to own class", angle(|a| a.own_mean)),
-        Column::new("to nearest other", angle(|a| a.other_mean)),
-        Column::new("spread in class", angle(|a| a.spread)),
-        Column::new("‖w‖", |group| norms(&group.runs)),
+        Column::new("To own class", angle(|a| a.own_mean)),
+        Column::new("To nearest other", angle(|a| a.other_mean)),
+        Column::new("Spread in class", angle(|a| a.spread)),
+        Column::new("Length ‖w‖", |group| norms(&group.runs)),
     ];
     let seeds = if groups.iter().any(|g| g.runs.len() > 1) { " and seeds" } else { "" };
     format!(
-        "<p>A margin is there to change angles: it asks each embedding to come closer to the weight of its own class and so \
-         to leave room around the others. These are mean angles over all test images{seeds}: to the weight of the own \
-         class, to the nearest other weight, and to the mean direction of the own class (its spread). ‖w‖ is the \
-         length of the class weights, shortest to longest.</p>\n{}",
+        "<p>What a margin changes is where embeddings stand: close to the weight of their own class, far from the others. \
+         Mean angles over all test images{seeds} to the weight of the own class, to the nearest other weight, and to \
+         the mean direction of the own class (its spread); ‖w‖ is the length of the class weights.</p>\n\
+         <div class=\"geometry\">\n{}</div>\n",
         table(&groups, &columns)
     )
 }
@@ -114,16 +114,16 @@ fn picture(drawn: &Drawn<'_>, histogram: &str) -> String {
     let count = embeddings.labels.len();
     let pairs = embeddings.labels.iter().zip(&embeddings.predictions);
     let wrong = pairs.filter(|(label, prediction)| label != prediction).count();
-    let title = escape(&training.title);
+    let shown =
+        if count > SHOWN_POINTS { format!(" · {} drawn", thousands(SHOWN_POINTS as u64)) } else { String::new() };
+    let title = title(&training.title);
     format!(
-        "<figure class=\"picture\">\n<figcaption><span><span class=\"swatch b-loss{colour}\"></span><b>{title}</b></span>\
-         <small>seed&nbsp;{seed}</small></figcaption>\n\
+        "<figure class=\"picture\">\n<figcaption><span class=\"swatch b-loss{colour}\"></span><b>{title}</b></figcaption>\n\
          <canvas tabindex=\"0\" role=\"img\" aria-label=\"{dim}-D embeddings of {title}\" \
          data-embedding=\"{dim}-{loss}\"></canvas>\n\
-         <p class=\"count\">{} of {} images drawn · {} of all wrong</p>\n{histogram}</figure>\n",
-        thousands(count.min(SHOWN_POINTS) as u64),
-        thousands(count as u64),
+         <p class=\"count\">{} of {} wrong{shown} · seed {seed}</p>\n{histogram}</figure>\n",
         thousands(wrong as u64),
+        thousands(count as u64),
     )
 }
 

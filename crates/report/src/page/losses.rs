@@ -6,7 +6,7 @@ use super::mathml;
 use crate::figure::psi;
 use crate::model::Report;
 use crate::summary::losses;
-use crate::text::escape;
+use crate::text::title;
 
 const CROSS_ENTROPY: &str = include_str!("../../assets/losses/cross-entropy.html");
 
@@ -27,7 +27,7 @@ pub(super) fn section(report: &Report) -> String {
             html,
             "<div><dt><span class=\"swatch b-loss{}\"></span>{}</dt><dd>{text}</dd></div>",
             loss.colour,
-            escape(loss.title)
+            title(loss.title)
         );
     }
     html.push_str("</dl>\n</div>\n");

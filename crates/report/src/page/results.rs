@@ -41,8 +41,8 @@ fn columns<'a>(groups: &[Group<'_>], published: bool) -> Vec<Column<'a>> {
     let mut columns = vec![
         Column::new("Test accuracy", accuracy),
         Column::new("95% interval", interval),
-        Column::new("by angle", |g| format!("{:.4}", g.accuracy_by_angle)),
-        Column::new("Training", |g| format!("{:.4}", g.train_accuracy)),
+        Column::new("By angle", |g| format!("{:.4}", g.accuracy_by_angle)),
+        Column::new("Training accuracy", |g| format!("{:.4}", g.train_accuracy)),
         Column::new("Time a run", |g| duration(g.seconds)),
     ];
     if published {
@@ -57,7 +57,7 @@ fn notes(report: &Report, groups: &[Group<'_>], published: bool) -> Vec<String> 
     let mut notes = Vec::new();
     if !report.dataset.comparable {
         notes.push(format!(
-            "<p class=\"warning\"><strong>Not comparable with published accuracies.</strong> Data: {}.</p>",
+            "<p class=\"warning\"><strong>Not comparable</strong> with published accuracies. Data: {}.</p>",
             escape(report.dataset.described())
         ));
     }
@@ -93,7 +93,7 @@ fn about_angles(groups: &[Group<'_>]) -> String {
     match original {
         Some(group) => format!(
             "The original softmax puts information into the lengths of its class weights, so without them it loses accuracy \
-             (here {:.4} → {:.4} in {}-D); a loss that normalises them makes the angle alone decide{}.",
+             (here {:.4} → {:.4} in {}\u{2011}D); a loss that normalises them makes the angle alone decide{}.",
             group.accuracy.mean,
             group.accuracy_by_angle,
             group.dim,
@@ -114,7 +114,7 @@ fn about_intervals(groups: &[Group<'_>], images: &str) -> String {
         let _ = write!(
             text,
             "{} interval covers the choice of {images} test images (Wilson, 95%), not how much another seed would differ.",
-            if several { "At n = 1 the" } else { "With one run a row, the" }
+            if several { "At n = 1 the" } else { "The" }
         );
     }
     text.push_str("</p>");

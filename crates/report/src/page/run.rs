@@ -4,23 +4,24 @@ use std::fmt::{Display, Write as _};
 
 use crate::model::{Report, Training};
 use crate::summary::{dims, losses};
-use crate::text::{duration, escape, listed, plural, short_count, thousands};
+use crate::text::{duration, escape, listed, plural, short_count, thousands, title};
 
 /// The lines under the heading.
 pub(super) fn intro(report: &Report) -> String {
-    let titles: Vec<String> = losses(report).iter().map(|l| escape(l.title)).collect();
+    let titles: Vec<String> = losses(report).iter().map(|l| title(l.title)).collect();
     let name = escape(&report.dataset.name);
     let what = if titles.len() > 1 {
-        format!("The same network, trained on {name} with {} losses", titles.len())
+        format!("The same network trained on {name} with {} losses", titles.len())
     } else {
-        format!("A network, trained on {name}")
+        format!("A network trained on {name} with one loss")
     };
+    let embedded = report.trainings.iter().any(|t| t.embeddings.is_some());
     let sizes: Vec<String> = dims(report).iter().map(|dim| format!("{dim}-D")).collect();
     let [seeds, epochs] = [distinct(report, |t| t.seed), distinct(report, |t| t.epochs)];
     format!(
-        "<p class=\"lead\">{what}: {}. How often is the answer right, and at what angles do the embeddings of the classes \
-         stand?</p>\n<p class=\"byline\">{} training and {} test images · {} embeddings · {} · {}</p>\n",
+        "<p class=\"lead\">{what}: {}. How often is the answer right{}?</p>\n<p class=\"byline\">{} training and {} test images · {} embeddings · {} · {}</p>\n",
         listed(&titles),
+        if embedded { ", and at what angles do the embeddings of the classes stand" } else { "" },
         thousands(report.dataset.train_images as u64),
         thousands(report.dataset.test_images as u64),
         listed(&sizes),
@@ -52,8 +53,9 @@ pub(super) fn section(report: &Report) -> String {
             if dims(report).len() > 1 { " with the largest embedding" } else { "" }
         ),
     );
-    fact("Machine", format!("{}, {}", escape(&report.machine), plural(report.threads, "thread")));
-    fact("Time", format!("{} for {}", duration(report.total_seconds), plural(report.trainings.len(), "training")));
+    fact("Machine", escape(&report.machine));
+    let (runs, threads) = (plural(report.trainings.len(), "training"), plural(report.threads, "thread"));
+    fact("Time", format!("{} for {runs} on {threads}", duration(report.total_seconds)));
     fact("Version", escape(&report.version));
     let command = escape(&report.command);
     fact("To repeat it", format!("<pre class=\"command\" tabindex=\"0\"><code>{command}</code></pre>"));

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::summary::Group;
-use crate::text::escape;
+use crate::text::title;
 
 /// A column: its heading and what stands in it, as markup.
 pub(super) struct Column<'a> {
@@ -32,7 +32,7 @@ pub(super) fn table(groups: &[Group<'_>], columns: &[Column<'_>]) -> String {
             "<tbody>\n<tr class=\"dim\"><th colspan=\"{span}\" scope=\"rowgroup\">{dim}-D embedding</th></tr>"
         );
         for group in of_dim {
-            let title = escape(group.title);
+            let title = title(group.title);
             let _ =
                 write!(html, "<tr><th scope=\"row\"><span class=\"swatch b-loss{}\"></span>{title}</th>", group.colour);
             for Column { heading, cell } in columns {

@@ -104,10 +104,8 @@ pub(crate) fn shows_published(report: &Report) -> bool {
 
 /// What the intervals allow to say about the order of the losses; empty with a single loss.
 pub(crate) fn order_sentences(groups: &[Group<'_>]) -> Vec<String> {
-    let mut dims: Vec<usize> = groups.iter().map(|g| g.dim).collect();
-    dims.dedup();
-    let sentences = dims.iter().filter_map(|&dim| {
-        let of_dim: Vec<&Group<'_>> = groups.iter().filter(|g| g.dim == dim).collect();
+    let sentences = groups.chunk_by(|a, b| a.dim == b.dim).filter_map(|of_dim| {
+        let dim = of_dim[0].dim;
         let pairs = || of_dim.iter().enumerate().flat_map(|(i, a)| of_dim[i + 1..].iter().map(move |b| (a, b)));
         let total = pairs().count();
         let overlapping: Vec<String> = pairs()

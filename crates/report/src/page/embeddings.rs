@@ -74,7 +74,7 @@ fn geometry(report: &Report) -> String {
     ];
     let seeds = if groups.iter().any(|g| g.runs.len() > 1) { " and seeds" } else { "" };
     format!(
-        "<p>What a margin changes is where embeddings stand: close to the weight of their own class, far from the others. \
+        "<p>A margin is meant to change where embeddings stand: closer to the weight of their own class, further from the others. \
          Mean angles over all test images{seeds} to the weight of the own class, to the nearest other weight, and to \
          the mean direction of the own class (its spread); ‖w‖ is the length of the class weights.</p>\n\
          <div class=\"geometry\">\n{}</div>\n",

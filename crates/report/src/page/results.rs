@@ -69,7 +69,7 @@ fn notes(report: &Report, groups: &[Group<'_>], published: bool) -> Vec<String> 
     ));
     let order = order_sentences(groups);
     if !order.is_empty() {
-        notes.push(format!("<p>{}</p>", escape(&order.join(" "))));
+        notes.push(format!("<p>{}</p>", escape(&order.join(" ")).replace("-D", "\u{2011}D")));
     }
     notes.push(about_intervals(groups, &images));
     if published {
@@ -87,20 +87,16 @@ fn notes(report: &Report, groups: &[Group<'_>], published: bool) -> Vec<String> 
 /// What the difference of the two accuracies teaches.
 fn about_angles(groups: &[Group<'_>]) -> String {
     let by_norms = |g: &&Group<'_>| g.runs.iter().any(|t| t.scores_by_norms());
-    let original = groups.iter().find(by_norms);
-    let normalised = groups.iter().any(|g| !by_norms(&g));
-    let same = "With unit-norm class weights both are the same by construction.";
-    match original {
-        Some(group) => format!(
-            "The original softmax puts information into the lengths of its class weights, so without them it loses accuracy \
-             (here {:.4} → {:.4} in {}\u{2011}D); a loss that normalises them makes the angle alone decide{}.",
-            group.accuracy.mean,
-            group.accuracy_by_angle,
-            group.dim,
-            if normalised { ", so there both are the same by construction" } else { "" }
-        ),
-        None => same.to_string(),
-    }
+    let Some(original) = groups.iter().find(by_norms) else {
+        return "With unit-norm class weights both are the same by construction.".to_string();
+    };
+    let elsewhere =
+        if groups.iter().all(|g| by_norms(&g)) { "" } else { ", so there both are the same by construction" };
+    format!(
+        "The original softmax also puts information into the lengths of its class weights, so without them it scores \
+         otherwise (here {:.4} → {:.4} in {}\u{2011}D); a loss that normalises them makes the angle alone decide{elsewhere}.",
+        original.accuracy.mean, original.accuracy_by_angle, original.dim
+    )
 }
 
 fn about_intervals(groups: &[Group<'_>], images: &str) -> String {

@@ -97,6 +97,12 @@ pub(crate) fn groups(report: &Report) -> Vec<Group<'_>> {
     groups
 }
 
+/// The fewest and the most runs of a group.
+pub(crate) fn runs(groups: &[Group<'_>]) -> (usize, usize) {
+    let counts = || groups.iter().map(|g| g.runs.len());
+    (counts().min().unwrap_or(0), counts().max().unwrap_or(0))
+}
+
 /// Whether published values may stand beside ours: on the same data, and for one of the losses they are known of.
 pub(crate) fn shows_published(report: &Report) -> bool {
     report.dataset.comparable && groups(report).iter().any(|g| g.published().is_some())

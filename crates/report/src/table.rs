@@ -1,7 +1,7 @@
 //! The accuracy table for a terminal.
 
 use crate::model::Report;
-use crate::summary::{Group, groups, order_sentences, shows_published};
+use crate::summary::{Group, groups, order_sentences, runs, shows_published};
 use crate::text::{duration, thousands};
 
 const WIDTH: usize = 80;
@@ -20,12 +20,11 @@ pub(crate) fn terminal(report: &Report) -> String {
 }
 
 fn notes(report: &Report, groups: &[Group<'_>], published: bool) -> String {
-    let fewest = groups.iter().map(|g| g.runs.len()).min().unwrap_or(0);
-    let most = groups.iter().map(|g| g.runs.len()).max().unwrap_or(0);
+    let (fewest, most) = runs(groups);
     let mut notes = Vec::new();
     if most > 1 {
         let seeds = if fewest < most { format!("{fewest} to {most}") } else { most.to_string() };
-        notes.push(format!("Means of {seeds} seeds; ± is the 95% interval of the mean (Student t)."));
+        notes.push(format!("Means over {seeds} seeds; ± is the 95% interval of the mean (Student t)."));
     }
     if fewest == 1 {
         notes.push(format!(
@@ -68,7 +67,7 @@ fn group_row(group: &Group<'_>, published: bool) -> String {
 /// One line; the loss has what the other columns leave.
 fn row([title, dim, accuracy, by_angle, train, time, published]: [&str; 7], with_published: bool) -> String {
     let published = if with_published { format!(" {published:>9}") } else { String::new() };
-    let values = format!(" {dim:>4} {accuracy:>13} {by_angle:>8} {train:>6} {time:>6}{published}");
+    let values = format!(" {dim:>3} {accuracy:>13} {by_angle:>8} {train:>6} {time:>6}{published}");
     let left = WIDTH.saturating_sub(values.chars().count());
     format!("{:left$}{values}", fit(title, left))
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::table::{Column, table};
 use crate::figure::forest;
 use crate::model::Report;
-use crate::summary::{Group, groups, order_sentences, shows_published};
+use crate::summary::{Group, groups, order_sentences, runs, shows_published};
 use crate::text::{duration, escape, thousands};
 
 /// The accuracy table, its figure where there is something to compare, and notes.
@@ -32,9 +32,9 @@ pub(super) fn section(report: &Report) -> String {
 }
 
 fn columns<'a>(groups: &[Group<'_>], published: bool) -> Vec<Column<'a>> {
-    let several = groups.iter().any(|g| g.runs.len() > 1);
+    let (fewest, most) = runs(groups);
     let accuracy = move |g: &Group<'_>| {
-        let seeds = if several { format!(" <small>n = {}</small>", g.runs.len()) } else { String::new() };
+        let seeds = if fewest < most { format!(" <small>n = {}</small>", g.runs.len()) } else { String::new() };
         format!("<b>{:.4}</b>{seeds}", g.accuracy.mean)
     };
     let interval = |g: &Group<'_>| format!("{:.4}–{:.4}", g.accuracy.low.max(0.0), g.accuracy.high.min(1.0));
@@ -99,18 +99,19 @@ fn about_angles(groups: &[Group<'_>]) -> String {
     )
 }
 
+/// What the intervals cover.
 fn about_intervals(groups: &[Group<'_>], images: &str) -> String {
-    let single = groups.iter().any(|g| g.runs.len() == 1);
-    let several = groups.iter().any(|g| g.runs.len() > 1);
+    let (fewest, most) = runs(groups);
     let mut text = String::from("<p>");
-    if several {
-        text.push_str("Values are means over n seeds with the 95% interval of the mean (Student t). ");
+    if most > 1 {
+        let seeds = if fewest < most { "n".to_string() } else { most.to_string() };
+        let _ = write!(text, "Accuracies are means over {seeds} seeds with the 95% interval of the mean (Student t). ");
     }
-    if single {
+    if fewest == 1 {
         let _ = write!(
             text,
             "{} interval covers the choice of {images} test images (Wilson, 95%), not how much another seed would differ.",
-            if several { "At n = 1 the" } else { "The" }
+            if most > 1 { "At n = 1 the" } else { "The" }
         );
     }
     text.push_str("</p>");

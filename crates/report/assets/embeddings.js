@@ -17,12 +17,9 @@ class Model {
       for (let d = 0; d < dim; d++) this.unit[i * dim + d] = this.raw[i * dim + d] / (this.norms[i] || 1);
     }
     this.reach = Float32Array.from(this.norms).sort()[Math.floor((this.count - 1) * 0.999)] || 1;
-    this.weights = [];
-    for (let at = 0; at < found.weights.length; at += dim) {
-      const weight = found.weights.slice(at, at + dim);
-      const norm = Math.hypot(...weight) || 1;
-      this.weights.push(weight.map((w) => w / norm));
-    }
+    // Class weights: as long as they are to be drawn among raw points, and their directions.
+    this.rays = Array.from({ length: found.rays.length / dim }, (_, i) => found.rays.slice(i * dim, (i + 1) * dim));
+    this.weights = this.rays.map((ray) => ray.map((w) => w / (Math.hypot(...ray) || 1)));
     this.wrong = [...this.labels.keys()].filter((i) => this.labels[i] !== this.predictions[i]);
   }
 
@@ -119,8 +116,8 @@ class Picture {
         else if (Math.imul(i, 0x9e3779b1) >>> 30 === 0 || model.labels[i] !== model.predictions[i]) ctx.fillText(index, x, y);
       }
     });
-    ctx.globalAlpha = Math.min(1, opacity);
-    for (const i of model.wrong) if (which(i) && this.shows(i)) this.ring(i, 3.6, 1);
+    ctx.globalAlpha = 0.7 * opacity;
+    for (const i of model.wrong) if (which(i) && this.shows(i)) this.ring(i, 3.6, 0.9);
     ctx.globalAlpha = 1;
   }
 
@@ -146,6 +143,20 @@ class Picture {
     ctx.strokeText(index, x, y);
     ctx.fillStyle = colours.get("ink");
     ctx.fillText(index, x, y);
+    ctx.globalAlpha = 1;
+  }
+
+  /** Marks a class weight by a disc of its class's colour. */
+  disc(x, y, index, opacity) {
+    const { ctx, state } = this;
+    ctx.globalAlpha = state.only === null || state.only === index ? opacity : 0.25;
+    ctx.beginPath();
+    ctx.arc(x, y, 4, 0, 2 * Math.PI);
+    ctx.fillStyle = colours.get(`class${index % 10}`);
+    ctx.fill();
+    ctx.lineWidth = 1.2;
+    ctx.strokeStyle = colours.get("ink");
+    ctx.stroke();
     ctx.globalAlpha = 1;
   }
 
@@ -253,6 +264,7 @@ class Picture {
   });
   const redraw = () => states.forEach((state) => state.redraw());
   addEventListener("theme", redraw);
+  redraw();
   const buttons = [...document.querySelectorAll("[data-class]")];
   for (const button of buttons) {
     button.addEventListener("click", () => {

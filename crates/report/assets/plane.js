@@ -11,20 +11,19 @@ const plane = {
   raw(picture, ctx, half) {
     const { model, placed } = picture;
     const scale = (half * 0.86) / model.reach;
-    this.rays(model, ctx, half, half * 0.87);
     this.ruler(ctx, half, scale, model.reach);
     for (let i = 0; i < model.count; i++) {
       placed[2 * i] = half + model.raw[2 * i] * scale;
       placed[2 * i + 1] = half - model.raw[2 * i + 1] * scale;
     }
     picture.points(() => true, 0.72);
-    this.names(picture, half, half * 0.925);
+    // On top of the points: where the rays end is what they tell.
+    this.rays(picture, ctx, half, model.rays);
   },
 
   unit(picture, ctx, half) {
     const { model, placed, state } = picture;
     const radius = half * 0.56;
-    this.rays(model, ctx, half, half * 0.87);
     ctx.strokeStyle = colours.get("rule");
     ctx.lineWidth = 1;
     ctx.beginPath();
@@ -49,18 +48,31 @@ const plane = {
       placed[2 * i + 1] = half - model.unit[2 * i + 1] * radius;
     }
     picture.points(() => true, 0.8);
-    this.names(picture, half, half * 0.925);
+    this.rays(picture, ctx, half, model.weights);
   },
 
-  rays(model, ctx, half, length) {
-    ctx.strokeStyle = colours.get("rule");
-    ctx.lineWidth = 1;
+  /** Class weights as rays whose ends carry the colour and the name of their class. */
+  rays(picture, ctx, half, rays) {
+    const reach = half * 0.87;
+    ctx.strokeStyle = colours.get("ink");
+    ctx.lineWidth = 0.75;
     ctx.beginPath();
-    for (const [x, y] of model.weights) {
+    for (const [x, y] of rays) {
       ctx.moveTo(half, half);
-      ctx.lineTo(half + x * length, half - y * length);
+      ctx.lineTo(half + x * reach, half - y * reach);
     }
     ctx.stroke();
+    rays.forEach(([x, y], index) => picture.disc(half + x * reach, half - y * reach, index, 1));
+    const taken = [];
+    for (const [index, [x, y]] of rays.entries()) {
+      const [dx, dy] = picture.model.weights[index];
+      const at = (beyond) => [half + x * reach + dx * beyond, half - y * reach - dy * beyond];
+      // A name that would lie on another stands before its disc instead of beyond it.
+      const clear = (place) => taken.every(([left, top]) => Math.hypot(left - place[0], top - place[1]) >= 12);
+      const place = clear(at(13)) ? at(13) : at(-13);
+      taken.push(place);
+      picture.name(...place, index, 1);
+    }
   },
 
   /** A circle of a round length, so that raw pictures can be compared. */
@@ -79,11 +91,6 @@ const plane = {
     ctx.textAlign = "left";
     ctx.textBaseline = "alphabetic";
     ctx.fillText(`dashed: ‖x‖ = ${readable(length)}`, 10, 2 * half - 10);
-  },
-
-  names(picture, half, distance) {
-    picture.model.weights.forEach(([x, y], index) =>
-      picture.name(half + x * distance, half - y * distance, index, 1));
   },
 
   /** Whether a point can be pointed at. */

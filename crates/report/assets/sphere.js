@@ -15,7 +15,7 @@ const sphere = {
       placed[2 * i + 1] = half - y * scale;
       depth[i] = z;
     }
-    const weights = model.weights.map(([x, y, z]) => turn(x, y, z));
+    const rays = (raw ? model.rays : model.weights).map(([x, y, z]) => turn(x, y, z));
     if (!raw) {
       const light = ctx.createRadialGradient(half * 0.75, half * 0.65, 0, half, half, radius);
       light.addColorStop(0, colours.get("lit"));
@@ -25,13 +25,18 @@ const sphere = {
       ctx.arc(half, half, radius, 0, 2 * Math.PI);
       ctx.fill();
     }
-    this.rays(ctx, half, radius, weights, raw, false);
+    if (raw) this.rays(ctx, half, radius, rays, false);
     picture.points((i) => depth[i] < 0, raw ? 0.4 : 0.16);
     if (!raw) this.graticule(ctx, half, radius, turn);
-    this.rays(ctx, half, radius, weights, raw, true);
+    if (raw) this.rays(ctx, half, radius, rays, true);
     picture.points((i) => depth[i] >= 0, 0.8);
-    weights.forEach(([x, y, z], index) =>
-      picture.name(half + x * radius * 1.1, half - y * radius * 1.1, index, z >= -0.1 ? 1 : 0.35));
+    for (const [index, [x, y, z]] of rays.entries()) {
+      const opacity = z >= -0.1 ? 1 : 0.35;
+      picture.disc(half + x * radius, half - y * radius, index, opacity);
+      const length = Math.hypot(x, y, z) || 1;
+      const beyond = radius * (1 + 0.11 / length);
+      picture.name(half + x * beyond, half - y * beyond, index, opacity);
+    }
   },
 
   /** The rotation of the present view: about the vertical axis, then towards the reader. */
@@ -43,17 +48,16 @@ const sphere = {
     };
   },
 
-  /** Weights' directions: whole rays among raw points, a short stalk on the sphere. */
-  rays(ctx, half, radius, weights, raw, near) {
+  /** Class weights among raw points, those on the near side or on the far. */
+  rays(ctx, half, radius, rays, near) {
     ctx.lineWidth = 1;
     ctx.strokeStyle = colours.get("muted");
     ctx.globalAlpha = near ? 0.7 : 0.25;
     ctx.beginPath();
-    for (const [x, y, z] of weights) {
+    for (const [x, y, z] of rays) {
       if (z >= 0 !== near) continue;
-      const from = raw ? 0 : radius;
-      ctx.moveTo(half + x * from, half - y * from);
-      ctx.lineTo(half + x * radius * 1.04, half - y * radius * 1.04);
+      ctx.moveTo(half, half);
+      ctx.lineTo(half + x * radius, half - y * radius);
     }
     ctx.stroke();
     ctx.globalAlpha = 1;

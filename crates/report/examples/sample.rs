@@ -11,12 +11,12 @@ const EPOCHS: usize = 5;
 
 /// Key, title, formula, spread of the angles around the class weight at two dimensions in degrees.
 const LOSSES: [(&str, &str, &str, f64); 3] = [
-    ("softmax", "Original softmax", "fⱼ = ‖Wⱼ‖ ‖x‖ cos θⱼ", 7.0),
-    ("modified", "Modified softmax", "fⱼ = ‖x‖ cos θⱼ, ‖Wⱼ‖ = 1", 5.5),
+    ("softmax", "Original softmax", "zⱼ = ‖wⱼ‖ ‖x‖ cos θⱼ", 7.0),
+    ("modified", "Modified softmax", "zⱼ = ‖x‖ cos θⱼ, ‖wⱼ‖ = 1", 5.5),
     (
         "sphereface",
         "A-Softmax, m = 4",
-        "<math><msub><mi>f</mi><mi>y</mi></msub><mo>=</mo><mo>‖</mo><mi>x</mi><mo>‖</mo><mi>ψ</mi><mo>(</mo>\
+        "<math><msub><mi>z</mi><mi>y</mi></msub><mo>=</mo><mo>‖</mo><mi>x</mi><mo>‖</mo><mi>ψ</mi><mo>(</mo>\
          <msub><mi>θ</mi><mi>y</mi></msub><mo>)</mo></math>",
         2.6,
     ),
@@ -113,7 +113,8 @@ fn training(loss: usize, dim: usize, seed: u64) -> Training {
         seconds: 72.0 + 5.0 * random.uniform(),
         train_accuracy: (test_accuracy + 0.003).min(1.0),
         test_accuracy,
-        test_accuracy_cosines: test_accuracy - 0.0004,
+        // Only the original softmax loses something without its class norms.
+        test_accuracy_cosines: if key == "softmax" { test_accuracy - 0.3 } else { test_accuracy },
         final_train_loss: steps[389].loss,
         steps,
         epochs_log,

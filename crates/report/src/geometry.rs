@@ -1,9 +1,9 @@
-//! Angles between embeddings and class weights.
+//! Angles between embeddings and class weights, and lengths of class weights.
 
-use crate::model::Embeddings;
+use crate::model::{Embeddings, Training};
 
 /// Histogram bins are this many degrees wide.
-pub(crate) const BIN_DEGREES: usize = 3;
+pub(crate) const BIN_DEGREES: usize = 2;
 /// Bins from 0° to 180°.
 pub(crate) const BINS: usize = 180 / BIN_DEGREES;
 
@@ -14,6 +14,8 @@ pub(crate) struct Angles {
     pub(crate) own_mean: f64,
     /// Mean angle to the nearest weight of another class; NaN with a single class.
     pub(crate) other_mean: f64,
+    /// Mean angle to the mean direction of the own class: how narrow classes are, wherever their weights stand.
+    pub(crate) spread: f64,
     /// Fraction of images in each bin of the angle to the own class.
     pub(crate) own: Vec<f64>,
     /// Fraction of images in each bin of the angle to the nearest other class.
@@ -23,39 +25,60 @@ pub(crate) struct Angles {
 /// Measures all embeddings against all class weights; an embedding or weight of length zero stands at 90° to all.
 pub(crate) fn angles(embeddings: &Embeddings, dim: usize) -> Angles {
     let weights: Vec<Vec<f64>> = embeddings.class_weights.chunks(dim).map(unit).collect();
+    let means = class_directions(embeddings, dim);
     let (mut own, mut other) = (vec![0.0; BINS], vec![0.0; BINS]);
-    let (mut own_sum, mut other_sum) = (0.0, 0.0);
+    let (mut own_sum, mut other_sum, mut spread_sum) = (0.0, 0.0, 0.0);
     let count = embeddings.labels.len() as f64;
     for (point, &label) in embeddings.points.chunks(dim).zip(&embeddings.labels) {
+        let label = usize::from(label);
         let direction = unit(point);
         let mut nearest = f64::NAN;
         for (class, weight) in weights.iter().enumerate() {
             let degrees = angle(&direction, weight);
-            if class == usize::from(label) {
+            if class == label {
                 own_sum += degrees;
                 own[bin(degrees)] += 1.0 / count;
             } else {
                 nearest = nearest.min(degrees);
             }
         }
+        spread_sum += angle(&direction, &means[label]);
         other_sum += nearest;
         if nearest.is_finite() {
             other[bin(nearest)] += 1.0 / count;
         }
     }
-    Angles { own_mean: own_sum / count, other_mean: other_sum / count, own, other }
+    Angles { own_mean: own_sum / count, other_mean: other_sum / count, spread: spread_sum / count, own, other }
+}
+
+/// Direction of the mean of each class's unit embeddings. Shape `[C][D]`.
+fn class_directions(embeddings: &Embeddings, dim: usize) -> Vec<Vec<f64>> {
+    let mut sums = vec![vec![0.0; dim]; embeddings.class_weights.len() / dim];
+    for (point, &label) in embeddings.points.chunks(dim).zip(&embeddings.labels) {
+        sums[usize::from(label)].iter_mut().zip(unit(point)).for_each(|(sum, v)| *sum += v);
+    }
+    sums.iter().map(|sum| unit(sum)).collect()
+}
+
+/// Class weights as rays to draw, the longest of length one: as long as they were trained where the loss scores by
+/// their lengths, all of length one elsewhere. Shape `[C][D]`.
+pub(crate) fn rays(training: &Training, embeddings: &Embeddings) -> Vec<Vec<f64>> {
+    let weights = embeddings.class_weights.chunks(training.embedding_dim);
+    let longest = weights.clone().map(norm).fold(0.0, f64::max);
+    let length = |weight| if training.scores_by_norms() && longest > 0.0 { norm(weight) / longest } else { 1.0 };
+    weights.map(|weight| unit(weight).iter().map(|v| v * length(weight)).collect()).collect()
 }
 
 /// The vector at length one; zeros stay zeros.
-pub(crate) fn unit(vector: &[f32]) -> Vec<f64> {
+pub(crate) fn unit<T: Copy + Into<f64>>(vector: &[T]) -> Vec<f64> {
     let length = norm(vector);
     let factor = if length > 0.0 { 1.0 / length } else { 0.0 };
-    vector.iter().map(|&v| f64::from(v) * factor).collect()
+    vector.iter().map(|&v| v.into() * factor).collect()
 }
 
 /// Euclidean length.
-pub(crate) fn norm(vector: &[f32]) -> f64 {
-    vector.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt()
+pub(crate) fn norm<T: Copy + Into<f64>>(vector: &[T]) -> f64 {
+    vector.iter().map(|&v| v.into().powi(2)).sum::<f64>().sqrt()
 }
 
 /// Angle between two unit vectors, in degrees; stable near 0° and 180°, where acos is not.
@@ -72,6 +95,10 @@ fn bin(degrees: f64) -> usize {
 mod tests {
     use super::*;
 
+    fn near(found: f64, expected: f64) {
+        assert!((found - expected).abs() < 1e-9, "{found} is not {expected}");
+    }
+
     #[test]
     fn angles_to_own_and_nearest_other_class() {
         let embeddings = Embeddings {
@@ -81,14 +108,15 @@ mod tests {
             class_weights: vec![3.0, 0.0, 0.0, 1.0, -1.0, 0.0], // [3, 2]: 0°, 90°, 180°
         };
         let found = angles(&embeddings, 2);
-        assert!((found.own_mean - 15.0).abs() < 1e-9, "{}", found.own_mean);
-        assert!((found.other_mean - 75.0).abs() < 1e-9, "{}", found.other_mean);
-        assert!((found.own.iter().sum::<f64>() - 1.0).abs() < 1e-12);
-        assert!((found.other[30] - 2.0 / 3.0).abs() < 1e-12);
+        near(found.own_mean, 15.0); // (0° + 0° + 45°) / 3
+        near(found.other_mean, 75.0); // (90° + 90° + 45°) / 3
+        near(found.spread, 15.0); // class 0 around 22.5°, class 1 around its only image
+        near(found.own.iter().sum::<f64>(), 1.0);
+        near(found.other[90 / BIN_DEGREES], 2.0 / 3.0);
     }
 
     #[test]
     fn a_zero_embedding_stands_at_ninety_degrees() {
-        assert!((angle(&[0.0, 0.0], &[1.0, 0.0]) - 90.0).abs() < 1e-12);
+        near(angle(&[0.0, 0.0], &[1.0, 0.0]), 90.0);
     }
 }

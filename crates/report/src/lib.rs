@@ -1,4 +1,4 @@
-//! Turns a finished comparison of margin-softmax losses into one self-contained page and its figures.
+//! Turns finished trainings with margin-softmax losses into one self-contained page and its figures.
 //!
 //! Fill a [`Report`] and call [`Report::write`]: it leaves `report.html`, which loads nothing from anywhere, and
 //! SVG figures beside it. [`Report::terminal_table`] is the same accuracy table for a terminal.
@@ -13,6 +13,8 @@
 //!
 //! # What it claims
 //!
+//! Accuracy is the classifier's own, by its logits without margin; accuracy by angle alone stands beside it, since the
+//! original softmax decides by the lengths of its class weights too. What a margin changes is shown by angles.
 //! Accuracy over several seeds is a mean with its 95% Student interval; of a single seed, the value with the Wilson
 //! interval of the test set's size. Where intervals overlap the page says that no order is claimed.
 

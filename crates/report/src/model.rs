@@ -6,7 +6,11 @@ use std::path::Path;
 use crate::error::Error;
 use crate::{check, figure, file, page, table};
 
-/// A finished comparison: what was run, on what, and what came of it.
+/// One finished training or several to compare: what was run, on what, and what came of it.
+///
+/// Every accuracy is that of the classifier itself, by its own logits without margin and without the label: w·x for the
+/// original softmax, ‖x‖ cos θ (the same decision as cos θ) for losses with unit-norm class weights. Only
+/// [`Training::test_accuracy_cosines`] and [`StepRecord::accuracy_penalised`] are something else.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
     /// Heading of the page.
@@ -34,11 +38,11 @@ pub struct Report {
 pub struct DatasetInfo {
     /// Name: `MNIST`.
     pub name: String,
-    /// One sentence on where it came from and what was done to it.
+    /// One sentence on where it came from, what was done to it, and whether the images tested on are the test set.
     pub note: String,
     /// Images trained on.
     pub train_images: usize,
-    /// Images in the test set, all of them scored.
+    /// Images tested on, all of them scored.
     pub test_images: usize,
     /// Whether accuracies may be held against the published MNIST figures.
     pub comparable: bool,
@@ -64,11 +68,13 @@ pub struct NetworkInfo {
 /// One training: a loss, an embedding size and a seed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Training {
-    /// Key of the loss: `softmax`, `modified`, `sphereface` or any other. Names files, so `[a-z0-9_-]` only.
+    /// Key of the loss. `softmax`, `modified` and `sphereface` are explained in the page; class norms are shown for
+    /// `softmax`, the one that scores by them. Names files, so `[a-z0-9_-]` only.
     pub loss: String,
     /// The loss in words: `A-Softmax, m = 4`.
     pub title: String,
-    /// The loss as plain text, or as one MathML `<math>` element of presentation markup; may be empty.
+    /// A loss the page does not explain, as plain text or as one MathML `<math>` element of presentation markup;
+    /// may be empty.
     pub formula: String,
     /// Numbers in an embedding.
     pub embedding_dim: usize,
@@ -78,11 +84,11 @@ pub struct Training {
     pub epochs: usize,
     /// Wall time of this training, in seconds.
     pub seconds: f64,
-    /// Accuracy on the training images by plain cosines, from 0 to 1.
+    /// Accuracy on the training images, from 0 to 1.
     pub train_accuracy: f64,
-    /// Accuracy on the test images by plain cosines (no margin, no label, no class norms), from 0 to 1.
+    /// Accuracy on the test images by the classifier's own logits (no margin, no label), from 0 to 1.
     pub test_accuracy: f64,
-    /// Accuracy on the test images by the loss's own unpenalised logits, from 0 to 1.
+    /// Accuracy on the test images by the angle alone, as if all class weights had length 1, from 0 to 1.
     pub test_accuracy_cosines: f64,
     /// Training loss at the end; NaN if unknown.
     #[serde(with = "crate::gap")]
@@ -91,7 +97,7 @@ pub struct Training {
     pub steps: Vec<StepRecord>,
     /// Measurements after each epoch.
     pub epochs_log: Vec<EpochRecord>,
-    /// Embeddings of the test images, if they are to be drawn.
+    /// Embeddings of the test images, if angles are to be measured; those of size 2 and 3 are drawn.
     pub embeddings: Option<Embeddings>,
 }
 
@@ -106,7 +112,7 @@ pub struct StepRecord {
     /// Training loss of the batch.
     #[serde(with = "crate::gap")]
     pub loss: f64,
-    /// Accuracy of the batch by plain cosines.
+    /// Accuracy of the batch.
     #[serde(with = "crate::gap")]
     pub accuracy: f64,
     /// Accuracy of the batch by the logits the loss penalises, which know the label.
@@ -128,7 +134,7 @@ pub struct StepRecord {
 pub struct EpochRecord {
     /// Epochs done: 1 after the first.
     pub epoch: usize,
-    /// Accuracy on the test images by plain cosines; shown, never chosen by.
+    /// Accuracy on the test images; shown, never chosen by.
     #[serde(with = "crate::gap")]
     pub test_accuracy: f64,
     /// Mean training loss of the epoch.
@@ -141,12 +147,27 @@ pub struct EpochRecord {
 pub struct Embeddings {
     /// True classes. Shape `[N]`.
     pub labels: Vec<u8>,
-    /// Classes predicted by plain cosines. Shape `[N]`.
+    /// Predicted classes: those of the largest logit. Shape `[N]`.
     pub predictions: Vec<u8>,
     /// Embeddings, not normalised. Shape `[N, D]`.
     pub points: Vec<f32>,
-    /// Class weights, normalised or not. Shape `[C, D]`.
+    /// Class weights as trained; their lengths count for the loss `softmax` only. Shape `[C, D]`.
     pub class_weights: Vec<f32>,
+}
+
+impl DatasetInfo {
+    /// The note as a clause: without the data's name before it and a full stop after it.
+    pub(crate) fn described(&self) -> &str {
+        let note = self.note.trim().trim_end_matches('.');
+        note.strip_prefix(&self.name).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(note)
+    }
+}
+
+impl Training {
+    /// Whether the lengths of the class weights take part in the logits.
+    pub(crate) fn scores_by_norms(&self) -> bool {
+        self.loss == "softmax"
+    }
 }
 
 impl Report {

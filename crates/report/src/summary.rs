@@ -16,9 +16,9 @@ pub(crate) struct Group<'a> {
     pub(crate) colour: usize,
     pub(crate) dim: usize,
     pub(crate) runs: Vec<&'a Training>,
-    /// Test accuracy by plain cosines.
     pub(crate) accuracy: Estimate,
-    pub(crate) cosines_accuracy: f64,
+    /// Test accuracy by the angle alone.
+    pub(crate) accuracy_by_angle: f64,
     pub(crate) train_accuracy: f64,
     /// Mean wall time of one run.
     pub(crate) seconds: f64,
@@ -87,7 +87,7 @@ pub(crate) fn groups(report: &Report) -> Vec<Group<'_>> {
                 colour: loss.colour,
                 dim,
                 accuracy: Estimate::of_fractions(&accuracies, report.dataset.test_images),
-                cosines_accuracy: mean(&all(|t| t.test_accuracy_cosines)),
+                accuracy_by_angle: mean(&all(|t| t.test_accuracy_cosines)),
                 train_accuracy: mean(&all(|t| t.train_accuracy)),
                 seconds: mean(&all(|t| t.seconds)),
                 runs,
@@ -97,12 +97,21 @@ pub(crate) fn groups(report: &Report) -> Vec<Group<'_>> {
     groups
 }
 
+/// The fewest and the most runs of a group.
+pub(crate) fn runs(groups: &[Group<'_>]) -> (usize, usize) {
+    let counts = || groups.iter().map(|g| g.runs.len());
+    (counts().min().unwrap_or(0), counts().max().unwrap_or(0))
+}
+
+/// Whether published values may stand beside ours: on the same data, and for one of the losses they are known of.
+pub(crate) fn shows_published(report: &Report) -> bool {
+    report.dataset.comparable && groups(report).iter().any(|g| g.published().is_some())
+}
+
 /// What the intervals allow to say about the order of the losses; empty with a single loss.
 pub(crate) fn order_sentences(groups: &[Group<'_>]) -> Vec<String> {
-    let mut dims: Vec<usize> = groups.iter().map(|g| g.dim).collect();
-    dims.dedup();
-    let sentences = dims.iter().filter_map(|&dim| {
-        let of_dim: Vec<&Group<'_>> = groups.iter().filter(|g| g.dim == dim).collect();
+    let sentences = groups.chunk_by(|a, b| a.dim == b.dim).filter_map(|of_dim| {
+        let dim = of_dim[0].dim;
         let pairs = || of_dim.iter().enumerate().flat_map(|(i, a)| of_dim[i + 1..].iter().map(move |b| (a, b)));
         let total = pairs().count();
         let overlapping: Vec<String> = pairs()

@@ -1,67 +1,75 @@
 //! The accuracy table for a terminal.
 
-use std::fmt::Write as _;
-
 use crate::model::Report;
-use crate::summary::{Group, groups, order_sentences};
-use crate::text::duration;
+use crate::summary::{Group, groups, order_sentences, runs, shows_published};
+use crate::text::{duration, thousands};
 
 const WIDTH: usize = 80;
-const TITLE: usize = 23;
 
 /// The table, with its footnotes, in at most 80 columns of plain text.
 pub(crate) fn terminal(report: &Report) -> String {
     let groups = groups(report);
+    let published = shows_published(report);
     let mut lines = vec![fit(&report.title, WIDTH), String::new()];
-    lines.push(row(["loss", "dim", "test accuracy", "logits", "train", "time", "published"]));
+    lines.push(row(["loss", "dim", "test accuracy", "by angle", "train", "time", "published"], published));
     lines.push("─".repeat(WIDTH));
-    lines.extend(groups.iter().map(group_row));
-    let mut notes = String::new();
-    if groups.iter().any(|g| g.runs.len() > 1) {
-        notes.push_str("± is the 95% interval of the mean over the seeds (Student t). ");
-    }
-    if groups.iter().any(|g| g.runs.len() == 1) {
-        let _ = write!(
-            notes,
-            "A value of one seed carries the 95% interval of a test set of {} images only. ",
-            report.dataset.test_images
-        );
-    }
-    for sentence in order_sentences(&groups) {
-        notes.push_str(&sentence);
-        notes.push(' ');
-    }
-    notes.push_str("Test accuracy by plain cosines. ");
-    notes.push_str(if report.dataset.comparable {
-        "Published: YunYang1994/SphereFace, as published."
-    } else {
-        "This data set is not the one the published values (YunYang1994/SphereFace) were measured \
-         on: they are not comparable."
-    });
+    lines.extend(groups.iter().map(|group| group_row(group, published)));
     lines.push(String::new());
-    lines.extend(wrap(&notes));
+    lines.extend(wrap(&notes(report, &groups, published)));
     lines.join("\n") + "\n"
 }
 
-fn group_row(group: &Group<'_>) -> String {
-    let estimate = &group.accuracy;
-    let accuracy = format!("{:.4} ± {:.4} n={}", estimate.mean, estimate.half_width(), estimate.runs);
-    let published = group.published().map_or("–".to_string(), |p| format!("{p:.4}"));
-    row([
-        group.title,
-        &format!("{}-D", group.dim),
-        &accuracy,
-        &format!("{:.4}", group.cosines_accuracy),
-        &format!("{:.4}", group.train_accuracy),
-        &duration(group.seconds).replace(" h ", "h").replace(" min", "m").replace(' ', ""),
-        &published,
-    ])
+fn notes(report: &Report, groups: &[Group<'_>], published: bool) -> String {
+    let (fewest, most) = runs(groups);
+    let mut notes = Vec::new();
+    if most > 1 {
+        let seeds = if fewest < most { format!("{fewest} to {most}") } else { most.to_string() };
+        notes.push(format!("Means over {seeds} seeds; ± is the 95% interval of the mean (Student t)."));
+    }
+    if fewest == 1 {
+        notes.push(format!(
+            "{} ± is the 95% interval of {} test images alone, without the differences between seeds.",
+            if most > 1 { "For one seed" } else { "One seed:" },
+            thousands(report.dataset.test_images as u64)
+        ));
+    }
+    notes.extend(order_sentences(groups));
+    notes.push(
+        "Test accuracy: by the classifier's own logits, without margin and label. By angle: all class weights at length 1; \
+         as they are anyway for all losses but the original softmax."
+            .to_string(),
+    );
+    if published {
+        notes.push("Published: YunYang1994/SphereFace, as published.".to_string());
+    }
+    if !report.dataset.comparable {
+        notes.push("These accuracies are not comparable with published ones.".to_string());
+    }
+    notes.join(" ")
 }
 
-fn row([title, dim, accuracy, logits, train, time, published]: [&str; 7]) -> String {
-    let title = fit(title, TITLE);
-    let line = format!("{title:TITLE$} {dim:>4} {accuracy:>20} {logits:>6} {train:>6} {time:>6} {published:>9}");
-    fit(line.trim_end(), WIDTH)
+fn group_row(group: &Group<'_>, published: bool) -> String {
+    let estimate = &group.accuracy;
+    row(
+        [
+            group.title,
+            &format!("{}-D", group.dim),
+            &format!("{:.4}±{:.4}", estimate.mean, estimate.half_width()),
+            &format!("{:.4}", group.accuracy_by_angle),
+            &format!("{:.4}", group.train_accuracy),
+            &duration(group.seconds).replace(" h ", "h").replace(" min", "m").replace(' ', ""),
+            &group.published().map_or("–".to_string(), |p| format!("{p:.4}")),
+        ],
+        published,
+    )
+}
+
+/// One line; the loss has what the other columns leave.
+fn row([title, dim, accuracy, by_angle, train, time, published]: [&str; 7], with_published: bool) -> String {
+    let published = if with_published { format!(" {published:>9}") } else { String::new() };
+    let values = format!(" {dim:>3} {accuracy:>13} {by_angle:>8} {train:>6} {time:>6}{published}");
+    let left = WIDTH.saturating_sub(values.chars().count());
+    format!("{:left$}{values}", fit(title, left))
 }
 
 /// The text on one line, cut with an ellipsis above `width` characters.

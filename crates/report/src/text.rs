@@ -19,17 +19,36 @@ pub(crate) fn escape(text: &str) -> String {
     escaped
 }
 
-/// An integer with thin spaces between thousands.
+/// A loss's title, escaped; an equation in it does not break over lines.
+pub(crate) fn title(text: &str) -> String {
+    escape(text).replace(" = ", "\u{a0}=\u{a0}")
+}
+
+/// An integer with commas between thousands.
 pub(crate) fn thousands(value: u64) -> String {
     let digits = value.to_string();
     let mut grouped = String::new();
     for (i, digit) in digits.chars().enumerate() {
         if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            grouped.push('\u{202f}');
+            grouped.push(',');
         }
         grouped.push(digit);
     }
     grouped
+}
+
+/// Items as a sentence lists them: `a, b and c`.
+pub(crate) fn listed(items: &[String]) -> String {
+    match items {
+        [] => String::new(),
+        [only] => only.clone(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
+
+/// A count with its noun: `1 epoch`, `2 epochs`.
+pub(crate) fn plural(count: usize, noun: &str) -> String {
+    format!("{} {noun}{}", thousands(count as u64), if count == 1 { "" } else { "s" })
 }
 
 /// A count in the unit that leaves one to three digits before the point: `5.01 M`.
@@ -75,9 +94,21 @@ mod tests {
     }
 
     #[test]
+    fn titles_hold_their_equations_together() {
+        assert_eq!(title("A < B, m = 4"), "A &lt; B, m\u{a0}=\u{a0}4");
+    }
+
+    #[test]
+    fn lists_read_well() {
+        let items = ["a", "b", "c"].map(str::to_string);
+        assert_eq!([listed(&items[..0]), listed(&items[..1]), listed(&items)], ["", "a", "a, b and c"]);
+    }
+
+    #[test]
     fn numbers_read_well() {
-        assert_eq!(thousands(1_234_567), "1\u{202f}234\u{202f}567");
+        assert_eq!(thousands(1_234_567), "1,234,567");
         assert_eq!(thousands(12), "12");
+        assert_eq!([plural(1, "epoch"), plural(2_000, "epoch")], ["1 epoch", "2,000 epochs"]);
         assert_eq!(short_count(5_010_000), "5.01\u{a0}M");
         assert_eq!(duration(59.7), "1 min 00 s");
         assert_eq!(duration(3_725.0), "1 h 02 min");

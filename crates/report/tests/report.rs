@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::{assert_well_formed, json_block, report};
-use sphereface_report::{Error, Report};
+use common::{assert_well_formed, json_block, report, written};
+use sphereface_report::Report;
 
 #[test]
 fn page_loads_nothing() {
@@ -53,6 +53,7 @@ fn names_cannot_become_markup() {
     report.network.name = evil.to_string();
     report.network.summary = evil.to_string();
     for training in &mut report.trainings {
+        training.loss = format!("other-{}", training.loss);
         training.title = evil.to_string();
         training.formula = format!("<math>{evil}</math>");
     }
@@ -79,7 +80,7 @@ fn json_block_holds_the_embeddings() {
     // 4,000 points of three 16-bit numbers in base64, and one byte each for the labels.
     assert_eq!(found["points"].as_str().map(str::len), Some(4000 * 6 / 3 * 4));
     assert_eq!(found["labels"].as_str().map(str::len), Some(4000_usize.div_ceil(3) * 4));
-    assert_eq!(found["weights"].as_array().map(Vec::len), Some(30));
+    assert_eq!(found["rays"].as_array().map(Vec::len), Some(30));
 }
 
 #[test]
@@ -165,9 +166,11 @@ fn a_report_without_measurements_still_shows_its_accuracy() {
         training.seconds = f64::NAN;
     }
     let page = report.html().expect("nothing measured is no error");
-    assert!(page.contains("No measurements were kept."));
-    assert!(page.contains("embeddings were kept."));
-    assert!(!page.contains("NaN"));
+    for section in ["embeddings", "curves"] {
+        assert!(!page.contains(&format!("id=\"{section}\"")), "{section} is empty");
+        assert!(!page.contains(&format!("href=\"#{section}\"")), "{section} is in the navigation");
+    }
+    assert!(page.contains("0.9900") && !page.contains("NaN"));
     assert!(written(&report).iter().all(|(name, _)| !name.starts_with("embedding")));
 }
 
@@ -190,12 +193,88 @@ fn published_values_stand_beside_ours_with_what_limits_them() {
     let mut report = report(50);
     report.dataset.comparable = true;
     let page = report.html().expect("a sound report has a page");
-    assert!(page.contains("0.9775") && page.contains("0.9847") && page.contains("0.9896"));
+    assert!([">0.9775<", ">0.9847<", ">0.9896<"].iter().all(|value| page.contains(value)));
     assert!(page.contains("no order between the losses is claimed"));
     assert!(!page.contains("Not comparable"));
+    assert!(report.terminal_table().contains("0.9775"));
     report.dataset.comparable = false;
-    assert!(report.html().expect("a sound report has a page").contains("Not comparable"));
-    assert!(report.terminal_table().contains("not comparable"));
+    let (page, table) = (report.html().expect("a sound report has a page"), report.terminal_table());
+    assert!(page.contains("Not comparable") && table.contains("not comparable"));
+    assert!(!page.contains("Published") && !table.contains("0.9775"), "published values of other data are shown");
+}
+
+#[test]
+fn both_accuracies_are_shown_and_told_apart() {
+    let mut report = report(50);
+    report.trainings[0].test_accuracy = 0.9717;
+    report.trainings[0].test_accuracy_cosines = 0.5551;
+    let page = report.html().expect("a sound report has a page");
+    assert!(page.contains("<b>0.9717</b>") && page.contains(">0.5551<"));
+    assert!(page.contains("0.9717 → 0.5551"), "the page says what the class norms are worth");
+    let table = report.terminal_table();
+    let row = table.lines().find(|line| line.starts_with("softmax")).expect("the table has a row of the loss");
+    assert!(row.contains("0.9717") && row.contains("0.5551"), "{row}");
+    assert!(table.contains("by angle") && !table.contains("plain cosines") && !page.contains("plain cosines"));
+    report.trainings.retain(|t| t.loss != "softmax");
+    let page = report.html().expect("a sound report has a page");
+    assert!(page.contains("both are the same by construction") && !page.contains("original softmax"));
+}
+
+#[test]
+fn class_norms_are_drawn_where_they_decide() {
+    let data = json_block(&report(50).html().expect("a sound report has a page"));
+    let lengths = |key: &str| -> Vec<f64> {
+        let rays = data["embeddings"][key]["rays"].as_array().expect("the picture has rays");
+        let rays: Vec<f64> = rays.iter().filter_map(serde_json::Value::as_f64).collect();
+        rays.chunks(2).map(|ray| ray[0].hypot(ray[1])).collect()
+    };
+    assert!(lengths("2-modified").iter().all(|length| (length - 1.0).abs() < 1e-3));
+    // The test's weights cos(0.9 i), in pairs.
+    let norms: Vec<f64> = (0..10).map(|i| (1.8 * f64::from(i)).cos().hypot((1.8 * f64::from(i) + 0.9).cos())).collect();
+    let longest = norms.iter().copied().fold(0.0, f64::max);
+    for (length, norm) in lengths("2-softmax").iter().zip(norms) {
+        assert!((length - norm / longest).abs() < 1e-3, "{length} for {norm}");
+    }
+}
+
+#[test]
+fn a_single_training_is_not_called_a_comparison() {
+    let mut report = report(50);
+    report.trainings.truncate(1);
+    report.trainings[0].embedding_dim = 16;
+    report.command = "trainer train".to_string();
+    report.trainings[0].embeddings = None;
+    let page = report.html().expect("a sound report has a page");
+    let text = page.split_once("<main>").expect("the page has a main part").1;
+    let text = text.split_once("id=\"data\"").expect("the page has a data block").0;
+    for word in ["compare", "The losses", "no order", "id=\"embeddings\"", "class=\"forest\"", "class=\"legend\""] {
+        assert!(!text.to_lowercase().contains(&word.to_lowercase()), "the page says {word}");
+    }
+    assert!(text.contains("The loss<") && text.contains("16-D embedding"));
+}
+
+#[test]
+fn angles_are_measured_at_any_embedding_size() {
+    let mut report = report(50);
+    for training in &mut report.trainings {
+        training.embedding_dim = 4;
+        let found = training.embeddings.as_mut().expect("the test's report has embeddings");
+        // Every image lies on its class's weight, the weights of neighbouring classes at right angles.
+        found.class_weights = (0..40).map(|i| f32::from(u8::from(i % 4 == i / 4 % 4))).collect();
+        found.points = (0..200).map(|i| f32::from(u8::from(i % 4 == i / 4 % 10 % 4))).collect();
+    }
+    let page = report.html().expect("a sound report has a page");
+    assert!(page.contains("data-label=\"To own class\">0.0°<"));
+    assert!(!page.contains("<canvas"), "only two and three numbers can be drawn");
+}
+
+#[test]
+fn page_marks_itself_as_ready_at_the_end_of_its_script() {
+    let page = report(50).html().expect("a sound report has a page");
+    let script = page.rsplit_once("<script>").expect("the page has a script").1;
+    let script = script.split_once("</script>").expect("the script ends").0;
+    assert!(script.trim_end().ends_with("document.documentElement.dataset.ready = \"true\";"));
+    assert!(!script.contains("console."), "the page writes to the console");
 }
 
 #[test]
@@ -208,25 +287,9 @@ fn terminal_table_fits_eighty_columns() {
     for line in table.lines() {
         assert!(line.chars().count() <= 80, "{line}");
     }
-    assert!(!table.contains('\u{1b}') && table.contains("n=12"), "{table}");
+    assert!(!table.contains('\u{1b}') && table.contains("12 seeds"), "{table}");
 }
 
 fn embeddings(report: &mut Report) -> &mut sphereface_report::Embeddings {
     report.trainings[0].embeddings.as_mut().expect("the test's report has embeddings")
-}
-
-/// Names and contents of all files a report leaves; nothing temporary may be among them.
-fn written(report: &Report) -> Vec<(String, String)> {
-    let folder = common::Folder::new();
-    let written: Result<(), Error> = report.write(&folder.0);
-    written.expect("the folder can be written");
-    std::fs::read_dir(&folder.0)
-        .expect("the folder can be read")
-        .map(|entry| {
-            let path = entry.expect("the folder can be read").path();
-            let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-            assert!(!name.ends_with(".tmp"), "{name} was left");
-            (name, std::fs::read_to_string(&path).expect("files are UTF-8"))
-        })
-        .collect()
 }

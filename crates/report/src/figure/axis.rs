@@ -16,6 +16,11 @@ impl Axis {
         Self { low, high, log: false, step: nice_step((high - low) / ticks.max(1) as f64) }
     }
 
+    /// From `low` to `high` exactly, with a tick at every multiple of `step`.
+    pub(crate) fn stepped(low: f64, high: f64, step: f64) -> Self {
+        Self { low, high, log: false, step }
+    }
+
     /// At least from `low` to `high`, widened to whole ticks.
     pub(crate) fn linear_rounded(low: f64, high: f64, ticks: usize) -> Self {
         let exact = Self::linear(low, high, ticks);
@@ -106,6 +111,11 @@ mod tests {
         let axis = Axis::linear_rounded(0.931, 1.0, 4);
         assert_eq!(labels(axis), ["0.92", "0.94", "0.96", "0.98", "1.00"]);
         assert!(axis.low <= 0.931);
+    }
+
+    #[test]
+    fn stepped_ticks_are_multiples_of_the_step() {
+        assert_eq!(labels(Axis::stepped(0.0, 180.0, 45.0)), ["0", "45", "90", "135", "180"]);
     }
 
     #[test]

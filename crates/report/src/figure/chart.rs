@@ -51,6 +51,8 @@ pub(crate) struct Chart {
     pub(crate) id: String,
     pub(crate) title: String,
     pub(crate) x_label: &'static str,
+    /// Distance of the horizontal ticks, where it is not for the chart to choose.
+    pub(crate) x_step: Option<f64>,
     pub(crate) spread: Spread,
     /// Whether noisy values lie pale behind their running mean.
     pub(crate) smooth: bool,
@@ -60,9 +62,9 @@ pub(crate) struct Chart {
 }
 
 impl Chart {
-    /// Whether there is anything to draw.
-    pub(crate) fn is_empty(&self) -> bool {
-        !self.values().any(f64::is_finite)
+    /// Whether any series has two values to join: a single one stands in the table already.
+    pub(crate) fn has_curve(&self) -> bool {
+        self.series.iter().any(|s| s.y.iter().filter(|v| v.is_finite()).count() > 1)
     }
 
     /// The horizontal frame for the page's pointer: `[left, right]` in drawing units and `[low, high]` in values.
@@ -139,6 +141,9 @@ impl Chart {
     fn x_axis(&self) -> Axis {
         let all = || self.series.iter().flat_map(|s| s.x.iter().copied()).filter(|x| x.is_finite());
         let (low, high) = (all().fold(0.0, f64::min), all().fold(0.0, f64::max));
+        if let Some(step) = self.x_step {
+            return Axis::stepped(low, high, step);
+        }
         let whole = (2.0..=8.0).contains(&high);
         Axis::linear(low, high, if whole { high.ceil() as usize } else { 6 })
     }

@@ -10,19 +10,19 @@ pub(crate) const CURVE_RUNS: usize = 5;
 /// A measurement of a step.
 type Field = fn(&StepRecord) -> f64;
 
-/// The charts of one embedding size in reading order; those without any value are left out.
+/// The charts of one embedding size in reading order; those without a curve are left out.
 pub(crate) fn charts(report: &Report, dim: usize) -> Vec<Chart> {
     // λ of 0 all along means that the loss has none.
     let lambda: Field = |s| if s.lambda > 0.0 { s.lambda } else { f64::NAN };
     let mut charts = vec![
         loss(report, dim),
-        steps(report, dim, "accuracy", "Batch accuracy, plain cosines", Spread::Fraction(0.1), |s| s.accuracy),
+        steps(report, dim, "accuracy", "Training accuracy of the batches", Spread::Fraction(0.1), |s| s.accuracy),
         accuracy(report, dim),
-        steps(report, dim, "lambda", "λ", Spread::Linear, lambda),
+        steps(report, dim, "lambda", "λ: weight of cos θ beside ψ(θ)", Spread::Linear, lambda),
         steps(report, dim, "rate", "Learning rate", Spread::Linear, |s| s.rate),
-        steps(report, dim, "gradient", "Gradient norm (log scale)", Spread::Log, |s| s.gradient_norm),
+        steps(report, dim, "gradient", "Norm of the gradient (log scale)", Spread::Log, |s| s.gradient_norm),
     ];
-    charts.retain(|chart| !chart.is_empty());
+    charts.retain(Chart::has_curve);
     charts
 }
 
@@ -41,6 +41,7 @@ pub(crate) fn accuracy(report: &Report, dim: usize) -> Chart {
         id: format!("test-{dim}"),
         title: "Test accuracy after each epoch".to_string(),
         x_label: "epoch",
+        x_step: None,
         spread: Spread::Fraction(0.0),
         smooth: false,
         named: false,
@@ -60,6 +61,7 @@ fn steps(report: &Report, dim: usize, id: &str, title: &str, spread: Spread, fie
         id: format!("{id}-{dim}"),
         title: title.to_string(),
         x_label: "epoch",
+        x_step: None,
         spread,
         // λ and the learning rate follow a schedule; the rest is measured on batches.
         smooth: spread != Spread::Linear,

@@ -9,10 +9,12 @@ const ROW: f64 = 30.0;
 const LEFT: f64 = 18.0;
 const TOP: f64 = 6.0;
 
-/// All groups as an element of the page.
-pub(crate) fn inline(groups: &[Group<'_>]) -> String {
-    let low = values(groups).fold(1.0, f64::min);
-    let high = values(groups).fold(0.0, f64::max);
+/// All groups as an element of the page, with the published values or without.
+pub(crate) fn inline(groups: &[Group<'_>], published: bool) -> String {
+    let diamond = |g: &Group<'_>| g.published().filter(|_| published);
+    let values = || groups.iter().flat_map(|g| [Some(g.accuracy.low), Some(g.accuracy.high), diamond(g)]).flatten();
+    let low = values().fold(1.0, f64::min);
+    let high = values().fold(0.0, f64::max);
     let axis = Axis::linear_rounded(low, high.min(1.0), 4);
     let place = |v: f64| LEFT + (WIDTH - 2.0 * LEFT) * axis.position(v).unwrap_or(0.0).clamp(0.0, 1.0);
     let bottom = TOP + ROW * groups.len() as f64;
@@ -40,7 +42,7 @@ pub(crate) fn inline(groups: &[Group<'_>]) -> String {
         );
         svg.line([place(estimate.low), y, place(estimate.high), y], &paint, 2.0);
         svg.fill(&circle_path([place(estimate.mean), y, 4.5]), &paint, "");
-        if let Some(published) = group.published() {
+        if let Some(published) = diamond(group) {
             let x = place(published);
             let path = format!("M{x:.2} {:.2}l5 5l-5 5l-5 -5z", y - 5.0);
             svg.stroke(&path, &Paint::muted(), 1.5, "");
@@ -48,8 +50,4 @@ pub(crate) fn inline(groups: &[Group<'_>]) -> String {
     }
     let label = "Test accuracies with 95% intervals; the values are those of the table";
     svg.inline([WIDTH, bottom + 22.0], label, "class=\"forest\"")
-}
-
-fn values<'a>(groups: &'a [Group<'_>]) -> impl Iterator<Item = f64> + 'a {
-    groups.iter().flat_map(|g| [Some(g.accuracy.low), Some(g.accuracy.high), g.published()]).flatten()
 }

@@ -11,8 +11,8 @@ pub(crate) mod psi;
 mod sphere;
 pub(crate) mod svg;
 
-use crate::model::{Report, Training};
-use crate::summary::{Group, Loss, groups};
+use crate::model::{Embeddings, Report, Training};
+use crate::summary::{Loss, groups};
 use svg::{Paint, Svg};
 
 /// Points drawn of one training at most.
@@ -25,26 +25,36 @@ pub(crate) fn files(report: &Report) -> Vec<(String, String)> {
         ("accuracy.svg".to_string(), overview::accuracy(report)),
     ];
     let drawn = drawable(report);
-    for group in &drawn {
-        let name = format!("embedding-{}d-{}.svg", group.dim, group.loss);
-        files.push((name, overview::single(group)));
+    for picture in &drawn {
+        let Training { embedding_dim, loss, .. } = picture.training;
+        files.push((format!("embedding-{embedding_dim}d-{loss}.svg"), overview::single(report, picture)));
     }
     if !drawn.is_empty() {
-        files.push(("embeddings.svg".to_string(), overview::grid(&drawn)));
+        files.push(("embeddings.svg".to_string(), overview::grid(report, &drawn)));
     }
     files
 }
 
-/// The groups that have a picture: two or three numbers an embedding, and embeddings kept of one of its runs.
-pub(crate) fn drawable(report: &Report) -> Vec<Group<'_>> {
-    let mut groups = groups(report);
-    groups.retain(|g| matches!(g.dim, 2 | 3) && shown_run(g).is_some());
-    groups
+/// A training whose embeddings are drawn.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Drawn<'a> {
+    pub(crate) training: &'a Training,
+    pub(crate) embeddings: &'a Embeddings,
+    /// Index of the loss's colour.
+    pub(crate) colour: usize,
 }
 
-/// The run of a group whose embeddings are drawn: the first that kept them.
-pub(crate) fn shown_run<'a>(group: &Group<'a>) -> Option<&'a Training> {
-    group.runs.iter().copied().find(|t| t.embeddings.is_some())
+/// One training a loss and embedding size of two or three: the first that kept its embeddings.
+pub(crate) fn drawable(report: &Report) -> Vec<Drawn<'_>> {
+    let flat_or_solid = groups(report).into_iter().filter(|group| matches!(group.dim, 2 | 3));
+    let drawn = flat_or_solid.filter_map(|group| {
+        let colour = group.colour;
+        group.runs.into_iter().find_map(|training| {
+            let embeddings = training.embeddings.as_ref()?;
+            Some(Drawn { training, embeddings, colour })
+        })
+    });
+    drawn.collect()
 }
 
 /// Indices of at most `limit` of `count` points, one from each of as many equal stretches, at a scrambled place in it:
@@ -58,12 +68,12 @@ pub(crate) fn sample(count: usize, limit: usize) -> impl Iterator<Item = usize> 
     })
 }
 
-/// Draws a training's embeddings into the square of side `side` whose corner is `(left, top)`.
-fn embedding(svg: &mut Svg, training: &Training, [left, top, side]: [f64; 3], limit: usize) {
-    match (&training.embeddings, training.embedding_dim) {
-        (Some(embeddings), 2) => plane::draw(svg, embeddings, [left, top, side], limit),
-        (Some(embeddings), 3) => sphere::draw(svg, embeddings, [left, top, side], limit),
-        _ => {}
+/// Draws embeddings into the square of side `side` whose corner is `(left, top)`.
+fn embedding(svg: &mut Svg, picture: &Drawn<'_>, square: [f64; 3], limit: usize) {
+    if picture.training.embedding_dim == 2 {
+        plane::draw(svg, picture, square, limit);
+    } else {
+        sphere::draw(svg, picture.embeddings, square, limit);
     }
 }
 

@@ -2,9 +2,9 @@
 
 use super::chart::{Chart, SIZE};
 use super::svg::{Paint, Svg};
-use super::{SHOWN_POINTS, curves, embedding, legend, shown_run};
-use crate::model::Report;
-use crate::summary::{Group, dims, losses};
+use super::{Drawn, SHOWN_POINTS, curves, embedding, legend};
+use crate::model::{Report, Training};
+use crate::summary::{dims, losses};
 use crate::text::thousands;
 
 const MARGIN: f64 = 16.0;
@@ -26,7 +26,7 @@ pub(super) fn loss(report: &Report) -> String {
 
 /// `accuracy.svg`.
 pub(super) fn accuracy(report: &Report) -> String {
-    let note = "Test images by plain cosines; nothing was chosen by it.";
+    let note = "Test images, each by the classifier’s own logits without margin; nothing was chosen by it.";
     side_by_side(report, "Test accuracy after each epoch", note, curves::accuracy)
 }
 
@@ -50,56 +50,61 @@ fn side_by_side(report: &Report, title: &str, note: &str, chart: fn(&Report, usi
 }
 
 /// `embedding-<D>d-<loss>.svg`.
-pub(super) fn single(group: &Group<'_>) -> String {
+pub(super) fn single(report: &Report, picture: &Drawn<'_>) -> String {
     let side = 560.0;
+    let Drawn { training, embeddings, .. } = picture;
+    let count = embeddings.labels.len();
+    let label = format!("{}, {}-D embeddings of the test images", training.title, training.embedding_dim);
+    let detail = format!(
+        "{}{}, seed {}, test accuracy {:.4} · {} of {} images, discs are class weights",
+        if training.embedding_dim == 3 { "normalised · " } else { "" },
+        report.dataset.name,
+        training.seed,
+        training.test_accuracy,
+        thousands(count.min(SHOWN_POINTS) as u64),
+        thousands(count as u64)
+    );
     let mut svg = Svg::default();
-    let mut label = String::new();
-    if let Some(training) = shown_run(group) {
-        let count = training.embeddings.as_ref().map_or(0, |e| e.labels.len());
-        let shown = count.min(SHOWN_POINTS);
-        label = format!("{}, {}-D embeddings of the test set", group.title, group.dim);
-        let detail = format!(
-            "{} of {} test images, seed {}, accuracy {:.4}",
-            thousands(shown as u64),
-            thousands(count as u64),
-            training.seed,
-            training.test_accuracy
-        );
-        svg.styled_text([MARGIN, 28.0], "start", &Paint::ink(), 15.0, &label, "font-weight=\"600\"");
-        svg.text([MARGIN, 46.0], "start", &Paint::muted(), 12.0, &detail);
-        embedding(&mut svg, training, [MARGIN, 56.0, side], SHOWN_POINTS);
-    }
+    svg.styled_text([MARGIN, 28.0], "start", &Paint::ink(), 15.0, &label, "font-weight=\"600\"");
+    svg.text([MARGIN, 46.0], "start", &Paint::muted(), 12.0, &detail);
+    embedding(&mut svg, picture, [MARGIN, 56.0, side], SHOWN_POINTS);
     svg.file([side + 2.0 * MARGIN, side + 56.0 + MARGIN], &label)
 }
 
 /// `embeddings.svg`: rows are embedding sizes, columns losses.
-pub(super) fn grid(groups: &[Group<'_>]) -> String {
+pub(super) fn grid(report: &Report, drawn: &[Drawn<'_>]) -> String {
     let mut columns: Vec<&str> = Vec::new();
     let mut rows: Vec<usize> = Vec::new();
-    for group in groups {
-        if !columns.contains(&group.loss) {
-            columns.push(group.loss);
-        }
-        if !rows.contains(&group.dim) {
-            rows.push(group.dim);
-        }
-    }
+    let lengths = drawn.iter().any(|d| d.training.scores_by_norms() && d.training.embedding_dim == 2);
     let mut svg = Svg::default();
-    for group in groups {
-        let column = columns.iter().position(|&l| l == group.loss).unwrap_or(0) as f64;
-        let row = rows.iter().position(|&d| d == group.dim).unwrap_or(0) as f64;
+    for picture in drawn {
+        let Training { loss, title, embedding_dim, test_accuracy, .. } = picture.training;
+        let column = place(&mut columns, loss.as_str()) as f64;
+        let row = place(&mut rows, *embedding_dim) as f64;
         let (left, top) = (MARGIN + column * (CELL + MARGIN), MARGIN + row * (CELL + HEAD));
-        let Some(training) = shown_run(group) else {
-            continue;
-        };
-        let form = if group.dim == 2 { "2-D" } else { "3-D, normalised" };
-        let detail = format!("{form} · test accuracy {:.4}", training.test_accuracy);
+        let form = if *embedding_dim == 2 { "2-D" } else { "3-D, normalised" };
+        let detail = format!("{form} · test accuracy {test_accuracy:.4}");
         let middle = left + CELL / 2.0;
-        svg.styled_text([middle, top + 16.0], "middle", &Paint::ink(), 14.0, group.title, "font-weight=\"600\"");
+        svg.styled_text([middle, top + 16.0], "middle", &Paint::ink(), 14.0, title, "font-weight=\"600\"");
         svg.text([middle, top + 33.0], "middle", &Paint::muted(), 12.0, &detail);
-        embedding(&mut svg, training, [left, top + HEAD - 4.0, CELL], CELL_POINTS);
+        embedding(&mut svg, picture, [left, top + HEAD - 4.0, CELL], CELL_POINTS);
     }
-    let width = MARGIN + columns.len() as f64 * (CELL + MARGIN);
-    let height = 2.0 * MARGIN + rows.len() as f64 * (CELL + HEAD);
-    svg.file([width, height], "Embeddings of the test set, by loss and embedding size")
+    let width = MARGIN + columns.len().max(2) as f64 * (CELL + MARGIN);
+    let bottom = MARGIN + rows.len() as f64 * (CELL + HEAD);
+    let note = format!(
+        "Test images of {}, coloured by class. Numbered discs are the class weights{}.",
+        report.dataset.name,
+        if lengths { "; the original softmax gives them lengths of their own" } else { "" }
+    );
+    svg.text([MARGIN, bottom + 8.0], "start", &Paint::muted(), 12.0, &note);
+    let height = bottom + 8.0 + MARGIN;
+    svg.file([width, height], "Embeddings of the test images, by loss and embedding size")
+}
+
+/// Where `value` stands in `values`, which take it up at their end if they lack it.
+fn place<T: PartialEq>(values: &mut Vec<T>, value: T) -> usize {
+    values.iter().position(|known| *known == value).unwrap_or_else(|| {
+        values.push(value);
+        values.len() - 1
+    })
 }

@@ -4,8 +4,8 @@ use super::chart::{Chart, Series, Spread};
 
 /// ψ(θ) for m = 1 to 4; m = 1 is cos θ, the modified softmax.
 pub(crate) fn chart() -> Chart {
-    // m = 1 has the colour of the modified softmax, which it is, and m = 4 that of A-Softmax.
-    let series = [(1, 1), (2, 5), (3, 0), (4, 2)].map(|(m, colour)| {
+    // m = 1 has the colour of the modified softmax, which it is, m = 4 that of A-Softmax, and the others are grey.
+    let series = [(1, 1), (2, 5), (3, 5), (4, 2)].map(|(m, colour)| {
         let x: Vec<f64> = (0..=120).map(|i| f64::from(i) * 1.5).collect();
         let y = x.iter().map(|&degrees| psi(f64::from(m), degrees.to_radians())).collect();
         let label = if m == 1 { "cos θ, m = 1".to_string() } else { format!("m = {m}") };
@@ -15,6 +15,7 @@ pub(crate) fn chart() -> Chart {
         id: "psi".to_string(),
         title: "ψ(θ), in place of cos θ".to_string(),
         x_label: "θ in degrees",
+        x_step: Some(45.0),
         spread: Spread::Tight,
         smooth: false,
         named: true,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::plane::label;
+use super::plane::{disc, label};
 use super::sample;
 use super::svg::{Paint, Svg, circle_path, short};
 use crate::geometry::unit;
@@ -13,7 +13,7 @@ const YAW: f64 = 0.6;
 const TILT: f64 = 0.4;
 
 /// Normalised embeddings; those on the far side are pale.
-pub(crate) fn draw(svg: &mut Svg, embeddings: &Embeddings, [left, top, side]: [f64; 3], limit: usize) {
+pub(super) fn draw(svg: &mut Svg, embeddings: &Embeddings, [left, top, side]: [f64; 3], limit: usize) {
     let half = side / 2.0;
     let radius = half * 0.84;
     let place = |v: [f64; 3]| [left + half + v[0] * radius, top + half - v[1] * radius];
@@ -36,8 +36,9 @@ pub(crate) fn draw(svg: &mut Svg, embeddings: &Embeddings, [left, top, side]: [f
         svg.dots(points, &Paint::class(class), diameter, 0.8);
     }
     for (class, &weight) in weights.iter().enumerate() {
-        let name = weight.map(|v| v * 1.1);
-        label(svg, place(name), class, if weight[2] >= -0.1 { 1.0 } else { 0.35 });
+        let opacity = if weight[2] >= -0.1 { 1.0 } else { 0.35 };
+        disc(svg, place(weight), class, opacity);
+        label(svg, place(weight.map(|v| v * 1.11)), class, opacity);
     }
 }
 

@@ -6,40 +6,41 @@ use crate::figure::chart::SMOOTHED;
 use crate::figure::curves::{CURVE_RUNS, charts};
 use crate::model::Report;
 use crate::summary::{dims, groups, losses};
-use crate::text::escape;
+use crate::text::title;
 
-/// All charts, by embedding size.
+/// All charts, by embedding size; empty if nothing was measured.
 pub(super) fn section(report: &Report) -> String {
-    let mut html = String::from("<p>");
-    if report.trainings.iter().any(|t| t.loss == "sphereface") {
-        html.push_str(
-            "<strong>A-Softmax’s training loss is not on the scale of the others</strong>: the smaller λ, the more of \
-             the margin it contains, so its curve may rise while the network gets better. Compare losses by accuracy. ",
-        );
+    let by_dim: Vec<_> = dims(report).into_iter().map(|dim| (dim, charts(report, dim))).collect();
+    if by_dim.iter().all(|(_, charts)| charts.is_empty()) {
+        return String::new();
     }
-    html.push_str(
-        "Test accuracy is shown; nothing was chosen by it. Point at a chart, or focus it and use the arrow keys, to read \
-         its values.</p>\n",
-    );
-    let _ = writeln!(
-        html,
-        "<p>What is measured on batches is noisy: the values lie pale behind their running mean over {SMOOTHED} points.</p>"
+    let mut html = format!(
+        "<p>Batches are noisy: their values lie pale behind a running mean over {SMOOTHED} points. Test accuracy is shown, \
+         nothing was chosen by it. Point at a chart, or focus it and use the arrow keys, to read its values."
     );
     if groups(report).iter().any(|g| g.runs.len() > 1) {
-        let _ = writeln!(
+        let _ = write!(
             html,
-            "<p>Strong lines are the first seed, pale ones further seeds; at most {CURVE_RUNS} a loss are drawn.</p>"
+            " Strong lines are the first seed, pale ones further seeds; at most {CURVE_RUNS} a loss are drawn."
         );
     }
-    html.push_str(&legend(report));
-    for dim in dims(report) {
-        let charts = charts(report, dim);
-        let _ = writeln!(html, "<h3>{dim}-D embedding</h3>");
-        if charts.is_empty() {
-            html.push_str("<p>No measurements were kept.</p>\n");
-            continue;
+    html.push_str("</p>\n");
+    let margin = report.trainings.iter().any(|t| t.loss == "sphereface");
+    if margin {
+        html.push_str(
+            "<p><strong>The training loss of A-Softmax is on a scale of its own</strong>: as λ falls it contains more of the \
+             margin, so it may rise while the network gets better.",
+        );
+        if losses(report).len() > 1 {
+            html.push_str(" Compare losses by accuracy.");
         }
-        html.push_str("<div class=\"charts\">\n");
+        html.push_str("</p>\n");
+    }
+    if losses(report).len() > 1 {
+        html.push_str(&legend(report));
+    }
+    for (dim, charts) in by_dim.iter().filter(|(_, charts)| !charts.is_empty()) {
+        let _ = writeln!(html, "<h3>{dim}-D embedding</h3>\n<div class=\"charts\">");
         for chart in charts {
             html.push_str(&chart.inline());
         }
@@ -52,7 +53,7 @@ pub(super) fn section(report: &Report) -> String {
 fn legend(report: &Report) -> String {
     let mut html = String::from("<ul class=\"legend\">\n");
     for loss in losses(report) {
-        let _ = writeln!(html, "<li><span class=\"swatch b-loss{}\"></span>{}</li>", loss.colour, escape(loss.title));
+        let _ = writeln!(html, "<li><span class=\"swatch b-loss{}\"></span>{}</li>", loss.colour, title(loss.title));
     }
     html.push_str("</ul>\n");
     html

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::losses;
 use crate::base64;
 use crate::error::Error;
 use crate::figure::chart::Chart;
-use crate::figure::{SHOWN_POINTS, curves, drawable, psi, sample, shown_run};
-use crate::model::{Embeddings, Report, Training};
+use crate::figure::{Drawn, SHOWN_POINTS, curves, drawable, psi, sample};
+use crate::geometry::rays;
+use crate::model::{Report, Training};
 use crate::summary::dims;
 
 #[derive(Serialize)]
@@ -43,26 +45,20 @@ struct EmbeddingData {
     labels: String,
     /// u8 in base64. Shape `[N]`.
     predictions: String,
-    /// Shape `[C, D]`.
-    weights: Vec<f64>,
+    /// Class weights, the longest of length one. Shape `[C, D]`.
+    rays: Vec<f64>,
 }
 
 /// The block's content, safe inside a `<script>` element.
 pub(super) fn json(report: &Report) -> Result<String, Error> {
     let mut charts = BTreeMap::new();
     let all = dims(report).into_iter().flat_map(|dim| curves::charts(report, dim));
-    for chart in all.chain([psi::chart()]) {
+    let psi = losses::shows_psi(report).then(psi::chart);
+    for chart in all.chain(psi) {
         charts.insert(chart.id.clone(), chart_data(&chart));
     }
-    let mut embeddings = BTreeMap::new();
-    for group in drawable(report) {
-        if let Some(training) = shown_run(&group)
-            && let Some(found) = &training.embeddings
-        {
-            let key = format!("{}-{}", training.embedding_dim, training.loss);
-            embeddings.insert(key, embedding_data(training, found));
-        }
-    }
+    let key = |t: &Training| format!("{}-{}", t.embedding_dim, t.loss);
+    let embeddings = drawable(report).iter().map(|drawn| (key(drawn.training), embedding_data(drawn))).collect();
     let text = serde_json::to_string(&Data { charts, embeddings }).map_err(Error::Encode)?;
     // `<` occurs in strings only; escaped there, no `</script>` or `<!--` can end or bend the block.
     Ok(text.replace('<', "\\u003c"))
@@ -77,8 +73,8 @@ fn chart_data(chart: &Chart) -> ChartData {
     ChartData { frame: chart.frame(), x_label: chart.x_label, series: series.collect() }
 }
 
-fn embedding_data(training: &Training, found: &Embeddings) -> EmbeddingData {
-    let dim = training.embedding_dim;
+fn embedding_data(drawn: &Drawn<'_>) -> EmbeddingData {
+    let (found, dim) = (drawn.embeddings, drawn.training.embedding_dim);
     let shown: Vec<usize> = sample(found.labels.len(), SHOWN_POINTS).collect();
     let coordinates = || shown.iter().flat_map(|&i| &found.points[i * dim..(i + 1) * dim]).map(|&v| f64::from(v));
     let largest = coordinates().map(f64::abs).fold(0.0, f64::max);
@@ -91,7 +87,7 @@ fn embedding_data(training: &Training, found: &Embeddings) -> EmbeddingData {
         points: base64::encode(&quantised),
         labels: pick(&found.labels),
         predictions: pick(&found.predictions),
-        weights: found.class_weights.iter().map(|&w| f64::from(w)).collect(),
+        rays: rays(drawn.training, found).concat().into_iter().filter_map(rounded).collect(),
     }
 }
 

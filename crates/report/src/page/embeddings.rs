@@ -1,44 +1,96 @@
-//! Embeddings of the test set.
+//! Embeddings of the test images: their angles in a table, and pictures.
 
 use std::fmt::Write as _;
 
-use crate::figure::{SHOWN_POINTS, drawable, histogram, shown_run};
-use crate::geometry::angles;
+use super::table::{Column, table};
+use crate::figure::{Drawn, SHOWN_POINTS, drawable, histogram};
+use crate::geometry::{Angles, angles, norm};
 use crate::model::{Report, Training};
 use crate::palette;
-use crate::summary::Group;
-use crate::text::{escape, measured, thousands};
+use crate::statistics::mean;
+use crate::summary::{Group, groups};
+use crate::text::{measured, thousands, title};
 
-/// A picture, angles and their histogram a training, by embedding size.
+/// Angles of all groups that kept embeddings, pictures of the two- and three-dimensional ones; empty without any.
 pub(super) fn section(report: &Report) -> String {
-    let groups = drawable(report);
-    if groups.is_empty() {
-        return "<p>No two- or three-dimensional embeddings were kept.</p>\n".to_string();
+    let mut html = geometry(report);
+    let drawn = drawable(report);
+    if drawn.is_empty() {
+        return html;
     }
-    let mut html = String::from(
-        "<p>Every point is a test image, coloured by its true class; lines and numbers mark the directions of the class \
-         weights; rings are images of which another class’s cosine is larger. Point at an image to read it; in a focused picture the \
-         arrow keys step through the wrongly classified images or turn the sphere.</p>\n\
-         <noscript><p class=\"warning\">The moving pictures need JavaScript; the same embeddings are in the SVG files \
+    html.push_str(
+        "<p>Below, every point is a test image, coloured by its true class, and every numbered disc the weight of a class. Rings mark wrongly \
+         classified images. “Normalised” moves every point to length 1, so that only angles are left. Point at an \
+         image to read it; in a focused picture the arrow keys step through the wrong images (2-D) or turn the sphere \
+         (3-D). The histograms reach as far as 99.5% of the images.",
+    );
+    if drawn.iter().any(|d| d.training.scores_by_norms()) {
+        html.push_str(
+            " Among raw points of the original softmax the lines to the discs are as long as the class weights, relative to the longest.",
+        );
+    }
+    html.push_str(
+        "</p>\n<noscript><p class=\"warning\">The moving pictures need JavaScript; the same embeddings are in the SVG files \
          beside this page.</p></noscript>\n",
     );
     html.push_str(&class_legend(report.dataset.classes));
-    for dim in [2, 3] {
-        let of_dim: Vec<&Group<'_>> = groups.iter().filter(|g| g.dim == dim).collect();
-        if of_dim.is_empty() {
-            continue;
-        }
+    for of_dim in drawn.chunk_by(|a, b| a.training.embedding_dim == b.training.embedding_dim) {
+        let dim = of_dim[0].training.embedding_dim;
         let _ = writeln!(html, "<div class=\"embeddings\" data-dim=\"{dim}\">");
         html.push_str(&head(dim));
         html.push_str("<div class=\"pictures\">\n");
-        for group in of_dim {
-            if let Some(training) = shown_run(group) {
-                html.push_str(&picture(training, group.colour));
-            }
+        let measured: Vec<Angles> = of_dim.iter().map(|d| angles(d.embeddings, dim)).collect();
+        let span = histogram::span(&measured);
+        for (drawn, angles) in of_dim.iter().zip(&measured) {
+            html.push_str(&picture(drawn, &histogram::inline(angles, drawn.colour, span)));
         }
         html.push_str("</div>\n</div>\n");
     }
     html
+}
+
+/// The table of angles.
+fn geometry(report: &Report) -> String {
+    let mut groups = groups(report);
+    for group in &mut groups {
+        group.runs.retain(|t| t.embeddings.is_some());
+    }
+    groups.retain(|group| !group.runs.is_empty());
+    if groups.is_empty() {
+        return String::new();
+    }
+    let angle = |value: fn(&Angles) -> f64| {
+        move |group: &Group<'_>| {
+            let kept = group.runs.iter().filter_map(|t| t.embeddings.as_ref());
+            let values: Vec<f64> = kept.map(|e| value(&angles(e, group.dim))).collect();
+            format!("{}°", measured(mean(&values), 1))
+        }
+    };
+    let columns = [
+        Column::new("To own class", angle(|a| a.own_mean)),
+        Column::new("To nearest other", angle(|a| a.other_mean)),
+        Column::new("Spread in class", angle(|a| a.spread)),
+        Column::new("Length ‖w‖", |group| norms(&group.runs)),
+    ];
+    let seeds = if groups.iter().any(|g| g.runs.len() > 1) { " and seeds" } else { "" };
+    format!(
+        "<p>A margin is meant to change where embeddings stand: closer to the weight of their own class, further from the others. \
+         Mean angles over all test images{seeds} to the weight of the own class, to the nearest other weight, and to \
+         the mean direction of the own class (its spread); ‖w‖ is the length of the class weights.</p>\n\
+         <div class=\"geometry\">\n{}</div>\n",
+        table(&groups, &columns)
+    )
+}
+
+/// Shortest and longest class weight as the classifier uses them.
+fn norms(runs: &[&Training]) -> String {
+    if !runs.iter().any(|t| t.scores_by_norms()) {
+        return "1".to_string();
+    }
+    let weights = runs.iter().filter_map(|t| Some((t.embeddings.as_ref()?, t.embedding_dim)));
+    let norms: Vec<f64> = weights.flat_map(|(e, dim)| e.class_weights.chunks(dim).map(norm)).collect();
+    let (low, high) = norms.iter().fold((f64::INFINITY, 0.0f64), |(low, high), &n| (low.min(n), high.max(n)));
+    format!("{}–{}", measured(low, 2), measured(high, 2))
 }
 
 fn head(dim: usize) -> String {
@@ -56,33 +108,22 @@ fn head(dim: usize) -> String {
     )
 }
 
-fn picture(training: &Training, colour: usize) -> String {
-    let Some(embeddings) = &training.embeddings else {
-        return String::new();
-    };
-    let dim = training.embedding_dim;
+fn picture(drawn: &Drawn<'_>, histogram: &str) -> String {
+    let Drawn { training, embeddings, colour } = drawn;
+    let Training { embedding_dim: dim, loss, seed, .. } = training;
     let count = embeddings.labels.len();
-    let pairs = || embeddings.labels.iter().zip(&embeddings.predictions);
-    let wrong = pairs().filter(|(label, prediction)| label != prediction).count();
-    let angles = angles(embeddings, dim);
-    let title = escape(&training.title);
+    let pairs = embeddings.labels.iter().zip(&embeddings.predictions);
+    let wrong = pairs.filter(|(label, prediction)| label != prediction).count();
+    let shown =
+        if count > SHOWN_POINTS { format!(" · {} drawn", thousands(SHOWN_POINTS as u64)) } else { String::new() };
+    let title = title(&training.title);
     format!(
-        "<figure class=\"picture\">\n<figcaption><span><span class=\"swatch b-loss{}\"></span><b>{title}</b></span>\
-         <small>seed {}</small></figcaption>\n\
+        "<figure class=\"picture\">\n<figcaption><span class=\"swatch b-loss{colour}\"></span><b>{title}</b></figcaption>\n\
          <canvas tabindex=\"0\" role=\"img\" aria-label=\"{dim}-D embeddings of {title}\" \
-         data-embedding=\"{dim}-{}\"></canvas>\n\
-         <p class=\"count\">{} of {} drawn · {} wrong in all</p>\n{}\
-         <dl class=\"angles\"><div><dt>mean angle to own class</dt><dd>{}°</dd></div>\
-         <div><dt>to nearest other class</dt><dd>{}°</dd></div></dl>\n</figure>\n",
-        colour,
-        training.seed,
-        training.loss,
-        thousands(count.min(SHOWN_POINTS) as u64),
-        thousands(count as u64),
+         data-embedding=\"{dim}-{loss}\"></canvas>\n\
+         <p class=\"count\">{} of {} wrong{shown} · seed {seed}</p>\n{histogram}</figure>\n",
         thousands(wrong as u64),
-        histogram::inline(&angles, colour),
-        measured(angles.own_mean, 1),
-        measured(angles.other_mean, 1),
+        thousands(count as u64),
     )
 }
 

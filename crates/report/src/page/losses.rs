@@ -1,37 +1,50 @@
-//! The losses in formulas.
+//! The losses that ran, in formulas.
+
+use std::fmt::Write as _;
 
 use super::mathml;
 use crate::figure::psi;
 use crate::model::Report;
 use crate::summary::losses;
-use crate::text::escape;
+use crate::text::title;
 
-const FORMULAS: &str = include_str!("../../assets/formulas.html");
+const CROSS_ENTROPY: &str = include_str!("../../assets/losses/cross-entropy.html");
 
-/// What the three losses are, ψ drawn, and the formulas of the losses that ran.
+/// Losses the page explains: key and text.
+const EXPLAINED: [(&str, &str); 3] = [
+    ("softmax", include_str!("../../assets/losses/softmax.html")),
+    ("modified", include_str!("../../assets/losses/modified.html")),
+    ("sphereface", include_str!("../../assets/losses/sphereface.html")),
+];
+
+/// What the losses of the report are, and ψ drawn if A-Softmax is among them.
 pub(super) fn section(report: &Report) -> String {
-    let ran: Vec<String> = losses(report)
-        .into_iter()
-        .filter(|loss| !loss.formula.trim().is_empty())
-        .map(|loss| {
-            format!(
-                "<div><dt><span class=\"swatch b-loss{}\"></span>{}</dt><dd>{}</dd></div>\n",
-                loss.colour,
-                escape(loss.title),
-                mathml::markup(loss.formula)
-            )
-        })
-        .collect();
-    let mut html = format!("<div class=\"losses\">\n<div>\n{FORMULAS}</div>\n<figure>\n");
-    html.push_str(&psi::chart().inline());
-    html.push_str(
-        "<figcaption>ψ falls ever faster as the angle θ to the own class grows: to score as before, an embedding \
-         must stand m times closer.</figcaption>\n</figure>\n</div>\n",
-    );
-    if !ran.is_empty() {
-        html.push_str("<h3>As run</h3>\n<dl class=\"facts\">\n");
-        html.push_str(&ran.concat());
-        html.push_str("</dl>\n");
+    let mut html = format!("<div class=\"losses\">\n<div>\n{CROSS_ENTROPY}<dl class=\"formulas\">\n");
+    for loss in losses(report) {
+        let explained = EXPLAINED.iter().find(|(key, _)| *key == loss.key);
+        let text = explained.map_or_else(|| mathml::markup(loss.formula), |(_, text)| (*text).to_string());
+        let _ = writeln!(
+            html,
+            "<div><dt><span class=\"swatch b-loss{}\"></span>{}</dt><dd>{text}</dd></div>",
+            loss.colour,
+            title(loss.title)
+        );
     }
+    html.push_str("</dl>\n</div>\n");
+    if shows_psi(report) {
+        let _ = write!(
+            html,
+            "<figure>\n{}<figcaption>The margin function ψ of A-Softmax beside cos θ. It falls ever faster as the angle θ \
+             to the own class grows, so an embedding must come closer to its class for the same logit.</figcaption>\n\
+             </figure>\n",
+            psi::chart().inline()
+        );
+    }
+    html.push_str("</div>\n");
     html
+}
+
+/// Whether ψ is drawn: if A-Softmax is among the losses.
+pub(super) fn shows_psi(report: &Report) -> bool {
+    report.trainings.iter().any(|t| t.loss == "sphereface")
 }

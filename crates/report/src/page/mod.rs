@@ -5,10 +5,13 @@ mod data;
 mod embeddings;
 mod losses;
 mod mathml;
+mod results;
 mod run;
+mod table;
 
 use crate::error::Error;
 use crate::model::Report;
+use crate::summary;
 use crate::text::escape;
 
 const TEMPLATE: &str = include_str!("../../assets/page.html");
@@ -25,16 +28,26 @@ const SCRIPTS: [&str; 6] = [
 /// The document of a checked report.
 pub(crate) fn html(report: &Report) -> Result<String, Error> {
     let title = escape(&report.title);
+    let losses = if summary::losses(report).len() > 1 { "The losses" } else { "The loss" };
+    // Identifier, name in the navigation, heading and content; a section without content is left out.
+    let mut sections = vec![
+        ("results", "Result", "What came out", results::section(report)),
+        ("losses", losses, losses, losses::section(report)),
+        ("embeddings", "Embeddings", "Embeddings of the test images", embeddings::section(report)),
+        ("curves", "Curves", "Training curves", curves::section(report)),
+        ("run", "The run", "How it was run", run::section(report)),
+    ];
+    sections.retain(|(.., content)| !content.is_empty());
+    let nav: String = sections.iter().map(|(id, name, ..)| format!("<a href=\"#{id}\">{name}</a>\n")).collect();
+    let section = |(id, _, heading, content): &(&str, &str, &str, String)| {
+        format!("<section id=\"{id}\">\n<h2>{heading}</h2>\n{content}</section>\n")
+    };
     let parts = [
         ("title", title.as_str()),
         ("style", STYLE),
+        ("nav", &nav),
         ("intro", &run::intro(report)),
-        ("results", &run::results(report)),
-        ("run", &run::facts(report)),
-        ("losses", &losses::section(report)),
-        ("curves", &curves::section(report)),
-        ("embeddings", &embeddings::section(report)),
-        ("network", &run::network(report)),
+        ("sections", &sections.iter().map(section).collect::<String>()),
         ("data", &data::json(report)?),
         ("script", &SCRIPTS.join("\n")),
     ];
@@ -71,19 +84,7 @@ mod tests {
 
     #[test]
     fn every_name_of_the_template_has_a_part() {
-        let names = [
-            "title",
-            "style",
-            "intro",
-            "results",
-            "run",
-            "losses",
-            "curves",
-            "embeddings",
-            "network",
-            "data",
-            "script",
-        ];
+        let names = ["title", "style", "nav", "intro", "sections", "data", "script"];
         for name in TEMPLATE.split("{{").skip(1).filter_map(|s| s.split("}}").next()) {
             assert!(names.contains(&name.trim()), "{name}");
         }

@@ -110,6 +110,21 @@ pub(crate) fn assert_well_formed(name: &str, text: &str) {
     }
 }
 
+/// Names and contents of all files a report leaves; nothing temporary may be among them.
+pub(crate) fn written(report: &Report) -> Vec<(String, String)> {
+    let folder = Folder::new();
+    report.write(&folder.0).expect("the folder can be written");
+    std::fs::read_dir(&folder.0)
+        .expect("the folder can be read")
+        .map(|entry| {
+            let path = entry.expect("the folder can be read").path();
+            let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+            assert!(!name.ends_with(".tmp"), "{name} was left");
+            (name, std::fs::read_to_string(&path).expect("files are UTF-8"))
+        })
+        .collect()
+}
+
 /// A folder of its own, removed when dropped.
 pub(crate) struct Folder(pub(crate) PathBuf);
 

@@ -19,15 +19,6 @@ impl Program {
     }
 }
 
-/// Memory and time of a lowered plan.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Footprint {
-    /// Persistent buffers of all plans together, in bytes.
-    pub persistent_bytes: usize,
-    /// Arena of this plan, in bytes.
-    pub arena_bytes: usize,
-}
-
 /// Executes plans. Persistent buffers are shared by name between all plans of one backend.
 pub trait Backend {
     /// What and how much of it, in a few words.
@@ -38,9 +29,6 @@ pub trait Backend {
     /// # Errors
     /// [`Error`], when the backend cannot run a step, or a persistent buffer is known with another type.
     fn lower(&mut self, plan: &Plan) -> Result<Program, Error>;
-
-    /// Memory that a program takes.
-    fn footprint(&self, program: Program) -> Footprint;
 
     /// Copies bytes into a persistent buffer or view.
     ///

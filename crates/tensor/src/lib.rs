@@ -13,7 +13,7 @@ pub mod random;
 mod reference;
 mod shape;
 
-pub use backend::{Backend, Footprint, Program};
+pub use backend::{Backend, Program};
 pub use builder::{GRADIENTS, HeadOutput, PARAMETERS, PlanBuilder, Tape};
 pub use error::Error;
 pub use parameters::{Init, Parameter, ParameterSet};

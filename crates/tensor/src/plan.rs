@@ -1,5 +1,6 @@
 //! The plan: plain data, a list of steps over logical buffers.
 
+use crate::arena::{Request, assign};
 use crate::op::{Flops, Op};
 use crate::shape::Type;
 use std::fmt;
@@ -99,6 +100,15 @@ impl Plan {
             }
         }
         lifetimes
+    }
+
+    /// Bytes of an arena for this plan, without what a backend adds: its alignment and workspaces.
+    pub fn arena_bytes(&self) -> usize {
+        let buffers = self.buffers.iter().zip(self.lifetimes());
+        let requests: Vec<Request> = buffers
+            .filter_map(|(buffer, lifetime)| Some(Request { length: buffer.kind.bytes(), lifetime: lifetime? }))
+            .collect();
+        assign(&requests).1
     }
 
     /// Arithmetic and traffic of a step.

@@ -60,10 +60,7 @@ pub(crate) fn plan(args: &PlanArgs) -> Result<()> {
         args.batch,
         cost.flops.nominal as f64 * 1e-9
     );
-    // The arena is worked out without running anything; the images are not needed for it.
-    let mut backend = CpuBackend::new(1)?;
-    let program = backend.lower(&plan)?;
-    let arena = backend.footprint(program).arena_bytes as f64 * 1e-6;
+    let arena = plan.arena_bytes() as f64 * 1e-6;
     let blocks = (2 + training.rule.states().len()) as f64 * 4e-6 * parameters.length() as f64;
     tell!("{arena:>14.1} MB of activations, {blocks:.1} MB of parameters, gradients, state");
     Ok(())

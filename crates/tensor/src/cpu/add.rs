@@ -1,11 +1,8 @@
 //! Sum of two activations.
 
-use super::Kernel;
+use super::{CHUNK, Kernel};
 use pulp::Arch;
 use rayon::prelude::*;
-
-/// Floats that one task of an element-wise kernel handles.
-pub(super) const CHUNK: usize = 16 * 1024;
 
 pub(super) fn add() -> Kernel {
     Kernel::new(0, |mut io| {

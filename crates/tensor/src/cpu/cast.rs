@@ -1,7 +1,6 @@
 //! Conversion between f32 and bf16.
 
-use super::add::CHUNK;
-use super::{Kernel, Operands};
+use super::{CHUNK, Kernel, Operands};
 use crate::op::Cast;
 use crate::shape::DType;
 use half::bf16;

@@ -12,16 +12,16 @@ use std::ops::Range;
 /// the result of all taps stays in the first-level cache; below, a row of pixels is taken together.
 const BATCH_PER_PIXEL: usize = 32;
 
-/// Columns of a row that one task computes.
+/// Columns of a row that one task computes: one, or all of them.
 fn span(width: usize, batch: usize) -> usize {
     if batch >= BATCH_PER_PIXEL { 1 } else { width }
 }
 
 /// The columns of task `index`, and its row.
 fn place(index: usize, width: usize, span: usize) -> (usize, Range<usize>) {
-    let spans = width.div_ceil(span);
+    let spans = width / span;
     let first = index % spans * span;
-    (index / spans, first..(first + span).min(width))
+    (index / spans, first..first + span)
 }
 
 /// Calls `body(columns of y, first column of x, distance of x columns)` for runs of columns that are one matrix.
@@ -63,11 +63,8 @@ pub(super) fn forward(op: Conv2dForward, operands: &Operands<'_>) -> Result<Kern
     )?;
     let span = span(g.output_width, g.batch);
     let pixel = g.batch * g.outputs;
-    let row = g.output_width * pixel;
     let tap = g.inputs * g.outputs;
-    // A row's last task is shorter when the span does not divide it; rows never share a task.
-    debug_assert!(span == 1 || span == g.output_width);
-    let chunk = (span * pixel).min(row);
+    let chunk = span * pixel;
     Ok(Kernel::new(0, move |mut io| {
         let (x, filter) = (io.reads[0], io.reads[1]);
         let mut rest = io.reads[2..].iter().copied();
@@ -114,7 +111,7 @@ pub(super) fn forward(op: Conv2dForward, operands: &Operands<'_>) -> Result<Kern
 pub(super) fn backward_data(op: Conv2dBackwardData, operands: &Operands<'_>) -> Result<Kernel, Error> {
     let g = op.geometry(&operands.reads[0].shape, &operands.reads[1].shape)?;
     let span = span(g.width, g.batch);
-    let (pixel, d_y_pixel) = (g.batch * g.inputs, g.batch * g.outputs);
+    let pixel = g.batch * g.inputs;
     let tap = g.inputs * g.outputs;
     let chunk = span * pixel;
     Ok(Kernel::new(0, move |mut io| {
@@ -151,7 +148,6 @@ pub(super) fn backward_data(op: Conv2dBackwardData, operands: &Operands<'_>) -> 
                 }
             }
         });
-        debug_assert_eq!(d_y.len() % d_y_pixel, 0);
     }))
 }
 

@@ -18,7 +18,7 @@ mod optimizer;
 mod prelu;
 
 use crate::arena::{Request, assign};
-use crate::backend::{Backend, Footprint, Program};
+use crate::backend::{Backend, Program};
 use crate::error::Error;
 use crate::op::Op;
 use crate::plan::{BufferId, Lifetime, Place, Plan, Step};
@@ -29,6 +29,8 @@ use std::collections::HashMap;
 
 /// Floats of one cache line; every buffer starts at a multiple of it.
 const LINE: usize = 16;
+/// Floats that one task of an element-wise kernel handles.
+const CHUNK: usize = 16 * 1024;
 
 /// A step made ready: its scratch memory and its code.
 struct Kernel {
@@ -79,17 +81,12 @@ struct LoweredStep {
     ports: Ports,
 }
 
-struct Lowered {
-    steps: Vec<LoweredStep>,
-    arena: usize, // floats
-}
-
 /// Runs plans on the threads of this machine.
 pub struct CpuBackend {
     pool: ThreadPool,
     memory: Memory,
     persistent: HashMap<String, (Slot, Type)>,
-    programs: Vec<Lowered>,
+    programs: Vec<Vec<LoweredStep>>,
 }
 
 impl CpuBackend {
@@ -205,15 +202,8 @@ impl Backend for CpuBackend {
             steps.push(LoweredStep { kernel, ports });
         }
         self.memory.reserve_arena(arena);
-        self.programs.push(Lowered { steps, arena });
+        self.programs.push(steps);
         Ok(Program::new(self.programs.len() - 1))
-    }
-
-    fn footprint(&self, program: Program) -> Footprint {
-        Footprint {
-            persistent_bytes: 4 * self.memory.persistent_length(),
-            arena_bytes: 4 * self.programs[program.index()].arena,
-        }
     }
 
     fn upload(&mut self, buffer: &str, bytes: &[u8]) -> Result<(), Error> {
@@ -230,7 +220,7 @@ impl Backend for CpuBackend {
 
     fn run(&mut self, program: Program, times: usize) -> Result<(), Error> {
         let CpuBackend { pool, memory, programs, .. } = self;
-        let Lowered { steps, .. } = &programs[program.index()];
+        let steps = &programs[program.index()];
         // The loop runs on one of the threads, so that they are woken once, not once a step.
         pool.install(|| {
             for LoweredStep { kernel, ports } in (0..times).flat_map(|_| steps) {

@@ -1,7 +1,6 @@
 //! Updates all parameters.
 
-use super::Kernel;
-use super::add::CHUNK;
+use super::{CHUNK, Kernel};
 use crate::op::{Optimizer, Rule};
 use pulp::Arch;
 use rayon::prelude::*;

@@ -56,14 +56,14 @@ impl Progress {
         steps: usize,
         images_per_step: usize,
     ) -> Self {
-        let bar = ProgressBar::new(steps as u64).with_position(first_step as u64);
+        let target = match verbosity {
+            Verbosity::Bar => ProgressDrawTarget::stderr(),
+            _ => ProgressDrawTarget::hidden(),
+        };
+        let bar = ProgressBar::with_draw_target(Some(steps as u64), target).with_position(first_step as u64);
         let style = ProgressStyle::with_template("{prefix} {wide_bar} {percent:>3}% {msg}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.set_prefix(name.to_owned());
-        bar.set_draw_target(match verbosity {
-            Verbosity::Bar => ProgressDrawTarget::stderr(),
-            _ => ProgressDrawTarget::hidden(),
-        });
         let now = Instant::now();
         Progress { name: name.to_owned(), verbosity, bar, steps, started: now, first_step, images_per_step, said: now }
     }

@@ -22,9 +22,9 @@ fn readers(plan: &Plan, buffer: BufferId) -> Vec<usize> {
     plan.steps.iter().enumerate().filter(|(_, step)| reads(step)).map(|(index, _)| index).collect()
 }
 
-/// Whether a buffer holds its value before the step at `index` runs.
+/// Whether a buffer holds its value before the step at `index` runs: nothing from there on changes it.
 fn is_ready(plan: &Plan, buffer: BufferId, index: usize) -> bool {
-    plan.buffer(buffer).place != Place::Arena || plan.steps[..index].iter().any(|step| step.writes.contains(&buffer))
+    !plan.steps[index..].iter().any(|step| step.writes.contains(&buffer) || step.updates.contains(&buffer))
 }
 
 fn fuse_prelu(plan: &mut Plan, index: usize) {

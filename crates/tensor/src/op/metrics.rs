@@ -23,9 +23,14 @@ impl Operator for Metrics {
 
     fn outputs(&self, reads: &[&Type], updates: &[&Type]) -> Result<Vec<Type>, Error> {
         let op = self.name();
-        let required: &[&Type; 5] = operands(op, &reads[..reads.len().min(5)])?;
-        let [loss, hits, norm, count, counter] = required;
+        let (&[loss, hits, norm, count, counter] | &[loss, hits, norm, count, counter, _]) = reads else {
+            let message = format!("expected 5 or 6 operands, found {}", reads.len());
+            return Err(Error::Attribute { op, message });
+        };
         let [batch] = loss.shape.expect(op, "loss", [Dim::N])?;
+        loss.expect_dtype(op, "loss", DType::F32)?;
+        hits.expect_dtype(op, "hits", DType::U32)?;
+        norm.expect_dtype(op, "norm", DType::F32)?;
         hits.shape.expect_equal(op, "hits", &Shape::vector(Dim::N, batch))?;
         norm.shape.expect_equal(op, "norm", &Shape::vector(Dim::N, batch))?;
         for (read, operand) in [(count, "count"), (counter, "counter")] {
@@ -34,6 +39,7 @@ impl Operator for Metrics {
         }
         if let Some(gradient_norm) = reads.get(5) {
             gradient_norm.shape.expect_equal(op, "gradient_norm", &Shape::vector(Dim::Length, 1))?;
+            gradient_norm.expect_dtype(op, "gradient_norm", DType::F32)?;
         }
         let [log] = operands(op, updates)?;
         log.expect_dtype(op, "log", DType::F32)?;

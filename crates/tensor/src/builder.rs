@@ -56,9 +56,10 @@ impl<'p> PlanBuilder<'p> {
         self.persistent(name, Type::f32(Shape::vector(Dim::Length, self.parameters.length())))
     }
 
-    /// The persistent buffer of this name, declared on first use.
+    /// The persistent buffer of this name, declared on first use. Backends refuse a name with two types.
     pub fn persistent(&mut self, name: &str, kind: Type) -> BufferId {
-        let known = self.plan.buffers.iter().position(|b| b.name == name && b.place == Place::Persistent);
+        let is_it = |b: &Buffer| b.name == name && b.place == Place::Persistent && b.kind == kind;
+        let known = self.plan.buffers.iter().position(is_it);
         BufferId(known.unwrap_or_else(|| {
             self.plan.buffers.push(Buffer { name: name.into(), kind, place: Place::Persistent });
             self.plan.buffers.len() - 1

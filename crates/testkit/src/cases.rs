@@ -4,7 +4,7 @@ use crate::compare::Tolerance;
 use sphereface_tensor::op::{
     Add, Advance, Augmentation, Cast, Conv2dBackwardData, Conv2dBackwardWeight, Conv2dForward, GatherBatch,
     GradientNorm, Group, LinearBackwardData, LinearBackwardWeight, LinearForward, METRICS, Margin, MarginSoftmax,
-    MarginSoftmaxForward, Metrics, Op, Optimizer, PreluBackward, PreluForward, Rule, Scale,
+    MarginSoftmaxBackward, MarginSoftmaxForward, Metrics, Op, Optimizer, PreluBackward, PreluForward, Rule, Scale,
 };
 use sphereface_tensor::{DType, Dim, Shape, Type};
 use std::sync::Arc;
@@ -75,37 +75,41 @@ pub const CONVOLUTIONS: [[usize; 8]; 14] = [
 
 /// All passes of all [`CONVOLUTIONS`], with everything that can be fused.
 pub fn conv2d() -> Vec<Case> {
+    CONVOLUTIONS.into_iter().flat_map(conv2d_passes).collect()
+}
+
+/// All passes of one convolution, as in [`CONVOLUTIONS`], with everything that can be fused.
+///
+/// # Panics
+/// When the filter is larger than the padded input.
+pub fn conv2d_passes([h, w, n, c, k, r, stride, padding]: [usize; 8]) -> Vec<Case> {
     let mut cases = Vec::new();
-    for [h, w, n, c, k, r, stride, padding] in CONVOLUTIONS {
-        let name =
-            |pass: &str| format!("conv2d_{pass} {h}x{w} N{n} C{c} K{k} {r}x{r} stride {stride} padding {padding}");
-        let (x, filter) = (normal(Shape::activation(h, w, n, c)), normal(Shape::filter(r, r, c, k)));
-        let plain = Conv2dForward::plain(stride, padding, true);
-        let (bias, slope) = (normal(Shape::vector(Dim::K, k)), normal(Shape::vector(Dim::C, k)));
-        let reads = vec![x.clone(), filter.clone(), bias];
-        let y = Conv2dForward::plain(stride, padding, false);
-        let y =
-            sphereface_tensor::op::Operator::outputs(&y, &[&x.0, &filter.0], &[]).expect("a convolution")[0].clone();
-        let d_y = (y, Fill::Normal);
-        cases.push(case(name("forward"), plain, reads.clone(), FP32));
-        for (keep, residual) in [(false, false), (true, false), (false, true), (true, true)] {
-            let op = Conv2dForward { slope: true, keep, residual, ..plain };
-            let mut reads = reads.clone();
-            reads.push(slope.clone());
-            reads.extend(residual.then(|| d_y.clone()));
-            // The slope multiplies a sum: its magnitude is bounded by 1 + |slope| times that of the products.
-            cases.push(case(format!("{} {op:?}", name("forward")), op, reads, Tolerance::Largest(2e-6)));
-        }
-        for addend in [false, true] {
-            let op = Conv2dBackwardData { stride, padding, size: [h, w], addend };
-            let mut reads = vec![d_y.clone(), filter.clone()];
-            reads.extend(addend.then(|| x.clone()));
-            cases.push(case(name("backward_data"), op, reads, FP32));
-        }
-        for bias in [false, true] {
-            let op = Conv2dBackwardWeight { stride, padding, bias, taps: [r, r] };
-            cases.push(case(name("backward_weight"), op, vec![x.clone(), d_y.clone()], FP32));
-        }
+    let name = |pass: &str| format!("conv2d_{pass} {h}x{w} N{n} C{c} K{k} {r}x{r} stride {stride} padding {padding}");
+    let (x, filter) = (normal(Shape::activation(h, w, n, c)), normal(Shape::filter(r, r, c, k)));
+    let plain = Conv2dForward::plain(stride, padding, true);
+    let (bias, slope) = (normal(Shape::vector(Dim::K, k)), normal(Shape::vector(Dim::C, k)));
+    let reads = vec![x.clone(), filter.clone(), bias];
+    let y = Conv2dForward::plain(stride, padding, false);
+    let y = sphereface_tensor::op::Operator::outputs(&y, &[&x.0, &filter.0], &[]).expect("a convolution")[0].clone();
+    let d_y = (y, Fill::Normal);
+    cases.push(case(name("forward"), plain, reads.clone(), FP32));
+    for (keep, residual) in [(false, false), (true, false), (false, true), (true, true)] {
+        let op = Conv2dForward { slope: true, keep, residual, ..plain };
+        let mut reads = reads.clone();
+        reads.push(slope.clone());
+        reads.extend(residual.then(|| d_y.clone()));
+        // The slope multiplies a sum: its magnitude is bounded by 1 + |slope| times that of the products.
+        cases.push(case(format!("{} {op:?}", name("forward")), op, reads, Tolerance::Largest(2e-6)));
+    }
+    for addend in [false, true] {
+        let op = Conv2dBackwardData { stride, padding, size: [h, w], addend };
+        let mut reads = vec![d_y.clone(), filter.clone()];
+        reads.extend(addend.then(|| x.clone()));
+        cases.push(case(name("backward_data"), op, reads, FP32));
+    }
+    for bias in [false, true] {
+        let op = Conv2dBackwardWeight { stride, padding, bias, taps: [r, r] };
+        cases.push(case(name("backward_weight"), op, vec![x.clone(), d_y.clone()], FP32));
     }
     cases
 }
@@ -129,9 +133,9 @@ pub fn prelu() -> Vec<Case> {
     let mut cases = Vec::new();
     for [h, w, n, c] in [[1, 1, 1, 1], [3, 5, 7, 16], [2, 3, 4, 19], [14, 14, 9, 64]] {
         let (x, slope) = (normal(Shape::activation(h, w, n, c)), normal(Shape::vector(Dim::C, c)));
-        let name = |pass: &str| format!("prelu_{pass} {h}x{w} N{n} C{c}");
-        cases.push(case(name("forward"), PreluForward, vec![x.clone(), slope.clone()], Tolerance::Largest(1e-7)));
-        cases.push(case(name("backward"), PreluBackward, vec![x.clone(), x, slope], Tolerance::Largest(1e-6)));
+        let name = format!("prelu_forward {h}x{w} N{n} C{c}");
+        cases.push(case(name, PreluForward, vec![x, slope], Tolerance::Largest(1e-7)));
+        cases.push(prelu_backward([h, w, n, c]));
     }
     cases
 }
@@ -156,6 +160,13 @@ pub fn elementwise() -> Vec<Case> {
     cases
 }
 
+/// Gradients of a rectifier of an activation `[H, W, N, C]`.
+pub fn prelu_backward([h, w, n, c]: [usize; 4]) -> Case {
+    let (x, slope) = (normal(Shape::activation(h, w, n, c)), normal(Shape::vector(Dim::C, c)));
+    let name = format!("prelu_backward {h}x{w} N{n} C{c}");
+    case(name, PreluBackward, vec![x.clone(), x, slope], Tolerance::Largest(1e-6))
+}
+
 /// The optimiser's rules, with and without clipping.
 pub fn optimizer() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -167,25 +178,29 @@ pub fn optimizer() -> Vec<Case> {
         Rule::Adam { beta1: 0.9, beta2: 0.99, epsilon: 1e-6, decoupled: false },
     ];
     for (rule, clip) in rules.into_iter().flat_map(|rule| [(rule, None), (rule, Some(5.0))]) {
-        let length = 20_011;
-        let groups = vec![
-            Group { range: 3..18_000, decay: 0.01, rate: 1.0 },
-            Group { range: 18_001..20_010, decay: 0.0, rate: 2.0 },
-        ];
-        let flat = |fill| (Type::f32(Shape::vector(Dim::Length, length)), fill);
-        let norm = (Type::f32(Shape::vector(Dim::Length, 1)), Fill::Constant(141.0));
-        let rates = (Type::f32(Shape::vector(Dim::Steps, 5)), Fill::Positive);
-        let mut updates = vec![flat(Fill::Normal)];
-        updates.extend(rule.states().iter().map(|_| flat(Fill::Positive)));
-        cases.push(Case {
-            name: format!("optimizer {rule:?} clip {clip:?}"),
-            op: Optimizer { rule, groups, clip }.into(),
-            reads: vec![flat(Fill::Normal), norm, rates, counter(2.0)],
-            updates,
-            tolerance: Tolerance::Largest(2e-6),
-        });
+        cases.push(optimizer_of(rule, clip, 20_011));
     }
     cases
+}
+
+/// One update of a block of this length by a rule; most of it in one group, some of it in none.
+pub fn optimizer_of(rule: Rule, clip: Option<f32>, length: usize) -> Case {
+    let groups = vec![
+        Group { range: 3..length - 2011, decay: 0.01, rate: 1.0 },
+        Group { range: length - 2010..length - 1, decay: 0.0, rate: 2.0 },
+    ];
+    let flat = |fill| (Type::f32(Shape::vector(Dim::Length, length)), fill);
+    let norm = (Type::f32(Shape::vector(Dim::Length, 1)), Fill::Constant(141.0));
+    let rates = (Type::f32(Shape::vector(Dim::Steps, 5)), Fill::Positive);
+    let mut updates = vec![flat(Fill::Normal)];
+    updates.extend(rule.states().iter().map(|_| flat(Fill::Positive)));
+    Case {
+        name: format!("optimizer {rule:?} clip {clip:?} length {length}"),
+        op: Optimizer { rule, groups, clip }.into(),
+        reads: vec![flat(Fill::Normal), norm, rates, counter(2.0)],
+        updates,
+        tolerance: Tolerance::Largest(2e-6),
+    }
 }
 
 /// Batches in order and shuffled, augmented, running over the end of the data.
@@ -203,15 +218,23 @@ pub fn gather_batch() -> Vec<Case> {
     let colour = GatherBatch { image: [3, 7, 3], batch: 1, ..shuffled };
     [(plain, 0.0), (plain, 2.0), (plain, 9.0), (shuffled, 0.0), (shuffled, 5.0), (colour, 1.0)]
         .into_iter()
-        .map(|(op, step)| {
-            let images = 16;
-            let bytes = op.image.iter().product();
-            let images_kind = Type::u8(Shape::matrix((Dim::Images, images), (Dim::Length, bytes)));
-            let labels = Type::u8(Shape::vector(Dim::Images, images));
-            let reads = vec![(images_kind, Fill::Below(256)), (labels, Fill::Below(10)), counter(step)];
-            case(format!("gather_batch {op:?} step {step}"), op, reads, Tolerance::Exact)
-        })
+        .map(|(op, step)| gather_case(op, step, 16))
         .collect()
+}
+
+/// A shuffled and shifted batch of a data set.
+pub fn gather_batch_of(image: [usize; 3], batch: usize, images: usize) -> Case {
+    let augmentation = Augmentation { shift: 2, mirror: false };
+    let op = GatherBatch { image, batch, seed: 3, shuffle: true, augmentation, offset: 127.5, factor: 1.0 / 128.0 };
+    gather_case(op, 1.0, images)
+}
+
+fn gather_case(op: GatherBatch, step: f64, images: usize) -> Case {
+    let bytes = op.image.iter().product();
+    let images_kind = Type::u8(Shape::matrix((Dim::Images, images), (Dim::Length, bytes)));
+    let labels = Type::u8(Shape::vector(Dim::Images, images));
+    let reads = vec![(images_kind, Fill::Below(256)), (labels, Fill::Below(10)), counter(step)];
+    case(format!("gather_batch {op:?} step {step}"), op, reads, Tolerance::Exact)
 }
 
 /// Rows of the log, with and without a gradient norm.
@@ -248,24 +271,43 @@ pub const HEADS: [[usize; 4]; 7] = [
     [1025, 512, 2, 2],
 ];
 
-/// Forward passes of margin_softmax; the operands of the backward pass follow from their results.
+/// Forward passes of margin_softmax over all [`HEADS`].
 pub fn margin_softmax_forward(margin: &Arc<dyn Margin>, scale: Scale, lambda: f64) -> Vec<Case> {
-    HEADS
-        .into_iter()
-        .map(|[classes, dimension, batch, valid]| {
-            let head = MarginSoftmax { classes, margin: Arc::clone(margin), scale };
-            let name =
-                format!("margin_softmax {margin:?} {scale:?} λ {lambda} classes {classes} D{dimension} N{batch}");
-            let labels = Type::u32(Shape::vector(Dim::N, batch));
-            let reads = vec![
-                normal(Shape::matrix((Dim::N, batch), (Dim::D, dimension))),
-                normal(Shape::matrix((Dim::Classes, classes), (Dim::D, dimension))),
-                (labels, Fill::Below(classes as u32)),
-                counter(valid as f64),
-                (Type::f32(Shape::vector(Dim::Steps, 4)), Fill::Constant(lambda)),
-                counter(9.0),
-            ];
-            case(name, MarginSoftmaxForward(head), reads, Tolerance::Largest(2e-6))
-        })
-        .collect()
+    HEADS.into_iter().map(|sizes| margin_softmax_forward_of(margin, scale, lambda, sizes)).collect()
+}
+
+/// The forward pass of one head, as in [`HEADS`].
+pub fn margin_softmax_forward_of(
+    margin: &Arc<dyn Margin>,
+    scale: Scale,
+    lambda: f64,
+    [classes, dimension, batch, valid]: [usize; 4],
+) -> Case {
+    let head = MarginSoftmax { classes, margin: Arc::clone(margin), scale };
+    let name = format!("margin_softmax {margin:?} {scale:?} λ {lambda} classes {classes} D{dimension} N{batch}");
+    let labels = Type::u32(Shape::vector(Dim::N, batch));
+    let reads = vec![
+        normal(Shape::matrix((Dim::N, batch), (Dim::D, dimension))),
+        normal(Shape::matrix((Dim::Classes, classes), (Dim::D, dimension))),
+        (labels, Fill::Below(classes as u32)),
+        counter(valid as f64),
+        (Type::f32(Shape::vector(Dim::Steps, 4)), Fill::Constant(lambda)),
+        counter(9.0),
+    ];
+    case(name, MarginSoftmaxForward(head), reads, Tolerance::Largest(2e-6))
+}
+
+/// The backward pass on a forward pass's operands and `log_sum_exp`, `target_cosine`, `norm` and `inverse_norm`.
+///
+/// # Panics
+/// When `forward` is another operator.
+pub fn margin_softmax_backward_of(forward: &Case, statistics: [Fill; 4], tolerance: Tolerance) -> Case {
+    let Op::MarginSoftmaxForward(op) = &forward.op else { panic!("{}: expected a head", forward.name) };
+    let name = forward.name.replace("margin_softmax", "margin_softmax_backward");
+    let mut reads = forward.reads.clone();
+    let (row, class) = (forward.reads[0].0.shape.sizes().next().unwrap_or(0), op.0.classes);
+    let [row, class] = [Shape::vector(Dim::N, row), Shape::vector(Dim::Classes, class)];
+    let kinds = [row.clone(), row.clone(), row, class].map(Type::f32);
+    reads.extend(kinds.into_iter().zip(statistics));
+    case(name, MarginSoftmaxBackward(op.0.clone()), reads, tolerance)
 }

@@ -5,7 +5,8 @@ use sphereface_tensor::{GRADIENTS, PARAMETERS, ParameterSet, Plan, Reference};
 /// Compares the gradients that a plan computes with central differences of its mean loss, all in f64.
 ///
 /// `plan` ends with a block of gradients and writes the loss of each row into the persistent buffer `loss`;
-/// `start` sets every other persistent buffer. Checks up to `samples` elements of each parameter.
+/// `start` sets every other persistent buffer, among them perhaps `count`, the rows the mean is taken over. Checks up
+/// to `samples` elements of each parameter.
 ///
 /// # Panics
 /// When a gradient differs by more than `tolerance` of the largest one.
@@ -24,7 +25,8 @@ pub fn check_gradients(
         reference.set(PARAMETERS, block);
         reference.run(plan);
         let loss = reference.get("loss").expect("a plan that writes 'loss'");
-        (loss.iter().sum::<f64>() / loss.len() as f64, reference)
+        let rows = reference.get("count").map_or(loss.len() as f64, |count| count[0]);
+        (loss.iter().sum::<f64>() / rows, reference)
     };
     let (loss, reference) = run(block.to_vec());
     assert!(loss.is_finite(), "{name}: loss {loss}");

@@ -4,7 +4,9 @@ pub mod cases;
 mod compare;
 mod gradient;
 mod run;
+mod training;
 
 pub use compare::{Tolerance, assert_close};
 pub use gradient::check_gradients;
-pub use run::{check_case, run_case};
+pub use run::{PreparedCase, check_case, prepare_case, run_case};
+pub use training::TrainingCase;

@@ -5,7 +5,7 @@ use crate::compare::{Tolerance, assert_close};
 use half::bf16;
 use sphereface_tensor::op::Array;
 use sphereface_tensor::random::{Stream, normal, uniform};
-use sphereface_tensor::{Backend, Buffer, BufferId, DType, Error, Place, Plan, Step, Type};
+use sphereface_tensor::{Backend, Buffer, BufferId, DType, Error, Place, Plan, Program, Step, Type};
 
 /// Bytes of guard on both sides of a written buffer, in elements.
 const GUARD_BYTE: u8 = 0xA5;
@@ -47,11 +47,33 @@ fn fill(kind: &Type, fill: &Fill, operand: u32) -> Array {
     Array { shape: kind.shape.clone(), values: rounded }
 }
 
-/// Written and updated arrays of a case: as the backend has them, and as the reference does.
+/// A case that a backend is ready to run.
+#[derive(Clone, Debug)]
+pub struct PreparedCase {
+    /// Its one step.
+    pub program: Program,
+    /// The step and its buffers, all persistent, with guards between them.
+    pub plan: Plan,
+    /// Values of the operands that are read, then of those that are updated.
+    arrays: Vec<Array>,
+}
+
+impl PreparedCase {
+    /// The case's only step.
+    pub fn step(&self) -> &Step {
+        &self.plan.steps[0]
+    }
+
+    fn guards(&self) -> impl Iterator<Item = &Buffer> {
+        self.plan.buffers.iter().filter(|buffer| buffer.name.ends_with("guard"))
+    }
+}
+
+/// Lowers a case and uploads its operands.
 ///
 /// # Errors
 /// [`Error`], when the shape rule or the backend refuses the case.
-pub fn run_case(case: &Case, backend: &mut dyn Backend) -> Result<Vec<(Type, Array, Array, Array)>, Error> {
+pub fn prepare_case(case: &Case, backend: &mut dyn Backend) -> Result<PreparedCase, Error> {
     let reads: Vec<&Type> = case.reads.iter().map(|(kind, _)| kind).collect();
     let updates: Vec<&Type> = case.updates.iter().map(|(kind, _)| kind).collect();
     let writes = case.op.outputs(&reads, &updates)?;
@@ -84,18 +106,28 @@ pub fn run_case(case: &Case, backend: &mut dyn Backend) -> Result<Vec<(Type, Arr
         backend.upload(&plan.buffer(id).name, &encode(kind, &array.values))?;
         arrays.push(array);
     }
-    let guards: Vec<&Buffer> = plan.buffers.iter().filter(|buffer| buffer.name.ends_with("guard")).collect();
-    for guard in &guards {
+    let prepared = PreparedCase { program, plan, arrays };
+    for guard in prepared.guards() {
         backend.upload(&guard.name, &[GUARD_BYTE; 64])?;
     }
-    backend.run(program, 1)?;
+    Ok(prepared)
+}
+
+/// Written and updated arrays of a case: as the backend has them, and as the reference does.
+///
+/// # Errors
+/// [`Error`], when the shape rule or the backend refuses the case.
+pub fn run_case(case: &Case, backend: &mut dyn Backend) -> Result<Vec<(Type, Array, Array, Array)>, Error> {
+    let prepared = prepare_case(case, backend)?;
+    backend.run(prepared.program, 1)?;
     backend.sync()?;
-    for guard in &guards {
+    for guard in prepared.guards() {
         let mut bytes = [0; 64];
         backend.download(&guard.name, &mut bytes)?;
         assert_eq!(bytes, [GUARD_BYTE; 64], "{}: wrote past the end of a buffer", case.name);
     }
-    let (read_arrays, update_arrays) = arrays.split_at(reads.len());
+    let PreparedCase { plan, arrays, .. } = &prepared;
+    let (read_arrays, update_arrays) = arrays.split_at(case.reads.len());
     let read_refs: Vec<&Array> = read_arrays.iter().collect();
     let mut updated = update_arrays.to_vec();
     let expected = case.op.reference(&read_refs, &mut updated);
@@ -105,7 +137,7 @@ pub fn run_case(case: &Case, backend: &mut dyn Backend) -> Result<Vec<(Type, Arr
     let magnitude = case.op.reference(&magnitude_reads.iter().collect::<Vec<_>>(), &mut magnitude_updates);
     let mut results = Vec::new();
     let all = expected.into_iter().chain(updated).zip(magnitude.into_iter().chain(magnitude_updates));
-    for (&id, (expected, magnitude)) in write_ids.iter().chain(update_ids).zip(all) {
+    for (&id, (expected, magnitude)) in prepared.step().writes.iter().chain(&prepared.step().updates).zip(all) {
         let buffer = plan.buffer(id);
         let mut bytes = vec![0; buffer.kind.bytes()];
         backend.download(&buffer.name, &mut bytes)?;

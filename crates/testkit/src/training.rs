@@ -1,0 +1,97 @@
+//! A whole training on made-up images, ready to run on any backend and on the reference.
+
+use sphereface_models::{ImageSource, LAMBDAS, Loss, Model, Network, RATES, Training};
+use sphereface_tensor::op::{Augmentation, MarginSoftmax, Rule};
+use sphereface_tensor::random::{Stream, uniform};
+use sphereface_tensor::{Backend, Error, PARAMETERS, ParameterSet, Plan, Reference};
+
+/// Model, images and schedules of one training.
+#[derive(Clone, Debug)]
+pub struct TrainingCase {
+    /// Network and head.
+    pub model: Model,
+    /// How it is trained: a few steps of SGD with Nesterov momentum.
+    pub training: Training,
+    /// Bytes of the images, `[images, H·W·C]`.
+    pub images: Vec<u8>,
+    /// Class of each image.
+    pub labels: Vec<u8>,
+    /// Learning rate of each step.
+    pub rates: Vec<f32>,
+    /// λ of each step.
+    pub lambdas: Vec<f32>,
+}
+
+impl TrainingCase {
+    /// `images` pictures of `classes` classes, a pattern of the class under noise, to be trained in batches of `batch`;
+    /// m is 4 and λ falls from 5.
+    pub fn new(network: Network, loss: &Loss, classes: usize, images: usize, batch: usize) -> Self {
+        let (margin, scale) = (loss.head)(4);
+        let pixels: usize = network.image.iter().product();
+        let random = |tensor: u32, i: usize, limit: usize| {
+            (uniform(23, Stream::Augmentation, tensor, i as u64) * limit as f64) as u8
+        };
+        // Labels are bytes; with more classes than that, some have no image.
+        let labels: Vec<u8> = (0..images).map(|i| random(0, i, classes.min(256))).collect();
+        let byte = |i: usize| {
+            let class = usize::from(labels[i / pixels]);
+            random(1, class * pixels + i % pixels, 192) + random(2, i, 64)
+        };
+        let steps = 16;
+        TrainingCase {
+            model: Model { network, head: MarginSoftmax { classes, margin, scale } },
+            training: Training {
+                source: ImageSource { name: "train", images },
+                batch,
+                steps,
+                seed: 1,
+                augmentation: Augmentation { shift: 1, mirror: false },
+                rule: Rule::Sgd { momentum: 0.9, nesterov: true },
+                decay: 5e-4,
+                clip: None,
+                log_rows: steps,
+            },
+            images: (0..images * pixels).map(byte).collect(),
+            labels,
+            rates: (0..steps).map(|step| 0.02 / (1 + step) as f32).collect(),
+            lambdas: (0..steps).map(|step| 5.0 / (1 + step) as f32).collect(),
+        }
+    }
+
+    /// The parameters and the plan of one training step.
+    ///
+    /// # Errors
+    /// [`Error`], when the network does not fit the images.
+    pub fn plan(&self) -> Result<(ParameterSet, Plan), Error> {
+        let parameters = self.model.parameters()?;
+        let plan = self.model.training_plan(&parameters, &self.training)?;
+        Ok((parameters, plan))
+    }
+
+    /// Uploads everything a training starts from to a backend that has lowered the plan.
+    ///
+    /// # Errors
+    /// [`Error`], when the backend knows other buffers.
+    pub fn upload(&self, parameters: &ParameterSet, backend: &mut dyn Backend) -> Result<(), Error> {
+        let source = self.training.source;
+        backend.upload(&source.images_buffer(), &self.images)?;
+        backend.upload(&source.labels_buffer(), &self.labels)?;
+        backend.upload(PARAMETERS, bytemuck::cast_slice(&parameters.initial(self.training.seed)))?;
+        backend.upload(RATES, bytemuck::cast_slice(&self.rates))?;
+        backend.upload(LAMBDAS, bytemuck::cast_slice(&self.lambdas))
+    }
+
+    /// The reference with the same values.
+    pub fn reference(&self, parameters: &ParameterSet) -> Reference {
+        let source = self.training.source;
+        let from_bytes = |bytes: &[u8]| bytes.iter().copied().map(f64::from).collect();
+        let from_floats = |floats: &[f32]| floats.iter().copied().map(f64::from).collect();
+        let mut reference = Reference::default();
+        reference.set(&source.images_buffer(), from_bytes(&self.images));
+        reference.set(&source.labels_buffer(), from_bytes(&self.labels));
+        reference.set(PARAMETERS, from_floats(&parameters.initial(self.training.seed)));
+        reference.set(RATES, from_floats(&self.rates));
+        reference.set(LAMBDAS, from_floats(&self.lambdas));
+        reference
+    }
+}

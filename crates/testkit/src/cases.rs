@@ -114,6 +114,20 @@ pub fn conv2d_passes([h, w, n, c, k, r, stride, padding]: [usize; 8]) -> Vec<Cas
     cases
 }
 
+/// Sums of 50,000 products of one sign: added one by one they would be wrong by ten times the bound.
+pub fn long_sums() -> Vec<Case> {
+    let positive = |shape| (Type::f32(shape), Fill::Positive);
+    let [h, w, n, c, k] = [28, 28, 64, 3, 16];
+    let weight = Conv2dBackwardWeight { stride: 1, padding: 1, bias: true, taps: [3, 3] };
+    let reads = vec![positive(Shape::activation(h, w, n, c)), positive(Shape::activation(h, w, n, k))];
+    let linear =
+        vec![positive(Shape::activation(1, 1, 50_000, c)), positive(Shape::matrix((Dim::N, 50_000), (Dim::D, k)))];
+    vec![
+        case("long conv2d_backward_weight".into(), weight, reads, FP32),
+        case("long linear_backward_weight".into(), LinearBackwardWeight, linear, FP32),
+    ]
+}
+
 /// All passes of the fully connected layer.
 pub fn linear() -> Vec<Case> {
     let mut cases = Vec::new();

@@ -1,0 +1,345 @@
+//! Plans of whole trainings: against the reference, fused and unfused, their lifetimes and how they print.
+
+use sphereface_models::{ImageSource, LOG, LOSSES, Model, NETWORKS, Network, loss, named_network};
+use sphereface_tensor::arena::{Request, assign};
+use sphereface_tensor::cpu::CpuBackend;
+use sphereface_tensor::op::{Add, Conv2dForward, METRICS, MarginSoftmax, Op, PreluForward};
+use sphereface_tensor::{
+    Backend, Buffer, BufferId, Dim, GRADIENTS, Init, PARAMETERS, ParameterSet, Place, Plan, PlanBuilder, Reference,
+    Shape, Step, Type,
+};
+use sphereface_testkit::{Tolerance, TrainingCase, assert_close};
+
+fn download(backend: &mut CpuBackend, name: &str, length: usize) -> Vec<f32> {
+    let mut values = vec![0.0f32; length];
+    backend.download(name, bytemuck::cast_slice_mut(&mut values)).unwrap();
+    values
+}
+
+/// The network of the MNIST comparison, and one of SphereFace-4's shape with few channels, on tiny images.
+fn tiny_networks() -> Vec<Network> {
+    let mnist = named_network("mnist").unwrap();
+    let sphereface4 = Network::input([11, 9, 2]).stage(4, 0).stage(6, 0).stage(8, 0).stage(10, 0).linear(5);
+    vec![mnist.network([12, 12, 1], 2), mnist.network([12, 12, 1], 3), sphereface4]
+}
+
+/// `‖found − expected‖ ≤ tolerance · ‖expected‖`.
+fn assert_norm_close(name: &str, found: &[f32], expected: &[f64], tolerance: f64) {
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+    let error = norm(&mut found.iter().zip(expected).map(|(&found, expected)| f64::from(found) - expected));
+    let size = norm(&mut expected.iter().copied());
+    assert!(found.len() == expected.len() && size > 0.0 && size.is_finite(), "{name}: norm {size}");
+    assert!(error <= tolerance * size, "{name}: error {:e} of the norm", error / size); // NaN fails
+}
+
+/// Single steps are compared element by element elsewhere. Here rounding passes through some twenty operators, three
+/// updates and the margin's slope (up to m² = 16 times a cosine's error), so norms are compared: 1e-4 is a hundred
+/// times what an element of one operator may be off, and far below what a missing term would do.
+const COMPOSITION: f64 = 1e-4;
+
+#[test]
+fn three_training_steps_match_the_reference_for_every_loss() {
+    for network in tiny_networks() {
+        for loss in LOSSES {
+            let case = TrainingCase::new(network.clone(), loss, 10, 7, 3);
+            let (parameters, plan) = case.plan().unwrap();
+            let mut backend = CpuBackend::new(2).unwrap();
+            let program = backend.lower(&plan).unwrap();
+            case.upload(&parameters, &mut backend).unwrap();
+            let mut reference = case.reference(&parameters);
+            for step in 0..3 {
+                backend.run(program, 1).unwrap();
+                reference.run(&plan);
+                for parameter in parameters.iter() {
+                    let name = format!("{} step {step} {}", loss.key, parameter.name);
+                    let value = download(&mut backend, &parameter.name, parameter.shape.elements());
+                    assert_norm_close(
+                        &name,
+                        &value,
+                        &reference.get(PARAMETERS).unwrap()[parameter.range()],
+                        COMPOSITION,
+                    );
+                }
+                // Gradients of one parameter may cancel to almost nothing: the whole block is compared.
+                let gradients = download(&mut backend, GRADIENTS, parameters.length());
+                let name = format!("{} step {step} gradients", loss.key);
+                assert_norm_close(&name, &gradients, reference.get(GRADIENTS).unwrap(), COMPOSITION);
+                let row = step * METRICS.len()..(step + 1) * METRICS.len();
+                let log = download(&mut backend, LOG, case.training.log_rows * METRICS.len())[row.clone()].to_vec();
+                let expected = &reference.get(LOG).unwrap()[row];
+                for ((column, &found), &expected) in METRICS.iter().zip(&log).zip(expected) {
+                    // Rows and hits are counts: they are equal.
+                    let counts = *column == "rows" || column.starts_with("hits");
+                    let tolerance = if counts { Tolerance::Exact } else { Tolerance::Largest(COMPOSITION) };
+                    let name = format!("{} step {step} {column}", loss.key);
+                    assert_close(&name, &[f64::from(found)], &[expected], &[], tolerance);
+                }
+            }
+        }
+    }
+}
+
+fn small_training() -> TrainingCase {
+    TrainingCase::new(Network::input([6, 5, 1]).stage(3, 1).linear(2), loss("sphereface").unwrap(), 4, 6, 3)
+}
+
+/// The operator with what is fused into it.
+fn summary(step: &Step) -> String {
+    match &step.op {
+        Op::Conv2dForward(conv) => {
+            let flags = [(conv.slope, "+prelu"), (conv.residual, "+add"), (conv.keep, ", kept")];
+            flags.iter().filter(|(set, _)| *set).fold("conv2d_forward".into(), |name, (_, flag)| name + flag)
+        }
+        Op::Conv2dBackwardData(conv) if conv.addend => "conv2d_backward_data+add".into(),
+        op => op.name().into(),
+    }
+}
+
+#[test]
+fn training_fuses_convolution_prelu_and_sum_and_keeps_what_the_backward_pass_reads() {
+    let (_, plan) = small_training().plan().unwrap();
+    let steps: Vec<String> = plan.steps.iter().map(summary).collect();
+    assert_eq!(
+        steps,
+        [
+            "gather_batch",
+            "conv2d_forward+prelu, kept",
+            "conv2d_forward+prelu, kept",
+            "conv2d_forward+prelu+add, kept",
+            "linear_forward",
+            "margin_softmax_forward",
+            "margin_softmax_backward",
+            "linear_backward_weight",
+            "linear_backward_data",
+            "prelu_backward",
+            "conv2d_backward_weight",
+            "conv2d_backward_data",
+            "prelu_backward",
+            "conv2d_backward_weight",
+            "conv2d_backward_data+add", // adds the gradient that came over the residual connection
+            "prelu_backward",
+            "conv2d_backward_weight", // and no data gradient: nothing is trained below
+            "gradient_norm",
+            "optimizer",
+            "metrics",
+            "advance",
+        ]
+    );
+}
+
+#[test]
+fn evaluation_and_embedding_keep_nothing_for_a_backward_pass() {
+    let case = small_training();
+    let parameters = case.model.parameters().unwrap();
+    let source = ImageSource { name: "test", images: 5 };
+    let evaluation = case.model.evaluation_plan(&parameters, source, 2, case.training.steps).unwrap();
+    let embedding = case.model.embedding_plan(&parameters, source, 2).unwrap();
+    let forward = [
+        "gather_batch",
+        "conv2d_forward+prelu",
+        "conv2d_forward+prelu",
+        "conv2d_forward+prelu+add",
+        "linear_forward",
+        "margin_softmax_forward",
+        "metrics",
+        "advance",
+    ];
+    let without_head: Vec<&str> =
+        forward.iter().copied().filter(|name| !["margin_softmax_forward", "metrics"].contains(name)).collect();
+    assert_eq!(evaluation.steps.iter().map(summary).collect::<Vec<_>>(), forward);
+    assert_eq!(embedding.steps.iter().map(summary).collect::<Vec<_>>(), without_head);
+}
+
+/// The same plan with every fused step taken apart.
+fn unfused(plan: &Plan) -> Plan {
+    let mut result = Plan { buffers: plan.buffers.clone(), steps: vec![] };
+    for step in &plan.steps {
+        let Op::Conv2dForward(conv @ Conv2dForward { slope: true, .. }) = step.op else {
+            result.steps.push(step.clone());
+            continue;
+        };
+        let Step { label, reads, writes, .. } = step;
+        let out = *writes.last().unwrap();
+        let mut temporary = || {
+            result.buffers.push(Buffer { place: Place::Arena, ..plan.buffer(out).clone() });
+            BufferId(result.buffers.len() - 1)
+        };
+        let y = if conv.keep { writes[0] } else { temporary() };
+        let z = if conv.residual { temporary() } else { out };
+        let (operands, fused) = reads.split_at(2 + usize::from(conv.bias));
+        let mut push = |op: Op, reads: &[BufferId], write: BufferId| {
+            let (reads, writes) = (reads.to_vec(), vec![write]);
+            result.steps.push(Step { op, label: label.clone(), reads, writes, updates: vec![] });
+        };
+        push(Conv2dForward::plain(conv.stride, conv.padding, conv.bias).into(), operands, y);
+        push(PreluForward.into(), &[y, fused[0]], z);
+        if conv.residual {
+            push(Add.into(), &[z, fused[1]], out);
+        }
+    }
+    result
+}
+
+#[test]
+fn fused_steps_give_the_bits_of_their_parts() {
+    for network in tiny_networks() {
+        let case = TrainingCase::new(network, loss("sphereface").unwrap(), 10, 7, 3);
+        let (parameters, fused) = case.plan().unwrap();
+        let apart = unfused(&fused);
+        assert!(apart.steps.len() > fused.steps.len());
+        let [first, second] = [&fused, &apart].map(|plan| {
+            let mut backend = CpuBackend::new(1).unwrap();
+            let program = backend.lower(plan).unwrap();
+            case.upload(&parameters, &mut backend).unwrap();
+            backend.run(program, 3).unwrap();
+            download(&mut backend, PARAMETERS, parameters.length()).iter().map(|v| v.to_bits()).collect::<Vec<_>>()
+        });
+        assert_eq!(first, second);
+        let [first, second] = [&fused, &apart].map(|plan| {
+            let mut reference = case.reference(&parameters);
+            reference.run(plan);
+            reference.get(PARAMETERS).unwrap().to_vec()
+        });
+        assert_eq!(first, second);
+    }
+}
+
+/// `out = prelu(conv x) + side`, where `side` is made after the convolution and kept under a name.
+fn late_residual_plan() -> (ParameterSet, Plan) {
+    let mut parameters = ParameterSet::default();
+    let mut add = |name: &str, shape| parameters.add(name, shape, Init::Constant(0.5), 1.0, 1.0).unwrap();
+    add("filter", Shape::filter(1, 1, 2, 2));
+    add("slope", Shape::vector(Dim::C, 2));
+    let mut plan = PlanBuilder::new(&parameters);
+    let x = plan.persistent("x", Type::f32(Shape::activation(3, 3, 2, 2)));
+    let [filter, slope] = ["filter", "slope"].map(|name| plan.parameter(name).unwrap());
+    let y = plan.conv2d(x, filter, None, 1, 0).unwrap();
+    let z = plan.prelu(y, slope).unwrap();
+    let side = plan.add(x, x).unwrap();
+    plan.keep(side, "side");
+    let out = plan.add(z, side).unwrap();
+    plan.keep(out, "out");
+    let plan = plan.finish();
+    (parameters, plan)
+}
+
+#[test]
+fn a_sum_is_not_fused_into_a_convolution_that_runs_before_its_other_operand() {
+    let (parameters, plan) = late_residual_plan();
+    let mut reference = Reference::default();
+    reference.set("x", (0..36).map(f64::from).collect());
+    reference.set(PARAMETERS, parameters.initial(0).iter().copied().map(f64::from).collect());
+    reference.run(&plan);
+    // prelu((x₀ + x₁) / 2) + 2 x, from its first run on.
+    let expected = |i: usize| f64::from(i as u32 / 2 * 2) + 0.5 + 2.0 * i as f64;
+    assert_eq!(reference.get("out").unwrap(), (0..36).map(expected).collect::<Vec<_>>());
+}
+
+/// Every plan of every named network, on MNIST's images.
+fn all_plans() -> Vec<(String, Plan)> {
+    let mut plans = Vec::new();
+    for named in &NETWORKS {
+        let network = named.network([28, 28, 1], 2);
+        for loss in LOSSES {
+            let case = TrainingCase::new(network.clone(), loss, 10, 7, 3);
+            plans.push((format!("{} {} training", named.key, loss.key), case.plan().unwrap().1));
+            let (margin, scale) = (loss.head)(4);
+            let model = Model { network: network.clone(), head: MarginSoftmax { classes: 10, margin, scale } };
+            let parameters = model.parameters().unwrap();
+            let source = ImageSource { name: "test", images: 7 };
+            let evaluation = model.evaluation_plan(&parameters, source, 3, 16).unwrap();
+            plans.push((format!("{} {} evaluation", named.key, loss.key), evaluation));
+            let embedding = model.embedding_plan(&parameters, source, 3).unwrap();
+            plans.push((format!("{} {} embedding", named.key, loss.key), embedding));
+        }
+    }
+    plans
+}
+
+#[test]
+fn every_buffer_is_written_by_one_step_before_any_reads_it() {
+    for (name, plan) in all_plans() {
+        let mut written = vec![false; plan.buffers.len()];
+        for (index, step) in plan.steps.iter().enumerate() {
+            for &read in &step.reads {
+                let buffer = plan.buffer(read);
+                assert!(
+                    written[read.0] || buffer.place != Place::Arena,
+                    "{name}: step {index} reads {} too early",
+                    buffer.name
+                );
+            }
+            for &write in &step.writes {
+                assert!(!written[write.0], "{name}: step {index} writes {} again", plan.buffer(write).name);
+                written[write.0] = true;
+            }
+            for &update in &step.updates {
+                assert_eq!(plan.buffer(update).place, Place::Persistent, "{name}: step {index}");
+            }
+        }
+        // Gradients are read as one block: every view of it was written by the step that reads the block.
+        let block = plan.buffers.iter().position(|buffer| buffer.name == GRADIENTS);
+        let views = plan
+            .buffers
+            .iter()
+            .enumerate()
+            .filter(|(_, buffer)| matches!(buffer.place, Place::View { of, .. } if Some(of.0) == block));
+        let mut count = 0;
+        for (id, view) in views {
+            assert!(written[id], "{name}: {} is never written", view.name);
+            count += 1;
+        }
+        assert_eq!(count > 0, name.ends_with("training"));
+    }
+}
+
+#[test]
+fn buffers_that_live_together_are_apart_in_the_arena() {
+    for (name, plan) in all_plans() {
+        let lives = plan.lifetimes();
+        let requests: Vec<(usize, Request)> = (0..plan.buffers.len())
+            .filter_map(|id| Some((id, Request { length: plan.buffers[id].kind.bytes(), lifetime: lives[id]? })))
+            .collect();
+        let (offsets, total) = assign(&requests.iter().map(|&(_, request)| request).collect::<Vec<_>>());
+        let place = |i: usize| offsets[i]..offsets[i] + requests[i].1.length;
+        // Lifetimes are found anew here: from the step that writes a buffer to the last one that reads it.
+        let uses: Vec<[usize; 2]> = requests
+            .iter()
+            .map(|&(id, _)| {
+                let id = BufferId(id);
+                let first = plan.steps.iter().position(|step| step.writes.contains(&id)).unwrap();
+                let last = plan.steps.iter().rposition(|step| step.reads.contains(&id)).unwrap_or(first);
+                [first, last]
+            })
+            .collect();
+        for i in 0..requests.len() {
+            assert!(place(i).end <= total, "{name}");
+            for j in 0..i {
+                let together = uses[i][0] <= uses[j][1] && uses[j][0] <= uses[i][1];
+                let overlap = place(i).start < place(j).end && place(j).start < place(i).end;
+                assert!(!(together && overlap), "{name}: buffers {} and {}", requests[i].0, requests[j].0);
+            }
+        }
+        let sum: usize = requests.iter().map(|(_, request)| request.length).sum();
+        assert!(total < sum, "{name}: an arena of {total} bytes shares nothing of {sum}");
+    }
+}
+
+#[test]
+fn a_plan_prints_each_step_once_and_in_order() {
+    let (_, plan) = small_training().plan().unwrap();
+    let text = plan.to_string();
+    let heads: Vec<&str> = text.lines().filter(|line| line.contains("MFLOP")).collect();
+    assert_eq!(heads.len(), plan.steps.len());
+    for (index, (line, step)) in heads.iter().zip(&plan.steps).enumerate() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        assert_eq!(words[..3], [index.to_string().as_str(), step.op.name(), step.label.as_str()]);
+    }
+    for (verb, count) in [
+        ("reads", plan.steps.iter().filter(|step| !step.reads.is_empty()).count()),
+        ("writes", plan.steps.iter().filter(|step| !step.writes.is_empty()).count()),
+        ("updates", plan.steps.iter().filter(|step| !step.updates.is_empty()).count()),
+    ] {
+        assert_eq!(text.lines().filter(|line| line.trim_start().starts_with(verb)).count(), count, "{verb}");
+    }
+}

@@ -1,6 +1,6 @@
 //! Convolution: for each output pixel and tap a product of dense matrices, read in place.
 
-use super::gemm::{Into, Matrix, product};
+use super::gemm::{Matrix, Panels, Sum, WIDTH};
 use super::prelu::rectify;
 use super::{Kernel, Operands};
 use crate::error::Error;
@@ -11,6 +11,73 @@ use std::ops::Range;
 /// From this batch on, the images of one pixel make a matrix tall enough for the product to run at full speed, and
 /// the result of all taps stays in the first-level cache; below, a row of pixels is taken together.
 const BATCH_PER_PIXEL: usize = 32;
+
+/// Input channels of a tap whose gradient is one task.
+const CHANNELS: usize = 64;
+
+/// Filters `[C, K]` of all taps as right operands of products, or their transposes.
+#[derive(Clone, Copy)]
+struct Filters {
+    taps: usize,
+    inputs: usize,
+    outputs: usize,
+    transposed: bool,
+    copied: bool,
+}
+
+impl Filters {
+    fn new(g: &Conv2dGeometry, transposed: bool) -> Self {
+        let (taps, inputs, outputs) = (g.taps[0] * g.taps[1], g.inputs, g.outputs);
+        // Few columns lie well as they are; rows that are long, and often a power of two, would share cache sets.
+        let in_place = !transposed && outputs.is_multiple_of(WIDTH);
+        Filters { taps, inputs, outputs, transposed, copied: !in_place }
+    }
+
+    /// Floats of the copies.
+    fn workspace(&self) -> usize {
+        if self.copied { self.taps * self.copy_length() } else { 0 }
+    }
+
+    fn copy_length(&self) -> usize {
+        let (rows, columns) = self.size();
+        Panels::packed_length(rows, columns)
+    }
+
+    fn size(&self) -> (usize, usize) {
+        if self.transposed { (self.outputs, self.inputs) } else { (self.inputs, self.outputs) }
+    }
+
+    fn pack<'a>(self, filter: &'a [f32], workspace: &'a mut [f32]) -> PackedFilters<'a> {
+        if !self.copied {
+            return PackedFilters { filters: self, data: filter };
+        }
+        let taps = filter.par_chunks(self.inputs * self.outputs);
+        workspace.par_chunks_mut(self.copy_length()).zip(taps).for_each(|(copy, tap)| {
+            let tap = Matrix::new(tap, self.inputs, self.outputs);
+            Panels::pack(if self.transposed { tap.transposed() } else { tap }, copy);
+        });
+        PackedFilters { filters: self, data: workspace }
+    }
+}
+
+/// Filters ready for products.
+#[derive(Clone, Copy)]
+struct PackedFilters<'a> {
+    filters: Filters,
+    data: &'a [f32],
+}
+
+impl<'a> PackedFilters<'a> {
+    fn tap(&self, tap: usize) -> Panels<'a> {
+        let Filters { inputs, outputs, copied, .. } = self.filters;
+        let (rows, columns) = self.filters.size();
+        if copied {
+            return Panels::packed(&self.data[tap * self.filters.copy_length()..], rows, columns);
+        }
+        let matrix = Matrix::new(&self.data[tap * inputs * outputs..], inputs, outputs);
+        Panels::in_place(matrix).expect("rows of whole panels")
+    }
+}
 
 /// Columns of a row that one task computes: one, or all of them.
 fn span(width: usize, batch: usize) -> usize {
@@ -63,10 +130,11 @@ pub(super) fn forward(op: Conv2dForward, operands: &Operands<'_>) -> Result<Kern
     )?;
     let span = span(g.output_width, g.batch);
     let pixel = g.batch * g.outputs;
-    let tap = g.inputs * g.outputs;
     let chunk = span * pixel;
-    Ok(Kernel::new(0, move |mut io| {
-        let (x, filter) = (io.reads[0], io.reads[1]);
+    let copies = Filters::new(&g, false);
+    Ok(Kernel::new(copies.workspace(), move |mut io| {
+        let x = io.reads[0];
+        let filters = copies.pack(io.reads[1], io.workspace);
         let mut rest = io.reads[2..].iter().copied();
         let bias = if op.bias { rest.next() } else { None };
         let slope = if op.slope { rest.next() } else { None };
@@ -77,16 +145,26 @@ pub(super) fn forward(op: Conv2dForward, operands: &Operands<'_>) -> Result<Kern
                 Some(bias) => y.chunks_exact_mut(g.outputs).for_each(|row| row.copy_from_slice(bias)),
                 None => y.fill(0.0),
             }
-            for r in 0..g.taps[0] {
-                let Some(h) = g.input_row(p, r) else { continue };
-                for s in 0..g.taps[1] {
-                    let weights = Matrix::new(&filter[(r * g.taps[1] + s) * tap..][..tap], g.inputs, g.outputs);
-                    for_each_run(&g, s, columns.clone(), |run, first, distance| {
-                        let left = pixels(x, [g.width, g.batch, g.inputs], h, first, run.len(), distance);
-                        let out = &mut y[(run.start - columns.start) * pixel..][..run.len() * pixel];
-                        product(out, g.outputs, Into::Add, left, weights);
-                    });
+            if span == 1 {
+                // All taps of one pixel are one sum.
+                let mut sum = Sum::new(y, g.outputs);
+                for (tap, [r, s]) in g.tap_positions() {
+                    if let (Some(h), Some(w)) = (g.input_row(p, r), g.input_column(columns.start, s)) {
+                        sum.add(pixels(x, [g.width, g.batch, g.inputs], h, w, 1, 1), filters.tap(tap));
+                    }
                 }
+                sum.flush();
+                return;
+            }
+            for (tap, [r, s]) in g.tap_positions() {
+                let Some(h) = g.input_row(p, r) else { continue };
+                for_each_run(&g, s, columns.clone(), |run, first, distance| {
+                    let left = pixels(x, [g.width, g.batch, g.inputs], h, first, run.len(), distance);
+                    let out = &mut y[(run.start - columns.start) * pixel..][..run.len() * pixel];
+                    let mut sum = Sum::new(out, g.outputs);
+                    sum.add(left, filters.tap(tap));
+                    sum.flush();
+                });
             }
         };
         let residual_of = |index: usize| residual.map(|residual| &residual[index * chunk..][..chunk]);
@@ -112,37 +190,50 @@ pub(super) fn backward_data(op: Conv2dBackwardData, operands: &Operands<'_>) -> 
     let g = op.geometry(&operands.reads[0].shape, &operands.reads[1].shape)?;
     let span = span(g.width, g.batch);
     let pixel = g.batch * g.inputs;
-    let tap = g.inputs * g.outputs;
     let chunk = span * pixel;
-    Ok(Kernel::new(0, move |mut io| {
-        let (d_y, filter, addend) = (io.reads[0], io.reads[1], io.reads.get(2).copied());
+    let copies = Filters::new(&g, true);
+    Ok(Kernel::new(copies.workspace(), move |mut io| {
+        let (d_y, addend) = (io.reads[0], io.reads.get(2).copied());
+        let filters = copies.pack(io.reads[1], io.workspace);
         io.writes[0].par_chunks_mut(chunk).enumerate().for_each(|(index, d_x)| {
             let (h, columns) = place(index, g.width, span);
             match addend {
                 Some(addend) => d_x.copy_from_slice(&addend[index * chunk..][..chunk]),
                 None => d_x.fill(0.0),
             }
-            for r in 0..g.taps[0] {
+            let gradient =
+                |p: usize, q: usize, count: usize| pixels(d_y, [g.output_width, g.batch, g.outputs], p, q, count, 1);
+            if span == 1 {
+                let mut sum = Sum::new(d_x, g.inputs);
+                for (tap, [r, s]) in g.tap_positions() {
+                    let output =
+                        (output_of(h, r, &g, g.output_height), output_of(columns.start, s, &g, g.output_width));
+                    if let (Some(p), Some(q)) = output {
+                        sum.add(gradient(p, q, 1), filters.tap(tap));
+                    }
+                }
+                sum.flush();
+                return;
+            }
+            for (tap, [r, s]) in g.tap_positions() {
                 let Some(p) = output_of(h, r, &g, g.output_height) else { continue };
-                for s in 0..g.taps[1] {
-                    let weights = Matrix::new(&filter[(r * g.taps[1] + s) * tap..][..tap], g.inputs, g.outputs);
-                    let mut add = |w: Range<usize>, q: usize| {
-                        let d_y = pixels(d_y, [g.output_width, g.batch, g.outputs], p, q, w.len(), 1);
-                        let out = &mut d_x[(w.start - columns.start) * pixel..][..w.len() * pixel];
-                        product(out, g.inputs, Into::Add, d_y, weights.transposed());
-                    };
-                    if g.stride == 1 {
-                        // Column w belongs to output column w + padding − s.
-                        let first = columns.start.max(s.saturating_sub(g.padding));
-                        let end = columns.end.min((g.output_width + s).saturating_sub(g.padding));
-                        if first < end {
-                            add(first..end, first + g.padding - s);
-                        }
-                    } else {
-                        for w in columns.clone() {
-                            if let Some(q) = output_of(w, s, &g, g.output_width) {
-                                add(w..w + 1, q);
-                            }
+                let mut add = |w: Range<usize>, q: usize| {
+                    let out = &mut d_x[(w.start - columns.start) * pixel..][..w.len() * pixel];
+                    let mut sum = Sum::new(out, g.inputs);
+                    sum.add(gradient(p, q, w.len()), filters.tap(tap));
+                    sum.flush();
+                };
+                if g.stride == 1 {
+                    // Column w belongs to output column w + padding − s.
+                    let first = columns.start.max(s.saturating_sub(g.padding));
+                    let end = columns.end.min((g.output_width + s).saturating_sub(g.padding));
+                    if first < end {
+                        add(first..end, first + g.padding - s);
+                    }
+                } else {
+                    for w in columns.clone() {
+                        if let Some(q) = output_of(w, s, &g, g.output_width) {
+                            add(w..w + 1, q);
                         }
                     }
                 }
@@ -159,23 +250,31 @@ fn output_of(at: usize, tap: usize, g: &Conv2dGeometry, size: usize) -> Option<u
 
 pub(super) fn backward_weight(op: Conv2dBackwardWeight, operands: &Operands<'_>) -> Result<Kernel, Error> {
     let g = op.geometry(&operands.reads[0].shape, &operands.reads[1].shape)?;
-    let tap = g.inputs * g.outputs;
+    // Blocks never straddle two taps.
+    let block = if g.inputs.is_multiple_of(CHANNELS) { CHANNELS } else { g.inputs };
     let pixels_out = g.output_height * g.output_width;
     let workspace = if op.bias { pixels_out * g.outputs } else { 0 };
     Ok(Kernel::new(workspace, move |mut io| {
         let (x, d_y) = (io.reads[0], io.reads[1]);
-        // One task a tap; the sum over images runs inside a product, the sum over rows of pixels outside.
-        io.writes[0].par_chunks_mut(tap).enumerate().for_each(|(index, d_filter)| {
-            let (r, s) = (index / g.taps[1], index % g.taps[1]);
+        // One task a block of a tap's input channels; the sum over images and pixels runs inside.
+        io.writes[0].par_chunks_mut(block * g.outputs).enumerate().for_each(|(index, d_filter)| {
+            let (tap, first_channel) = (index * block / g.inputs, index * block % g.inputs);
+            let (r, s) = (tap / g.taps[1], tap % g.taps[1]);
             d_filter.fill(0.0);
+            let mut sum = Sum::new(d_filter, g.outputs);
             for p in 0..g.output_height {
                 let Some(h) = g.input_row(p, r) else { continue };
                 for_each_run(&g, s, 0..g.output_width, |run, first, distance| {
                     let x = pixels(x, [g.width, g.batch, g.inputs], h, first, run.len(), distance);
+                    let x = x.transposed().rows(first_channel..first_channel + block);
                     let d_y = pixels(d_y, [g.output_width, g.batch, g.outputs], p, run.start, run.len(), 1);
-                    product(d_filter, g.outputs, Into::Add, x.transposed(), d_y);
+                    match Panels::in_place(d_y) {
+                        Some(panels) => sum.add(x, panels),
+                        None => sum.add_product(x, d_y),
+                    }
                 });
             }
+            sum.flush();
         });
         if op.bias {
             sum_rows(d_y, g.batch, g.outputs, io.workspace, io.writes[1]);

@@ -1,4 +1,4 @@
-//! The CPU backend: products by the `gemm` crate, work split over threads by shape alone.
+//! The CPU backend: work is split over threads by shape alone, and a run allocates nothing.
 //!
 //! Every sum is split in a way that depends on the shapes only, so any number of threads gives the same bits.
 
@@ -7,7 +7,7 @@ mod advance;
 mod cast;
 mod conv2d;
 mod gather_batch;
-#[allow(unsafe_code)] // The one place where the CPU backend meets raw pointers: calls of the `gemm` crate.
+#[allow(unsafe_code)] // The one place where the CPU backend reads through raw pointers: the innermost loop of products.
 mod gemm;
 mod gradient_norm;
 mod linear;

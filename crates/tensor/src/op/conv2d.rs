@@ -80,6 +80,12 @@ impl Conv2dGeometry {
         (q * self.stride + s).checked_sub(self.padding).filter(|&w| w < self.width)
     }
 
+    /// Index and position of each tap of the filter.
+    pub fn tap_positions(&self) -> impl Iterator<Item = (usize, [usize; 2])> + use<> {
+        let [_, width] = self.taps;
+        (0..self.taps[0] * width).map(move |tap| (tap, [tap / width, tap % width]))
+    }
+
     /// Output columns whose input at filter column `s` is not padding.
     pub fn columns(&self, s: usize) -> Range<usize> {
         let first = self.padding.saturating_sub(s).div_ceil(self.stride).min(self.output_width);

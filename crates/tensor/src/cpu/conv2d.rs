@@ -1,6 +1,7 @@
 //! Convolution: for each output pixel and tap a product of dense matrices, read in place.
 
-use super::gemm::{Matrix, Panels, Sum, WIDTH};
+use super::filters::FilterLayout;
+use super::gemm::{Matrix, Panels, Sum};
 use super::prelu::rectify;
 use super::{Kernel, Operands};
 use crate::error::Error;
@@ -14,70 +15,6 @@ const BATCH_PER_PIXEL: usize = 32;
 
 /// Input channels of a tap whose gradient is one task.
 const CHANNELS: usize = 64;
-
-/// Filters `[C, K]` of all taps as right operands of products, or their transposes.
-#[derive(Clone, Copy)]
-struct Filters {
-    taps: usize,
-    inputs: usize,
-    outputs: usize,
-    transposed: bool,
-    copied: bool,
-}
-
-impl Filters {
-    fn new(g: &Conv2dGeometry, transposed: bool) -> Self {
-        let (taps, inputs, outputs) = (g.taps[0] * g.taps[1], g.inputs, g.outputs);
-        // Few columns lie well as they are; rows that are long, and often a power of two, would share cache sets.
-        let in_place = !transposed && outputs.is_multiple_of(WIDTH);
-        Filters { taps, inputs, outputs, transposed, copied: !in_place }
-    }
-
-    /// Floats of the copies.
-    fn workspace(&self) -> usize {
-        if self.copied { self.taps * self.copy_length() } else { 0 }
-    }
-
-    fn copy_length(&self) -> usize {
-        let (rows, columns) = self.size();
-        Panels::packed_length(rows, columns)
-    }
-
-    fn size(&self) -> (usize, usize) {
-        if self.transposed { (self.outputs, self.inputs) } else { (self.inputs, self.outputs) }
-    }
-
-    fn pack<'a>(self, filter: &'a [f32], workspace: &'a mut [f32]) -> PackedFilters<'a> {
-        if !self.copied {
-            return PackedFilters { filters: self, data: filter };
-        }
-        let taps = filter.par_chunks(self.inputs * self.outputs);
-        workspace.par_chunks_mut(self.copy_length()).zip(taps).for_each(|(copy, tap)| {
-            let tap = Matrix::new(tap, self.inputs, self.outputs);
-            Panels::pack(if self.transposed { tap.transposed() } else { tap }, copy);
-        });
-        PackedFilters { filters: self, data: workspace }
-    }
-}
-
-/// Filters ready for products.
-#[derive(Clone, Copy)]
-struct PackedFilters<'a> {
-    filters: Filters,
-    data: &'a [f32],
-}
-
-impl<'a> PackedFilters<'a> {
-    fn tap(&self, tap: usize) -> Panels<'a> {
-        let Filters { inputs, outputs, copied, .. } = self.filters;
-        let (rows, columns) = self.filters.size();
-        if copied {
-            return Panels::packed(&self.data[tap * self.filters.copy_length()..], rows, columns);
-        }
-        let matrix = Matrix::new(&self.data[tap * inputs * outputs..], inputs, outputs);
-        Panels::in_place(matrix).expect("rows of whole panels")
-    }
-}
 
 /// Columns of a row that one task computes: one, or all of them.
 fn span(width: usize, batch: usize) -> usize {
@@ -131,10 +68,10 @@ pub(super) fn forward(op: Conv2dForward, operands: &Operands<'_>) -> Result<Kern
     let span = span(g.output_width, g.batch);
     let pixel = g.batch * g.outputs;
     let chunk = span * pixel;
-    let copies = Filters::new(&g, false);
-    Ok(Kernel::new(copies.workspace(), move |mut io| {
+    let layout = FilterLayout::forward(&g);
+    Ok(Kernel::new(layout.workspace(), move |mut io| {
         let x = io.reads[0];
-        let filters = copies.pack(io.reads[1], io.workspace);
+        let filters = layout.filters(io.reads[1], io.workspace);
         let mut rest = io.reads[2..].iter().copied();
         let bias = if op.bias { rest.next() } else { None };
         let slope = if op.slope { rest.next() } else { None };
@@ -191,10 +128,10 @@ pub(super) fn backward_data(op: Conv2dBackwardData, operands: &Operands<'_>) -> 
     let span = span(g.width, g.batch);
     let pixel = g.batch * g.inputs;
     let chunk = span * pixel;
-    let copies = Filters::new(&g, true);
-    Ok(Kernel::new(copies.workspace(), move |mut io| {
+    let layout = FilterLayout::transposed(&g);
+    Ok(Kernel::new(layout.workspace(), move |mut io| {
         let (d_y, addend) = (io.reads[0], io.reads.get(2).copied());
-        let filters = copies.pack(io.reads[1], io.workspace);
+        let filters = layout.filters(io.reads[1], io.workspace);
         io.writes[0].par_chunks_mut(chunk).enumerate().for_each(|(index, d_x)| {
             let (h, columns) = place(index, g.width, span);
             match addend {
@@ -268,9 +205,10 @@ pub(super) fn backward_weight(op: Conv2dBackwardWeight, operands: &Operands<'_>)
                     let x = pixels(x, [g.width, g.batch, g.inputs], h, first, run.len(), distance);
                     let x = x.transposed().rows(first_channel..first_channel + block);
                     let d_y = pixels(d_y, [g.output_width, g.batch, g.outputs], p, run.start, run.len(), 1);
-                    match Panels::in_place(d_y) {
-                        Some(panels) => sum.add(x, panels),
-                        None => sum.add_product(x, d_y),
+                    if Panels::fit(g.outputs) {
+                        sum.add(x, Panels::in_place(d_y));
+                    } else {
+                        sum.add_product(x, d_y);
                     }
                 });
             }

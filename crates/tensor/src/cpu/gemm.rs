@@ -109,17 +109,38 @@ impl<'a> Panels<'a> {
         Panels { data, rows, columns, row_stride: WIDTH, panel_stride: rows * WIDTH }
     }
 
-    /// A matrix as it lies, if its rows are whole panels.
-    pub(super) fn in_place(matrix: Matrix<'a>) -> Option<Self> {
-        let Matrix { data, rows, columns, row_stride, column_stride } = matrix;
-        (column_stride == 1 && columns.is_multiple_of(WIDTH)).then_some(Panels {
-            data,
-            rows,
-            columns,
-            row_stride,
-            panel_stride: WIDTH,
-        })
+    /// Whether rows of this many values are whole panels.
+    pub(super) fn fit(columns: usize) -> bool {
+        columns.is_multiple_of(WIDTH)
     }
+
+    /// A matrix as it lies; its rows must be whole panels.
+    pub(super) fn in_place(matrix: Matrix<'a>) -> Self {
+        let Matrix { data, rows, columns, row_stride, column_stride } = matrix;
+        assert!(column_stride == 1 && Panels::fit(columns), "{columns} columns in place");
+        Panels { data, rows, columns, row_stride, panel_stride: WIDTH }
+    }
+}
+
+/// Rows of a right operand that are further apart are asked for before they are read: such strides cross pages, where
+/// the hardware does not look ahead.
+const CLOSE: usize = 64;
+/// How many rows before.
+const AHEAD: usize = 8;
+
+/// Asks for the lines of `length` floats from a place on, which need not exist.
+#[inline(always)]
+fn prefetch(from: *const f32, length: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for at in (0..length).step_by(16) {
+        // SAFETY: a prefetch reads nothing.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(at).cast());
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (from, length);
 }
 
 /// What becomes of the values that are in the result before.
@@ -255,30 +276,12 @@ impl Blocks<'_> {
     fn block<S: Simd, const ROWS: usize, const VECTORS: usize>(&mut self, simd: S, row: usize, column: usize) -> usize {
         assert!(row + ROWS <= self.rows && column < self.columns);
         let mut sums = [[simd.splat_f32s(0.0); VECTORS]; ROWS];
-        for (left, right) in self.terms {
-            let (row_stride, column_stride) = (left.row_stride, left.column_stride);
-            let panel = column / WIDTH;
-            // Where in its panel each vector of a row starts.
-            let offsets: [usize; VECTORS] = std::array::from_fn(|v| {
-                let at = v * S::F32_LANES;
-                (panel + at / WIDTH) * right.panel_stride + at % WIDTH
-            });
-            for depth in 0..left.columns {
-                // SAFETY: `sum_of_products` has checked that element (rows − 1, columns − 1) of the left operand and
-                // the last vector of the last row of the last panel lie inside their slices. `row + ROWS ≤ rows`, and
-                // `Blocks::with_simd` takes two panels only where a column of the second exists.
-                unsafe {
-                    let a = left.data.as_ptr().add(row * row_stride + depth * column_stride);
-                    let b = right.data.as_ptr().add(depth * right.row_stride);
-                    let b: [S::f32s; VECTORS] =
-                        std::array::from_fn(|v| b.add(offsets[v]).cast::<S::f32s>().read_unaligned());
-                    for i in 0..ROWS {
-                        let a = simd.splat_f32s(*a.add(i * row_stride));
-                        for v in 0..VECTORS {
-                            sums[i][v] = simd.mul_add_e_f32s(a, b[v], sums[i][v]);
-                        }
-                    }
-                }
+        for term in self.terms {
+            // The test stands outside of the loop over the depth, which may be as short as one.
+            if term.1.row_stride > CLOSE {
+                accumulate::<S, ROWS, VECTORS, true>(simd, &mut sums, term, row, column);
+            } else {
+                accumulate::<S, ROWS, VECTORS, false>(simd, &mut sums, term, row, column);
             }
         }
         let width = (self.columns - column).min(VECTORS * S::F32_LANES);
@@ -290,6 +293,42 @@ impl Blocks<'_> {
             }
         }
         ROWS
+    }
+}
+
+/// Adds to `sums` the block of a term's product at `(row, column)`, which `Blocks::block` has checked to exist.
+#[inline(always)]
+fn accumulate<S: Simd, const ROWS: usize, const VECTORS: usize, const FAR: bool>(
+    simd: S,
+    sums: &mut [[S::f32s; VECTORS]; ROWS],
+    &(left, right): &(Matrix<'_>, Panels<'_>),
+    row: usize,
+    column: usize,
+) {
+    let panel = column / WIDTH;
+    // Where in its panel each vector of a row starts.
+    let offsets: [usize; VECTORS] = std::array::from_fn(|v| {
+        let at = v * S::F32_LANES;
+        (panel + at / WIDTH) * right.panel_stride + at % WIDTH
+    });
+    for depth in 0..left.columns {
+        // SAFETY: `sum_of_products` has checked that element (rows − 1, columns − 1) of the left operand and the last
+        // vector of the last row of the last panel lie inside their slices. `row + ROWS ≤ rows`, and
+        // `Blocks::with_simd` takes two panels only where a column of the second exists.
+        unsafe {
+            let a = left.data.as_ptr().add(row * left.row_stride + depth * left.column_stride);
+            let b = right.data.as_ptr().add(depth * right.row_stride);
+            if FAR {
+                prefetch(b.wrapping_add(AHEAD * right.row_stride + offsets[0]), VECTORS * S::F32_LANES);
+            }
+            let b: [S::f32s; VECTORS] = std::array::from_fn(|v| b.add(offsets[v]).cast::<S::f32s>().read_unaligned());
+            for i in 0..ROWS {
+                let a = simd.splat_f32s(*a.add(i * left.row_stride));
+                for v in 0..VECTORS {
+                    sums[i][v] = simd.mul_add_e_f32s(a, b[v], sums[i][v]);
+                }
+            }
+        }
     }
 }
 
@@ -308,7 +347,8 @@ mod tests {
         let (left, right) = (matrix(&left, rows, depth), matrix(&right, depth, columns));
         let mut packed = vec![f32::NAN; Panels::packed_length(depth, columns)];
         Panels::pack(right, &mut packed);
-        let panels = Panels::in_place(right).unwrap_or(Panels::packed(&packed, depth, columns));
+        let in_place = !transposed && Panels::fit(columns);
+        let panels = if in_place { Panels::in_place(right) } else { Panels::packed(&packed, depth, columns) };
         let pairs = vec![(left, panels); terms];
         let stride = columns + 3;
         let at = |m: &Matrix<'_>, i: usize, j: usize| m.data[i * m.row_stride + j * m.column_stride];

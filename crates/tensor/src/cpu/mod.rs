@@ -6,6 +6,7 @@ mod add;
 mod advance;
 mod cast;
 mod conv2d;
+mod filters;
 mod gather_batch;
 #[allow(unsafe_code)] // The one place where the CPU backend reads through raw pointers: the innermost loop of products.
 mod gemm;

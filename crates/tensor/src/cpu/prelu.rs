@@ -1,7 +1,7 @@
 //! Parametric rectifier.
 
 use super::{Kernel, Operands};
-use pulp::Arch;
+use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 
 /// Channels that are handled together: whole vectors on every instruction set.
@@ -15,26 +15,38 @@ pub(super) fn rectify(x: &[f32], slope: &[f32], residual: Option<&[f32]>, out: &
 
 /// `x = prelu(x) (+ residual)` for rows of `slope.len()` channels.
 pub(super) fn rectify_in_place(x: &mut [f32], slope: &[f32], residual: Option<&[f32]>) {
-    let channels = slope.len();
-    Arch::new().dispatch(|| {
-        for (index, row) in x.chunks_exact_mut(channels).enumerate() {
-            // Blocks of a fixed length become whole vectors.
+    Arch::new().dispatch(Rectify { x, slope, residual });
+}
+
+/// The work of [`rectify_in_place`]. A type, not a closure, since only `call` can be inlined by force into the code
+/// that is compiled for each instruction set.
+struct Rectify<'a> {
+    x: &'a mut [f32],
+    slope: &'a [f32],
+    residual: Option<&'a [f32]>,
+}
+
+impl NullaryFnOnce for Rectify<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let channels = self.slope.len();
+        let (slopes, rest_slopes) = self.slope.as_chunks::<LANES>();
+        for (index, row) in self.x.chunks_exact_mut(channels).enumerate() {
             let (blocks, rest) = row.as_chunks_mut::<LANES>();
-            let (slopes, rest_slopes) = slope.as_chunks::<LANES>();
             for (x, slope) in blocks.iter_mut().zip(slopes) {
                 x.iter_mut().zip(slope).for_each(|(x, slope)| *x *= if *x > 0.0 { 1.0 } else { *slope });
             }
             rest.iter_mut().zip(rest_slopes).for_each(|(x, slope)| *x *= if *x > 0.0 { 1.0 } else { *slope });
-            if let Some(residual) = residual {
-                let (added, rest_added) = residual[index * channels..][..channels].as_chunks::<LANES>();
-                let (blocks, rest) = row.as_chunks_mut::<LANES>();
-                for (x, added) in blocks.iter_mut().zip(added) {
-                    x.iter_mut().zip(added).for_each(|(x, added)| *x += added);
-                }
-                rest.iter_mut().zip(rest_added).for_each(|(x, added)| *x += added);
+            let Some(residual) = self.residual else { continue };
+            let (added, rest_added) = residual[index * channels..][..channels].as_chunks::<LANES>();
+            for (x, added) in blocks.iter_mut().zip(added) {
+                x.iter_mut().zip(added).for_each(|(x, added)| *x += added);
             }
+            rest.iter_mut().zip(rest_added).for_each(|(x, added)| *x += added);
         }
-    });
+    }
 }
 
 pub(super) fn forward(operands: &Operands<'_>) -> Kernel {
@@ -61,7 +73,7 @@ pub(super) fn backward(operands: &Operands<'_>) -> Kernel {
         let operands = d_out.par_chunks(chunk).zip(x.par_chunks(chunk));
         let results = io.writes[0].par_chunks_mut(chunk).zip(io.workspace.par_chunks_mut(channels));
         operands.zip(results).for_each(|((d_out, x), (d_x, d_slope))| {
-            Arch::new().dispatch(|| backward_pixel(d_out, x, slope, d_x, d_slope));
+            Arch::new().dispatch(BackwardPixel { d_out, x, slope, d_x, d_slope });
         });
         io.writes[1].fill(0.0);
         for sum in io.workspace.chunks_exact(channels) {
@@ -70,30 +82,44 @@ pub(super) fn backward(operands: &Operands<'_>) -> Kernel {
     })
 }
 
-#[inline(always)] // into the closure that is compiled for each instruction set
-fn backward_pixel(d_out: &[f32], x: &[f32], slope: &[f32], d_x: &mut [f32], d_slope: &mut [f32]) {
-    let channels = slope.len();
-    let (blocks, rest) = slope.as_chunks::<LANES>();
-    for (block, slope) in blocks.iter().enumerate() {
-        let mut sums = [0.0; LANES];
-        let columns = block * LANES..(block + 1) * LANES;
-        let rows = d_out.chunks_exact(channels).zip(x.chunks_exact(channels)).zip(d_x.chunks_exact_mut(channels));
-        for ((d_out, x), d_x) in rows {
-            let (d_out, x, d_x) = (&d_out[columns.clone()], &x[columns.clone()], &mut d_x[columns.clone()]);
-            for c in 0..LANES {
-                let negative = x[c] <= 0.0;
-                sums[c] += if negative { d_out[c] * x[c] } else { 0.0 };
-                d_x[c] = d_out[c] * if negative { slope[c] } else { 1.0 };
+/// Gradients of one pixel, whose images are summed into `d_slope`.
+struct BackwardPixel<'a> {
+    d_out: &'a [f32],
+    x: &'a [f32],
+    slope: &'a [f32],
+    d_x: &'a mut [f32],
+    d_slope: &'a mut [f32],
+}
+
+impl NullaryFnOnce for BackwardPixel<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let BackwardPixel { d_out, x, slope, d_x, d_slope } = self;
+        let channels = slope.len();
+        let (slopes, rest) = slope.as_chunks::<LANES>();
+        for (block, slope) in slopes.iter().enumerate() {
+            let mut sums = [0.0; LANES];
+            let rows = d_out.chunks_exact(channels).zip(x.chunks_exact(channels)).zip(d_x.chunks_exact_mut(channels));
+            for ((d_out, x), d_x) in rows {
+                // Arrays, whose length the compiler knows, become whole vectors.
+                let (d_out, x) = (&d_out.as_chunks::<LANES>().0[block], &x.as_chunks::<LANES>().0[block]);
+                let d_x = &mut d_x.as_chunks_mut::<LANES>().0[block];
+                for c in 0..LANES {
+                    sums[c] += if x[c] <= 0.0 { d_out[c] * x[c] } else { 0.0 };
+                    d_x[c] = if x[c] <= 0.0 { d_out[c] * slope[c] } else { d_out[c] };
+                }
             }
+            d_slope[block * LANES..][..LANES].copy_from_slice(&sums);
         }
-        d_slope[columns].copy_from_slice(&sums);
-    }
-    for (c, &slope) in (channels - rest.len()..channels).zip(rest) {
-        d_slope[c] = 0.0;
-        for at in (c..d_out.len()).step_by(channels) {
-            let negative = x[at] <= 0.0;
-            d_slope[c] += if negative { d_out[at] * x[at] } else { 0.0 };
-            d_x[at] = d_out[at] * if negative { slope } else { 1.0 };
+        for (c, &slope) in (channels - rest.len()..channels).zip(rest) {
+            d_slope[c] = 0.0;
+            for at in (c..d_out.len()).step_by(channels) {
+                let negative = x[at] <= 0.0;
+                d_slope[c] += if negative { d_out[at] * x[at] } else { 0.0 };
+                d_x[at] = d_out[at] * if negative { slope } else { 1.0 };
+            }
         }
     }
 }

@@ -128,7 +128,7 @@ impl Default for TrainingConfig {
             warm_up: 0.15,
             lambda_schedule: "quadratic".into(),
             lambda: 20.0,
-            lambda_until: 0.6,
+            lambda_until: 0.9,
         }
     }
 }

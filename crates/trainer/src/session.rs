@@ -188,6 +188,16 @@ impl Session {
         (steps * self.training.batch) as f64 / self.training.source.images as f64
     }
 
+    /// Number of the epoch of the next step, from 1 on.
+    pub(crate) fn epoch(&self) -> usize {
+        self.steps_done * self.training.batch / self.training.source.images + 1
+    }
+
+    /// Steps after which an epoch is over.
+    pub(crate) fn steps_until(&self, epoch: usize) -> usize {
+        (epoch * self.training.source.images).div_ceil(self.training.batch)
+    }
+
     /// Trains `steps` steps, at most [`LOG_ROWS`], and returns their rows of the log.
     pub(crate) fn train(&mut self, steps: usize) -> Result<Vec<Row>> {
         let steps = steps.min(LOG_ROWS);

@@ -80,8 +80,8 @@ fn train(
     let mut chunk = 1;
     let on = if config.data.validate { "validation" } else { "test" };
     while session.steps_done() < stop_at && !interrupt::requested() {
-        let epoch = session.epochs(session.steps_done()).floor() as usize + 1;
-        let to_epoch_end = steps_until(session, epoch) - session.steps_done();
+        let epoch = session.epoch();
+        let to_epoch_end = session.steps_until(epoch) - session.steps_done();
         let running = Instant::now();
         let rows = session.train(chunk.min(to_epoch_end).min(stop_at - session.steps_done()))?;
         chunk = next_chunk(rows.len(), running.elapsed());
@@ -104,14 +104,14 @@ fn train(
             lines.push(line);
             progress.step(first + index + 1, row.mean(row.loss), row.mean(row.hits_logits));
         }
-        let epoch_ends = session.steps_done() == steps_until(session, epoch) || session.steps_done() == session.steps();
+        let epoch_ends = session.steps_done() == session.steps_until(epoch) || session.steps_done() == session.steps();
         if epoch_ends {
             let test = session.evaluate_test()?;
             let line = Line::Epoch {
                 step: session.steps_done(),
                 epoch,
                 test_accuracy: test.mean(test.hits_logits),
-                train_loss: mean_loss_since(lines, steps_until(session, epoch - 1)),
+                train_loss: mean_loss_since(lines, session.steps_until(epoch - 1)),
                 seconds: before + started.elapsed().as_secs_f64(),
             };
             if let Line::Epoch { train_loss, test_accuracy, .. } = line {
@@ -130,12 +130,6 @@ fn train(
     progress.finish();
     log.flush()?;
     session.save(&folder.checkpoint())
-}
-
-/// Steps after which an epoch is over.
-fn steps_until(session: &Session, epoch: usize) -> usize {
-    let images_per_epoch = session.batch() as f64 / session.epochs(1);
-    (epoch as f64 * images_per_epoch / session.batch() as f64 - 1e-9).ceil() as usize
 }
 
 /// Steps to the next reading of the log, from how long the last ones took.

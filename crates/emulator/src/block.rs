@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crate::counters::Counters;
+use crate::instruction::{Op, VoteKind};
 use crate::lanes::lanes_of;
 use crate::launch::Launch;
 use crate::shared::{Shared, Toucher};
@@ -56,6 +57,9 @@ pub(crate) struct Barrier {
     pub(crate) threads: u32,
     /// How many must arrive; 0 stands for all.
     pub(crate) expected: u32,
+    /// Of a barrier that votes: lanes for it, and lanes at all.
+    pub(crate) votes: u32,
+    pub(crate) voters: u32,
     /// What is ordered before those who leave.
     pub(crate) clock: [u32; 32],
 }
@@ -102,7 +106,7 @@ impl Block {
                 }
             }
             if self.released != 0 {
-                self.release(&mut warps);
+                self.release(launch, &mut warps);
                 advanced = true;
             } else if !runnable {
                 return Err(self.stalled(launch, index, &warps));
@@ -147,7 +151,7 @@ impl Block {
     }
 
     /// Lets the warps of complete barriers go on.
-    fn release(&mut self, warps: &mut [Warp]) {
+    fn release(&mut self, launch: &Launch<'_>, warps: &mut [Warp]) {
         let count = warps.len();
         for barrier in &mut self.barriers {
             if barrier.waiting & self.released == 0 {
@@ -159,7 +163,18 @@ impl Block {
                 barrier.clock[warp] = self.time;
             }
             for warp in warps.iter_mut().filter(|warp| barrier.waiting >> warp.index & 1 == 1) {
+                let lane = warp.waiting.trailing_zeros() as usize & 31;
                 warp.learn(&barrier.clock, count);
+                if let Op::BarrierReduce { kind, d, .. } = &launch.program.code[warp.pcs[lane] as usize].op {
+                    let bits = |yes: bool| if yes { u32::MAX } else { 0 };
+                    match kind {
+                        VoteKind::Ballot => warp.put(*d, &[barrier.votes; 32], warp.waiting),
+                        VoteKind::All => {
+                            warp.put_predicate(*d, bits(barrier.votes == barrier.voters), warp.waiting);
+                        }
+                        _ => warp.put_predicate(*d, bits(barrier.votes > 0), warp.waiting),
+                    }
+                }
                 warp.waiting = 0;
                 warp.pcs.iter_mut().for_each(|pc| *pc += 1);
             }

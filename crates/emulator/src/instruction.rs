@@ -216,6 +216,13 @@ pub(crate) enum Op {
         position: Row,
         length: Row,
     },
+    InsertLong {
+        d: Row,
+        a: Row,
+        b: Row,
+        position: Row,
+        length: Row,
+    },
     Logic3 {
         table: u8,
         d: Row,
@@ -228,6 +235,17 @@ pub(crate) enum Op {
         a: Row,
         b: Row,
         subtract: bool,
+        carry_in: bool,
+        carry_out: bool,
+    },
+    /// `mad.cc` and `madc`: the lower or upper half of `a · b`, plus `c` and the carry.
+    MulCarry {
+        d: Row,
+        a: Row,
+        b: Row,
+        c: Row,
+        high: bool,
+        signed: bool,
         carry_in: bool,
         carry_out: bool,
     },
@@ -361,6 +379,22 @@ pub(crate) enum Op {
         kind: BarrierKind,
         id: Row,
         count: Option<Row>,
+    },
+    /// `bar.red`: a barrier that counts or combines a predicate.
+    BarrierReduce {
+        kind: VoteKind,
+        d: Row,
+        id: Row,
+        count: Option<Row>,
+        p: Row,
+        negated: bool,
+    },
+    /// `redux.sync`.
+    Reduce {
+        kind: AtomicKind,
+        d: Row,
+        a: Row,
+        members: Row,
     },
     WarpBarrier {
         members: Row,

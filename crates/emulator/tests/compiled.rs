@@ -110,3 +110,72 @@ fn hgemm_matches_reference_at_odd_sizes() {
         assert_eq!(counters.bank_conflicts, tiles * 2 * 64 * 32 / 8 / 8);
     }
 }
+
+#[test]
+fn functions_of_the_library_match_references() {
+    let module = Module::load(include_str!("ptx/functions.ptx")).unwrap();
+    let x = random(101, 6);
+    let mut device = Device::new();
+    let (at_x, at_y) = (device.allocate_with(&floats(&x)), device.allocate(4 * 16 * 101));
+    let arguments = [Argument::Pointer(at_x), Argument::Pointer(at_y), Argument::I32(101)];
+    device.launch(&module, "functions", [4, 1, 1], [32, 1, 1], 0, &arguments).unwrap();
+    let y = common::download(&device, at_y, 16 * 101);
+    for (i, x) in x.iter().enumerate() {
+        let v = f64::from(*x);
+        let n = i as i64;
+        let single = |value: f32| f64::from(value);
+        let trailing = if i == 0 { 0 } else { (i as u32).trailing_zeros() + 1 };
+        let bits = (i as u32).count_ones() + (i as u32).leading_zeros() + trailing;
+        let expected = [
+            v.abs().powf(single(1.7)),
+            v.acos(),
+            single(x * 100.0).cos(),
+            single(x * 1e6).sin(),
+            single(x * 20.0).exp(),
+            single(x.abs() + 1e-3).ln(),
+            v.tanh(),
+            v.atan2(single(0.3)),
+            v.abs().ln_1p() + v.exp_m1(),
+            v.cbrt() + [1.0, 2.0, 3.0, 4.0][i & 3],
+            single(x * 37.0) % single(1.3),
+            v.exp() + (2.0 + v).ln() + v.abs().sqrt() / 3.0,
+            (n / 7 + n % 13) as f64 + ((n - 50) * 1_234_567_891_011 / 97) as f64,
+            f64::from(bits) + f64::from((i as u32).reverse_bits() >> 20),
+            f64::from((x * 7.0).floor() + (x * 3.0).trunc() + (x * 9.0).round_ties_even() + 1.0_f32.copysign(*x)),
+            f64::from((x * 10.0).round_ties_even())
+                + f64::from(i as u8)
+                + f64::from((i * 3) as i8)
+                + f64::from((i * 777) as i16),
+        ];
+        for (column, expected) in expected.into_iter().enumerate() {
+            let actual = single(y[16 * i + column]);
+            let error = (actual - expected).abs();
+            assert!(error <= 1e-6 * expected.abs().max(0.5), "column {column} of {v}: {actual}, expected {expected}");
+        }
+    }
+}
+
+#[test]
+fn the_last_block_sees_what_the_others_wrote() {
+    let module = Module::load(include_str!("ptx/functions.ptx")).unwrap();
+    for (n, blocks) in [(1, 1), (1000, 3), (5000, 40)] {
+        let x = random(n, 7);
+        let mut device = Device::new();
+        let at_x = device.allocate_with(&floats(&x));
+        let (at_y, at_count) = (device.allocate(4 * (blocks + 1) as u64), device.allocate(4 * blocks as u64));
+        let ticket = device.allocate_with(&[0; 4]);
+        let mut arguments = [at_x, at_y, ticket, at_count].map(Argument::Pointer).to_vec();
+        arguments.push(Argument::I32(n as i32));
+        device.launch(&module, "block_sums", [blocks as u32, 1, 1], [128, 1, 1], 0, &arguments).unwrap();
+        let total = common::download(&device, at_y, blocks + 1)[blocks];
+        let expected: f64 = x.iter().map(|value| f64::from(*value)).sum();
+        assert!((f64::from(total) - expected).abs() < 1e-4, "{total}, expected {expected}");
+        assert_eq!(common::download_words(&device, ticket, 1), [0]);
+        let counts = common::download_words(&device, at_count, blocks);
+        let positive = |block: usize| {
+            let sum = |thread: usize| x.iter().skip(block * 128 + thread).step_by(128 * blocks).sum::<f32>();
+            (0..128).filter(|thread| sum(*thread) > 0.0).count() as u32
+        };
+        assert!((0..blocks).all(|block| counts[block] == positive(block) + 1000 * 496));
+    }
+}

@@ -211,3 +211,17 @@ fn guards_keep_what_was_there() {
         ("mov.u32 %r0, 9;\nsetp.eq.u32 %p1, %r1, 1;\n@!%p1 mov.u32 %r0, 5;", [1, 0, 0], 9),
     ]);
 }
+
+#[test]
+fn products_carry_into_the_next_word() {
+    // (2³² − 1)² + 2³² − 1 in two words.
+    let low = "mad.lo.cc.u32 %r5, %r1, %r2, %r3;\n";
+    check_short(&[
+        (&format!("{low}mov.u32 %r0, %r5;"), [MINUS_ONE, MINUS_ONE, MINUS_ONE], 0),
+        (&format!("{low}madc.hi.u32 %r0, %r1, %r2, 0;"), [MINUS_ONE, MINUS_ONE, MINUS_ONE], MINUS_ONE),
+        (&format!("{low}madc.hi.cc.s32 %r6, %r1, %r2, 0;\naddc.u32 %r0, 0, 0;"), [MINUS_ONE, 1, 1], 1),
+        ("bfind.shiftamt.u32 %r0, %r1;", [0x100, 0, 0], 23),
+        ("bfind.shiftamt.u32 %r0, %r1;", [0, 0, 0], MINUS_ONE),
+    ]);
+    assert_eq!(long("bfi.b64 %d0, %d1, %d2, 40, 8;", [0xab, 0x1122_3344]), 0xab00_1122_3344);
+}

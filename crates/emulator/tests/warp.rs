@@ -95,3 +95,16 @@ fn labels_and_registers_belong_to_their_braces() {
     let body = format!("mov.u32 %r0, 0;\n{part}{part}");
     assert!(lanes(&body, 32).iter().enumerate().all(|(lane, value)| *value == if lane > 3 { 0 } else { 2 }));
 }
+
+#[test]
+fn barriers_and_lanes_reduce_what_they_are_given() {
+    let body = "setp.lt.u32 %p1, %tid, 40;\nbar.red.popc.u32 %r1, 0, %p1;\nbar.red.or.pred %p2, 0, !%p1;\n\
+                bar.red.and.pred %p3, 0, %p1;\nselp.u32 %r2, 100, 0, %p2;\nselp.u32 %r3, 1000, 0, %p3;\n\
+                add.u32 %r0, %r1, %r2;\nadd.u32 %r0, %r0, %r3;";
+    assert_eq!(lanes(body, 64), [140; 64]);
+    for (operation, expected) in
+        [("add.u32", 496), ("min.s32", 0), ("max.u32", 31), ("and.b32", 0), ("or.b32", 31), ("xor.b32", 0)]
+    {
+        assert_eq!(lanes(&format!("redux.sync.{operation} %r0, %tid, 0xffffffff;"), 32), [expected; 32], "{operation}");
+    }
+}

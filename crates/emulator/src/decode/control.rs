@@ -2,7 +2,7 @@
 
 use super::{Decoder, Modifiers};
 use crate::LoadError;
-use crate::instruction::{BarrierKind, Op, ShuffleKind, VoteKind};
+use crate::instruction::{AtomicKind, BarrierKind, Op, ShuffleKind, VoteKind};
 use crate::ptx::{Label, Operand, Type, malformed};
 
 /// Branches, barriers, fences, exits.
@@ -64,6 +64,9 @@ fn barrier(decoder: &mut Decoder<'_>, m: &mut Modifiers<'_>, operands: &[Operand
     let aligned = m.take("aligned");
     // `barrier` without `.aligned` may be executed lane by lane; here it must converge like the other.
     let _ = aligned;
+    if m.take("red") {
+        return reduction(decoder, m, operands);
+    }
     let kind = match m.take_any(&["sync", "arrive"]) {
         Some("sync") => BarrierKind::Sync,
         Some(_) => BarrierKind::Arrive,
@@ -75,6 +78,25 @@ fn barrier(decoder: &mut Decoder<'_>, m: &mut Modifiers<'_>, operands: &[Operand
         _ => return Err(malformed(decoder.line, "a barrier's number and count expected")),
     };
     Ok(Op::Barrier { kind, id: decoder.short(id, Type::U32)?, count })
+}
+
+/// `bar.red`: d, number, count if it is given, predicate.
+fn reduction(decoder: &mut Decoder<'_>, m: &mut Modifiers<'_>, operands: &[Operand]) -> Result<Op, LoadError> {
+    let kind = match (m.take_any(&["popc", "and", "or"]), m.kind()?) {
+        (Some("popc"), Type::U32) => VoteKind::Ballot,
+        (Some("and"), Type::Pred) => VoteKind::All,
+        (Some("or"), Type::Pred) => VoteKind::Any,
+        _ => return Err(m.unknown()),
+    };
+    let (d, id, count, p) = match operands {
+        [d, id, p] => (d, id, None, p),
+        [d, id, count, p] => (d, id, Some(decoder.short(count, Type::U32)?), p),
+        _ => return Err(malformed(decoder.line, "a result, a barrier's number and a predicate expected")),
+    };
+    let (p, negated) = decoder.predicate(p)?;
+    let id = decoder.short(id, Type::U32)?;
+    let d = if kind == VoteKind::Ballot { decoder.written_short(d)? } else { decoder.written_predicate(d)? };
+    Ok(Op::BarrierReduce { kind, d, id, count, p, negated })
 }
 
 /// `shfl.sync`, `vote.sync`, `match.any.sync`, `activemask`.
@@ -110,6 +132,23 @@ pub(super) fn decode_exchange(
                 d => (decoder.written_short(d)?, None),
             };
             Ok(Op::Shuffle { kind, d, found, a, b, c, members })
+        }
+        "redux" => {
+            let name = m.take_any(&["add", "min", "max", "and", "or", "xor"]);
+            let kind = match (name.ok_or_else(|| m.unknown())?, m.kind()?) {
+                ("add", Type::U32 | Type::S32) => AtomicKind::Add,
+                ("min", Type::U32) => AtomicKind::Min,
+                ("min", Type::S32) => AtomicKind::MinSigned,
+                ("max", Type::U32) => AtomicKind::Max,
+                ("max", Type::S32) => AtomicKind::MaxSigned,
+                ("and", Type::B32) => AtomicKind::And,
+                ("or", Type::B32) => AtomicKind::Or,
+                ("xor", Type::B32) => AtomicKind::Xor,
+                _ => return Err(m.unknown()),
+            };
+            let [d, a, members] = decoder.exactly(operands)?;
+            let (a, members) = (decoder.short(a, Type::B32)?, decoder.short(members, Type::B32)?);
+            Ok(Op::Reduce { kind, d: decoder.written_short(d)?, a, members })
         }
         "vote" => {
             let kind = match m.take_any(&["all", "any", "uni", "ballot"]) {

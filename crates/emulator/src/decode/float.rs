@@ -232,6 +232,16 @@ pub(super) fn decode_function(
     if !approximate && !exact {
         return Err(m.unknown());
     }
+    if kind == Type::F64 && ftz && approximate {
+        // Only the upper half of source and result counts.
+        let f: Map1<u64, u64> = match m.head() {
+            "rcp" => map!(|a: u64| upper(1.0 / f64::from_bits(upper(f64::from_bits(a))))),
+            "rsqrt" => map!(|a: u64| upper(1.0 / f64::from_bits(upper(f64::from_bits(a))).sqrt())),
+            _ => return Err(m.unknown()),
+        };
+        let [d, a] = decoder.exactly(operands)?;
+        return Ok(Op::Long1 { f, a: decoder.long(a)?, d: decoder.written_long(d)? });
+    }
     if kind == Type::F64 && !ftz && !approximate {
         let f: Map1<u64, u64> = match m.head() {
             "rcp" => map!(|a: u64| (1.0 / f64::from_bits(a)).to_bits()),
@@ -262,6 +272,11 @@ pub(super) fn decode_function(
         _ => return Err(m.unknown()),
     };
     unary(decoder, operands, f)
+}
+
+/// The upper half of an `f64`, subnormal numbers flushed.
+fn upper(value: f64) -> u64 {
+    (if value.is_subnormal() { 0.0_f64.copysign(value) } else { value }).to_bits() & !0xffff_ffff
 }
 
 fn reciprocal_root(value: f32) -> f32 {

@@ -48,6 +48,7 @@ pub(super) fn decode(
                 return Ok(Op::Carry { d, a, b, subtract: head.starts_with("sub"), carry_in, carry_out });
             }
         }
+        "mad" | "madc" if head == "madc" || m.has("cc") => return multiply_carry(decoder, m, kind, operands),
         "mul" | "mad" => return multiply(decoder, m, kind, operands),
         "abs" | "neg" => {
             let [d, a] = decoder.exactly(operands)?;
@@ -211,6 +212,24 @@ fn high_s64(a: u64, b: u64) -> u64 {
     ((i128::from(a as i64) * i128::from(b as i64)) >> 64) as u64
 }
 
+/// `mad.lo.cc`, `madc.hi` and their kin.
+fn multiply_carry(
+    decoder: &mut Decoder<'_>,
+    m: &mut Modifiers<'_>,
+    kind: Type,
+    operands: &[Operand],
+) -> Result<Op, LoadError> {
+    let (carry_in, carry_out) = (m.head() == "madc", m.take("cc"));
+    let high = m.take("hi");
+    if !matches!(kind, Type::U32 | Type::S32) || !high && !m.take("lo") {
+        return Err(m.unknown());
+    }
+    let [d, a, b, c] = decoder.exactly(operands)?;
+    let (a, b, c) = (decoder.short(a, kind)?, decoder.short(b, kind)?, decoder.short(c, kind)?);
+    let d = decoder.written_short(d)?;
+    Ok(Op::MulCarry { d, a, b, c, high, signed: kind.is_signed(), carry_in, carry_out })
+}
+
 /// `prmt`: picks four of the eight bytes of `a` and `b`.
 fn permute(a: u32, b: u32, selector: u32) -> u32 {
     let bytes = u64::from(b) << 32 | u64::from(a);
@@ -240,13 +259,13 @@ fn extract(a: u64, position: u32, length: u32, width: u32, signed: bool) -> u64 
     if width == 32 { value & 0xffff_ffff } else { value }
 }
 
-/// `bfi.b32`: `length` bits of `a` into `b` at `position`.
-pub(crate) fn insert(a: u32, b: u32, position: u32, length: u32) -> u32 {
+/// `bfi`: `length` bits of `a` into `b` at `position`, in words of `width` bits.
+pub(crate) fn insert(a: u64, b: u64, position: u32, length: u32, width: u32) -> u64 {
     let (position, length) = (position & 0xff, length & 0xff);
-    if length == 0 || position >= 32 {
+    if length == 0 || position >= width {
         return b;
     }
-    let mask = (if length >= 32 { u32::MAX } else { (1 << length) - 1 }) << position;
+    let mask = (if length >= 64 { u64::MAX } else { (1 << length) - 1 }) << position;
     (b & !mask) | (a << position & mask)
 }
 
@@ -332,6 +351,9 @@ pub(super) fn decode_bits(
                 ("popc", _) => map!(|a: u32| a.count_ones()),
                 ("clz", _) => map!(|a: u32| a.leading_zeros()),
                 ("brev", _) => map!(|a: u32| a.reverse_bits()),
+                ("bfind", false) if m.take("shiftamt") => {
+                    map!(|a: u32| if a == 0 { u32::MAX } else { a.leading_zeros() })
+                }
                 ("bfind", false) => map!(|a: u32| 31_u32.wrapping_sub(a.leading_zeros())),
                 _ => return Err(m.unknown()),
             };
@@ -361,6 +383,12 @@ pub(super) fn decode_bits(
             let (a, b) = (decoder.short(a, kind)?, decoder.short(b, kind)?);
             let (position, length) = (decoder.short(position, Type::U32)?, decoder.short(length, Type::U32)?);
             Ok(Op::InsertBits { d: decoder.written_short(d)?, a, b, position, length })
+        }
+        ("bfi", 64) => {
+            let [d, a, b, position, length] = decoder.exactly(operands)?;
+            let (a, b) = (decoder.long(a)?, decoder.long(b)?);
+            let (position, length) = (decoder.short(position, Type::U32)?, decoder.short(length, Type::U32)?);
+            Ok(Op::InsertLong { d: decoder.written_long(d)?, a, b, position, length })
         }
         ("prmt", 32) => {
             let f: Map3<u32, u32, u32, u32> = map!(|a: u32, b: u32, c: u32| permute(a, b, c));

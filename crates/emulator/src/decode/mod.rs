@@ -192,7 +192,8 @@ impl<'a> Decoder<'a> {
     fn operation(&mut self, m: &mut Modifiers<'_>, operands: &[ptx::Operand]) -> Result<(Op, Class), LoadError> {
         let class;
         let op = match m.head() {
-            "add" | "sub" | "mul" | "mad" | "fma" | "div" | "rem" | "abs" | "neg" | "min" | "max" | "addc" | "subc" => {
+            "add" | "sub" | "mul" | "mad" | "fma" | "div" | "rem" | "abs" | "neg" | "min" | "max" | "addc" | "subc"
+            | "madc" => {
                 return arithmetic::decode(self, m, operands);
             }
             "sad" | "shl" | "shr" | "shf" | "prmt" | "bfe" | "bfi" | "brev" | "popc" | "clz" | "bfind" | "dp4a" => {
@@ -219,7 +220,7 @@ impl<'a> Decoder<'a> {
                 class = Class::Memory;
                 memory::decode(self, m, operands)?
             }
-            "shfl" | "vote" | "match" | "activemask" => {
+            "shfl" | "vote" | "match" | "redux" | "activemask" => {
                 class = Class::Exchange;
                 control::decode_exchange(self, m, operands)?
             }

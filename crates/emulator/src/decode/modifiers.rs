@@ -35,6 +35,11 @@ impl<'a> Modifiers<'a> {
         found.is_some()
     }
 
+    /// Whether a modifier is there.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.rest.contains(&name)
+    }
+
     /// Takes the first of the names that is there.
     pub(super) fn take_any(&mut self, names: &[&'static str]) -> Option<&'static str> {
         names.iter().copied().find(|name| self.take(name))

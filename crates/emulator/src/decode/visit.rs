@@ -47,6 +47,11 @@ pub(super) fn visit(instruction: &mut Instruction, to: &mut Visitor<'_>) {
         Op::InsertBits { d, a, b, position, length } => {
             rows(to, Short, &mut [a, b, position, length], Short, &mut [d]);
         }
+        Op::InsertLong { d, a, b, position, length } => {
+            rows(to, Short, &mut [position, length], Short, &mut []);
+            rows(to, Long, &mut [a, b], Long, &mut [d]);
+        }
+        Op::MulCarry { d, a, b, c, .. } => rows(to, Short, &mut [a, b, c], Short, &mut [d]),
         Op::Carry { d, a, b, .. } => rows(to, Short, &mut [a, b], Short, &mut [d]),
         Op::Compare { d, inverse, a, b, combine, .. } => {
             rows(to, Short, &mut [a, b], Predicate, &mut []);
@@ -97,7 +102,16 @@ pub(super) fn visit(instruction: &mut Instruction, to: &mut Visitor<'_>) {
             let file = if *kind == crate::instruction::VoteKind::Ballot { Short } else { Predicate };
             to(file, Write, d);
         }
-        Op::MatchAny { d, a, members } => rows(to, Short, &mut [a, members], Short, &mut [d]),
+        Op::BarrierReduce { kind, d, id, count, p, .. } => {
+            to(Predicate, Read, p);
+            to(Short, Read, id);
+            count.iter_mut().for_each(|row| to(Short, Read, row));
+            let file = if *kind == crate::instruction::VoteKind::Ballot { Short } else { Predicate };
+            to(file, Write, d);
+        }
+        Op::Reduce { d, a, members, .. } | Op::MatchAny { d, a, members } => {
+            rows(to, Short, &mut [a, members], Short, &mut [d])
+        }
         Op::Barrier { id, count, .. } => {
             to(Short, Read, id);
             count.iter_mut().for_each(|row| to(Short, Read, row));

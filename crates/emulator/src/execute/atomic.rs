@@ -60,7 +60,7 @@ fn read(warp: &Warp, value: &Value, lane: usize) -> u64 {
 }
 
 /// What an atomic operation leaves behind. Words of 32 bits come zero-extended.
-fn apply(kind: AtomicKind, bytes: u32, old: u64, a: u64, b: u64) -> u64 {
+pub(super) fn apply(kind: AtomicKind, bytes: u32, old: u64, a: u64, b: u64) -> u64 {
     let signed = |value: u64| if bytes == 4 { i64::from(value as u32 as i32) } else { value as i64 };
     let single = |bits: u64| f32::from_bits(bits as u32);
     match kind {

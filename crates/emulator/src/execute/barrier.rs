@@ -11,6 +11,7 @@ use super::{LaneFault, Next};
 
 impl Block {
     /// Lanes arrive at a barrier of the block.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one instruction")]
     pub(super) fn barrier(
         &mut self,
         launch: &Launch<'_>,
@@ -18,6 +19,7 @@ impl Block {
         kind: BarrierKind,
         id: Row,
         count: Option<Row>,
+        vote: Option<(Row, bool)>,
         mask: u32,
     ) -> Result<Next, LaneFault> {
         let lane = mask.trailing_zeros() as usize;
@@ -64,6 +66,10 @@ impl Block {
             *clock = (*clock).max(*known);
         }
         let lanes = warp.waiting | mask;
+        if let Some(vote) = vote {
+            barrier.votes += (warp.predicate(vote) & lanes).count_ones();
+            barrier.voters += lanes.count_ones();
+        }
         if kind == BarrierKind::Arrive {
             warp.waiting = 0;
             warp.leave(lanes, warp.pc + 1);

@@ -7,6 +7,7 @@ use crate::lanes::lanes_of;
 use crate::warp::Warp;
 
 use super::LaneFault;
+use super::atomic::apply;
 
 impl Block {
     pub(super) fn exchange(&mut self, warp: &mut Warp, op: &Op, mask: u32) -> Result<(), LaneFault> {
@@ -38,6 +39,13 @@ impl Block {
                     VoteKind::Any => warp.put_predicate(*d, bits(votes != 0), mask),
                     VoteKind::Uniform => warp.put_predicate(*d, bits(votes == 0 || votes == mask), mask),
                 }
+            }
+            Op::Reduce { kind, d, a, .. } => {
+                let a = warp.shorts[usize::from(*a)];
+                let mut lanes = lanes_of(mask).map(|lane| u64::from(a[lane]));
+                let first = lanes.next().unwrap_or(0);
+                let all = lanes.fold(first, |sum, one| apply(*kind, 4, sum, one, 0));
+                warp.put(*d, &[all as u32; 32], mask);
             }
             Op::MatchAny { d, a, .. } => {
                 let a = warp.shorts[usize::from(*a)];

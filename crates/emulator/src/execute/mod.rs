@@ -10,7 +10,7 @@ mod matrix;
 use crate::FaultKind;
 use crate::block::{Block, Failure, Stop};
 use crate::decode::Program;
-use crate::instruction::{Instruction, Logic, Op, Row};
+use crate::instruction::{BarrierKind, Instruction, Logic, Op, Row};
 use crate::lanes::lanes_of;
 use crate::launch::Launch;
 use crate::warp::Warp;
@@ -209,11 +209,40 @@ impl Block {
                 f(&mut out, &warp.longs[s(*a)], &warp.shorts[s(*b)], &warp.shorts[s(*c)]);
                 warp.put_long(*d, &out, mask);
             }
+            Op::InsertLong { d, a, b, position, length } => {
+                let (a, b) = (&warp.longs[s(*a)], &warp.longs[s(*b)]);
+                let (position, length) = (&warp.shorts[s(*position)], &warp.shorts[s(*length)]);
+                let insert = crate::decode::insert;
+                let out = std::array::from_fn(|lane| insert(a[lane], b[lane], position[lane], length[lane], 64));
+                warp.put_long(*d, &out, mask);
+            }
+            Op::MulCarry { d, a, b, c, high, signed, carry_in, carry_out } => {
+                let [a, b, c] = [a, b, c].map(|row| warp.shorts[s(*row)]);
+                let mut out = [0; 32];
+                let mut carries = 0;
+                for lane in 0..32 {
+                    let wide = if *signed {
+                        (i64::from(a[lane] as i32) * i64::from(b[lane] as i32)) as u64
+                    } else {
+                        u64::from(a[lane]) * u64::from(b[lane])
+                    };
+                    let half = if *high { wide >> 32 } else { wide & 0xffff_ffff };
+                    let sum = half + u64::from(c[lane]) + u64::from(*carry_in && warp.carry >> lane & 1 == 1);
+                    out[lane] = sum as u32;
+                    carries |= u32::from(sum >> 32 != 0) << lane;
+                }
+                if *carry_out {
+                    warp.carry = (warp.carry & !mask) | (carries & mask);
+                }
+                warp.put(*d, &out, mask);
+            }
             Op::InsertBits { d, a, b, position, length } => {
                 let row = |row: &Row| &warp.shorts[s(*row)];
                 let (a, b, position, length) = (row(a), row(b), row(position), row(length));
                 let insert = crate::decode::insert;
-                let out = std::array::from_fn(|lane| insert(a[lane], b[lane], position[lane], length[lane]));
+                let out = std::array::from_fn(|lane| {
+                    insert(a[lane].into(), b[lane].into(), position[lane], length[lane], 32) as u32
+                });
                 warp.put(*d, &out, mask);
             }
             Op::Logic3 { table, d, a, b, c } => {
@@ -293,13 +322,17 @@ impl Block {
             Op::Shuffle { members, .. }
             | Op::Vote { members, .. }
             | Op::MatchAny { members, .. }
+            | Op::Reduce { members, .. }
             | Op::WarpBarrier { members } => {
                 if !converged(warp, *members, mask)? {
                     return Ok(Next::Select);
                 }
                 self.exchange(warp, &instruction.op, mask)?;
             }
-            Op::Barrier { kind, id, count } => return self.barrier(launch, warp, *kind, *id, *count, mask),
+            Op::Barrier { kind, id, count } => return self.barrier(launch, warp, *kind, *id, *count, None, mask),
+            Op::BarrierReduce { id, count, p, negated, .. } => {
+                return self.barrier(launch, warp, BarrierKind::Sync, *id, *count, Some((*p, *negated)), mask);
+            }
             Op::BranchIndexed { index, targets } => {
                 let table = &launch.program.tables[s(*targets)];
                 let indices = warp.shorts[s(*index)];
@@ -349,6 +382,7 @@ impl Block {
             Op::Shuffle { members, .. }
             | Op::Vote { members, .. }
             | Op::MatchAny { members, .. }
+            | Op::Reduce { members, .. }
             | Op::WarpBarrier { members } => warp.shorts[usize::from(*members)][lane],
             _ => u32::MAX,
         };

@@ -57,7 +57,9 @@ pub(crate) fn parse(text: &str) -> Result<Module, LoadError> {
                 let space = Space::named(&word[1..]).unwrap_or(Space::Global);
                 module.variables.push(variable(&mut tokens, space, false)?);
             }
-            Token::Word(word @ (".func" | ".tex" | ".alias" | ".noreturn")) => {
+            // A function is not executed; a call of it is refused where it stands.
+            Token::Word(".func") => skip_function(&mut tokens)?,
+            Token::Word(word @ (".tex" | ".alias" | ".noreturn")) => {
                 return Err(unknown(line, format!("directive `{word}`")));
             }
             other => return Err(unknown(line, format!("directive {}", describe(&other)))),
@@ -80,6 +82,19 @@ fn target(tokens: &mut Tokens<'_>) -> Result<u32, LoadError> {
     match digits.parse() {
         Ok(number) if name.starts_with("sm_") => Ok(number),
         _ => Err(unknown(line, format!("target `{name}`"))),
+    }
+}
+
+/// A function's declaration, or its body in braces.
+fn skip_function(tokens: &mut Tokens<'_>) -> Result<(), LoadError> {
+    loop {
+        match tokens.peek() {
+            Some(Token::Mark('{')) => return tokens.skip_braces(),
+            Some(Token::Mark(';')) => return tokens.next().map(|_semicolon| ()),
+            _ => {
+                tokens.next()?;
+            }
+        }
     }
 }
 

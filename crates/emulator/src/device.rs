@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use crate::counters::Counters;
-use crate::launch::{Argument, Launch, check_shape, pack};
+use crate::launch::{Access, Argument, Launch, Range, check_shape, pack};
 use crate::memory::Memory;
 use crate::module::Module;
 use crate::ptx::Space;
@@ -77,6 +77,17 @@ impl Device {
         Ok(())
     }
 
+    /// Makes bytes of global memory uninitialised again: a buffer's life begins anew.
+    ///
+    /// # Errors
+    /// If the range is not inside of one allocation.
+    pub fn forget(&mut self, pointer: u64, bytes: u64) -> Result<(), Fault> {
+        let size = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let (allocation, offset) = self.memory.find(pointer, size, "range", &mut 0)?;
+        allocation.forget(offset, bytes);
+        Ok(())
+    }
+
     /// Address and size of a variable of a module.
     pub fn global(&mut self, module: &Module, name: &str) -> Option<(u64, u64)> {
         let index = module.variables.iter().position(|one| one.name == name && Module::in_memory(one))?;
@@ -104,6 +115,50 @@ impl Device {
         shared_bytes: u64,
         arguments: &[Argument],
     ) -> Result<Counters, Fault> {
+        self.run(module, kernel, [grid, block], shared_bytes, arguments, None)
+    }
+
+    /// Runs a kernel that may touch only the ranges, each as it says.
+    ///
+    /// # Errors
+    /// As [`launch`](Self::launch), and at the first access that no range allows. A range outside of every allocation is
+    /// an error too.
+    #[expect(clippy::too_many_arguments, reason = "a launch and its ranges")]
+    pub fn launch_within(
+        &mut self,
+        module: &Module,
+        kernel: &str,
+        grid: [u32; 3],
+        block: [u32; 3],
+        shared_bytes: u64,
+        arguments: &[Argument],
+        ranges: &[Range],
+    ) -> Result<Counters, Fault> {
+        let mut ranges = ranges.to_vec();
+        for range in ranges.iter().filter(|range| range.bytes > 0) {
+            let bytes = u32::try_from(range.bytes).unwrap_or(u32::MAX);
+            let (allocation, offset) = self.memory.find(range.pointer, bytes, "range", &mut 0)?;
+            if range.access == Access::Write {
+                allocation.forget(offset, range.bytes);
+            }
+        }
+        let addresses = self.install(module).to_vec();
+        for (variable, pointer) in module.variables.iter().zip(addresses).filter(|(one, _)| Module::in_memory(one)) {
+            let access = if variable.space == Space::Const { Access::Read } else { Access::Update };
+            ranges.push(Range { pointer, bytes: variable.bytes, access });
+        }
+        self.run(module, kernel, [grid, block], shared_bytes, arguments, Some(ranges))
+    }
+
+    fn run(
+        &mut self,
+        module: &Module,
+        kernel: &str,
+        [grid, block]: [[u32; 3]; 2],
+        shared_bytes: u64,
+        arguments: &[Argument],
+        ranges: Option<Vec<Range>>,
+    ) -> Result<Counters, Fault> {
         let program = module.program(kernel).ok_or_else(|| FaultKind::NoKernel(kernel.to_owned()))?;
         let more_shared = self.more_shared.contains(&(module.number, kernel.to_owned()));
         let target = self.target.unwrap_or(module.target);
@@ -124,6 +179,7 @@ impl Device {
             block,
             dynamic_shared_bytes: shared_bytes,
             parameters,
+            ranges,
             number: self.launches,
             progress: AtomicU64::new(0),
             stopped: AtomicBool::new(false),

@@ -115,6 +115,15 @@ pub enum FaultKind {
         /// The memory's size.
         size: u64,
     },
+    /// An access to global memory outside of the ranges that the launch declared.
+    Undeclared {
+        /// `read` or `write`.
+        access: &'static str,
+        /// The address.
+        address: u64,
+        /// Its size.
+        bytes: u32,
+    },
     /// A write to constant memory or to a range declared as read only.
     ReadOnly {
         /// The address.
@@ -207,6 +216,9 @@ impl fmt::Display for FaultKind {
             }
             FaultKind::OtherOutOfBounds { space, offset, size } => {
                 write!(to, "access at offset {offset} of {size} bytes of {space} memory")
+            }
+            FaultKind::Undeclared { access, address, bytes } => {
+                write!(to, "{access} of {bytes} bytes at {address:#x}, outside of the ranges that the launch declared")
             }
             FaultKind::ReadOnly { address } => write!(to, "write to read-only memory at {address:#x}"),
             FaultKind::Uninitialised { address } => write!(to, "read of uninitialised global memory at {address:#x}"),

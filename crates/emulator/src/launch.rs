@@ -47,6 +47,30 @@ impl Argument {
     }
 }
 
+/// Bytes of global memory that a launch may touch, and how.
+///
+/// Many buffers may lie in one allocation, whose bounds then say little. Ranges say what each argument stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// Where it begins.
+    pub pointer: u64,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// What the kernel does with it.
+    pub access: Access,
+}
+
+/// What a kernel does with a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// It only reads.
+    Read,
+    /// It writes, and reads only what it wrote itself: the range is uninitialised when the launch begins.
+    Write,
+    /// It reads and writes.
+    Update,
+}
+
 /// Everything that the blocks of one launch share.
 pub(crate) struct Launch<'a> {
     pub(crate) module: &'a Module,
@@ -58,6 +82,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) block: [u32; 3],
     pub(crate) dynamic_shared_bytes: u64,
     pub(crate) parameters: Vec<u8>,
+    /// What the launch may touch, by address; everything if it is not given.
+    pub(crate) ranges: Option<Vec<Range>>,
     /// 1 to 255; tells writes of this launch from earlier ones.
     pub(crate) number: u8,
     /// Changes whenever a warp anywhere gets ahead.
@@ -67,6 +93,29 @@ pub(crate) struct Launch<'a> {
 }
 
 impl Launch<'_> {
+    /// Whether a range allows the access.
+    #[inline]
+    pub(crate) fn check_declared(&self, address: u64, bytes: u32, write: bool) -> Result<(), FaultKind> {
+        let Some(ranges) = &self.ranges else {
+            return Ok(());
+        };
+        let holds = |range: &&Range| {
+            address
+                .checked_sub(range.pointer)
+                .is_some_and(|offset| offset.saturating_add(u64::from(bytes)) <= range.bytes)
+        };
+        // Few ranges; a loop is as good as a search, and they may overlap.
+        let mut found = ranges.iter().filter(holds).peekable();
+        if found.peek().is_none() {
+            let access = if write { "write" } else { "read" };
+            return Err(FaultKind::Undeclared { access, address, bytes });
+        }
+        if write && found.all(|range| range.access == Access::Read) {
+            return Err(FaultKind::ReadOnly { address });
+        }
+        Ok(())
+    }
+
     /// Threads of a block.
     pub(crate) fn block_threads(&self) -> u32 {
         self.block.iter().product()
@@ -166,7 +215,10 @@ pub(crate) fn check_shape(
     if let Some(required) = program.required.filter(|required| block.map(u64::from) != *required) {
         return shape(format!("a block of {block:?} threads; kernel `{}` requires {required:?}", program.name));
     }
-    let bytes = program.static_shared_bytes + dynamic_shared_bytes;
+    if program.local_bytes > 512 << 10 {
+        return shape(format!("{} bytes of local memory a thread; at most 512 KB", program.local_bytes));
+    }
+    let bytes = program.static_shared_bytes.saturating_add(dynamic_shared_bytes);
     let limit = shared_limit(target);
     if bytes > limit {
         return Err(FaultKind::SharedTooLarge { bytes, limit, target });

@@ -62,5 +62,5 @@ mod warp;
 pub use counters::Counters;
 pub use device::Device;
 pub use fault::{Fault, FaultKind, LoadError, Site};
-pub use launch::Argument;
+pub use launch::{Access, Argument, Range};
 pub use module::Module;

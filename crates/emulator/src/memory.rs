@@ -134,6 +134,13 @@ impl Allocation {
         }
     }
 
+    /// Makes bytes uninitialised again.
+    pub(crate) fn forget(&self, offset: u64, bytes: u64) {
+        for at in offset..offset + bytes {
+            self.initialised[at as usize / 4].fetch_and(!(1 << (at % 4)), Relaxed);
+        }
+    }
+
     /// Reads to the host, whether written or not.
     pub(crate) fn read(&self, offset: u64, to: &mut [u8]) {
         for (index, byte) in to.iter_mut().enumerate() {

@@ -2,7 +2,7 @@
 mod common;
 
 use common::{fault, kernel, try_run};
-use sphereface_emulator::{Argument, Device, Fault, FaultKind, Module};
+use sphereface_emulator::{Access, Argument, Device, Fault, FaultKind, Module, Range};
 
 /// A module of one kernel `test(out, in)` on a device with 64 bytes of output and of input.
 fn launch(body: &str, blocks: u32, threads: u32) -> Result<(), Fault> {
@@ -153,4 +153,31 @@ fn local_memory_and_parameters_have_bounds() {
     assert!(matches!(error.kind, FaultKind::OtherOutOfBounds { space: "local", offset: 8, size: 8 }));
     let error = try_run("ld.param.u64 %d1, [in+8];", &[[0; 4]], 1, 1).unwrap_err();
     assert!(matches!(error.kind, FaultKind::OtherOutOfBounds { space: "parameter", .. }));
+}
+
+#[test]
+fn declared_ranges_bound_what_a_launch_touches() {
+    let run = |body: &str| {
+        let module = Module::load(&kernel(body)).unwrap();
+        let mut device = Device::new();
+        // One arena: 16 bytes of input, 16 that belong to nobody, 16 of output.
+        let arena = device.allocate_with(&[1; 48]);
+        let arguments = [Argument::Pointer(arena + 32), Argument::Pointer(arena)];
+        let ranges = [
+            Range { pointer: arena, bytes: 16, access: Access::Read },
+            Range { pointer: arena + 32, bytes: 16, access: Access::Write },
+        ];
+        let result = device.launch_within(&module, "test", [1; 3], [1; 3], 0, &arguments, &ranges);
+        result.map(drop).map_err(|fault| fault.kind)
+    };
+    run("ld.global.u32 %r1, [%in+12];\nst.global.u32 [%out], %r1;\nld.global.u32 %r1, [%out];").unwrap();
+    assert!(matches!(run("ld.global.u32 %r1, [%in+16];"), Err(FaultKind::Undeclared { access: "read", .. })));
+    assert!(matches!(run("st.global.u32 [%out+-4], 1;"), Err(FaultKind::Undeclared { access: "write", .. })));
+    assert!(matches!(run("red.global.add.u32 [%out+-4], 1;"), Err(FaultKind::Undeclared { access: "write", .. })));
+    assert!(matches!(run("st.global.u32 [%in], 1;"), Err(FaultKind::ReadOnly { .. })));
+    assert!(matches!(run("ld.global.u32 %r1, [%out];"), Err(FaultKind::Uninitialised { .. })));
+    let mut device = Device::new();
+    let pointer = device.allocate_with(&[1; 8]);
+    device.forget(pointer + 4, 4).unwrap();
+    assert!(device.download(pointer, &mut [0; 4]).is_ok() && device.download(pointer, &mut [0; 8]).is_err());
 }

@@ -69,3 +69,22 @@ fn text_that_is_no_ptx_is_refused_without_a_panic() {
         let _ = Module::load(&text[..end]);
     }
 }
+
+#[test]
+fn compiled_text_with_words_exchanged_never_panics() {
+    let text = include_str!("ptx/functions.ptx");
+    let words: Vec<&str> = text.split(' ').collect();
+    let mut state = 7_u64;
+    let mut pick = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    for _ in 0..150 {
+        let mut mixed = words.clone();
+        for _ in 0..1 + pick(3) {
+            let (to, from) = (pick(words.len()), pick(words.len()));
+            mixed[to] = words[from];
+        }
+        let _ = Module::load(&mixed.join(" "));
+    }
+}

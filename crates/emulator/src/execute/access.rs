@@ -130,6 +130,7 @@ impl Block {
                     aligned(at[lane], bytes).map_err(failed)?;
                     let found = launch.memory.find(at[lane], bytes, "write", &mut warp.hint);
                     let (allocation, offset) = found.map_err(failed)?;
+                    launch.check_declared(at[lane], bytes, true).map_err(failed)?;
                     let writer = Writer {
                         launch: launch.number,
                         block: self.linear,
@@ -232,6 +233,7 @@ pub(super) fn fetch_global(
 ) -> Result<[u32; 4], FaultKind> {
     aligned(address, bytes)?;
     let (allocation, offset) = launch.memory.find(address, bytes, "read", hint)?;
+    launch.check_declared(address, bytes, false)?;
     allocation.load(offset, bytes)
 }
 

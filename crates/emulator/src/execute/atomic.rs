@@ -38,8 +38,9 @@ impl Block {
             } else {
                 aligned(offset, bytes).map_err(failed)?;
                 let found = launch.memory.find(offset, bytes, "write", &mut warp.hint);
-                let (allocation, offset) = found.map_err(failed)?;
-                allocation.update(offset, bytes, f).map_err(failed)?
+                let (allocation, within) = found.map_err(failed)?;
+                launch.check_declared(offset, bytes, true).map_err(failed)?;
+                allocation.update(within, bytes, f).map_err(failed)?
             };
             match d {
                 Value::Short(row, _) => warp.shorts[usize::from(*row)][lane] = old as u32,

@@ -43,13 +43,14 @@ impl Block {
             let mut words = [0; 4];
             for word in 0..size.div_ceil(4) {
                 let rest = size - 4 * word;
-                let at = from[lane] + u64::from(4 * word);
+                let at = from[lane].wrapping_add(u64::from(4 * word));
                 if rest >= 4 {
                     words[word as usize] = fetch_global(launch, &mut warp.hint, at, 4).map_err(failed)?[0];
                     continue;
                 }
                 for byte in 0..rest {
-                    let one = fetch_global(launch, &mut warp.hint, at + u64::from(byte), 1).map_err(failed)?[0];
+                    let one =
+                        fetch_global(launch, &mut warp.hint, at.wrapping_add(u64::from(byte)), 1).map_err(failed)?[0];
                     words[word as usize] |= one << (8 * byte);
                 }
             }

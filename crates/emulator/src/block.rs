@@ -134,18 +134,19 @@ impl Block {
 
     /// Marks the warps of complete barriers as released.
     fn complete_barriers(&mut self) {
-        let elsewhere: u32 = self.barriers.iter().fold(0, |warps, barrier| warps | barrier.waiting);
-        for number in 0..16 {
-            let barrier = self.barriers[number];
+        for barrier in &mut self.barriers {
             let complete = match barrier.expected {
                 0 => barrier.waiting != 0 && barrier.waiting == self.alive,
                 expected => barrier.threads >= expected,
             };
-            if complete && (barrier.waiting != 0 || barrier.expected != 0) {
-                debug_assert!(elsewhere & barrier.waiting == barrier.waiting);
-                self.released |= barrier.waiting;
-                self.counters.barriers += 1;
-                return;
+            if !complete {
+                continue;
+            }
+            self.counters.barriers += 1;
+            self.released |= barrier.waiting;
+            if barrier.waiting == 0 {
+                // Everybody only arrived: the barrier begins anew.
+                *barrier = Barrier::default();
             }
         }
     }

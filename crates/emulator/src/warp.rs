@@ -44,6 +44,8 @@ pub(crate) struct Warp {
     /// Instructions executed, for `%clock`.
     pub(crate) executed: u64,
     branches: u32,
+    /// A store happened since the end of the last turn.
+    stored: bool,
     fingerprint: u64,
     /// The warp came back from its last turn exactly as it was before.
     pub(crate) stuck: bool,
@@ -92,6 +94,7 @@ impl Warp {
             committed: [0; 32],
             executed: 0,
             branches: 0,
+            stored: false,
             fingerprint: 0,
             stuck: false,
             hint: 0,
@@ -192,6 +195,7 @@ impl Warp {
     /// A store happened.
     pub(crate) fn refresh(&mut self) {
         self.branches = 0;
+        self.stored = true;
     }
 
     /// At the end of a turn: notes whether anything in the warp has changed since the end of the one before.
@@ -203,7 +207,8 @@ impl Warp {
         self.longs.iter().flatten().for_each(|value| mix(*value));
         self.predicates.iter().for_each(|value| mix(u64::from(*value)));
         mix(u64::from(self.alive) << 32 | u64::from(self.waiting));
-        self.stuck = hash == self.fingerprint && self.branches >= PATIENCE;
+        self.stuck = hash == self.fingerprint && !self.stored;
+        self.stored = false;
         self.fingerprint = hash;
         self.branches = 0;
     }

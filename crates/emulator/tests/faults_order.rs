@@ -109,6 +109,21 @@ fn a_spin_that_nobody_ends_is_a_deadlock() {
 }
 
 #[test]
+fn a_spin_that_sleeps_is_a_deadlock_too() {
+    let body = "L:\nnanosleep.u32 100;\nld.global.u32 %r1, [%in];\nsetp.eq.u32 %p1, %r1, 1;\n@%p1 bra L;";
+    assert!(matches!(fault(body, 33).kind, FaultKind::Deadlock(_)));
+}
+
+#[test]
+fn two_barriers_may_be_complete_at_once() {
+    // Warps 0 and 1 wait at barrier 1, warps 2 and 3 at barrier 2; arrivals alone do not hold a barrier up.
+    let body = "bar.arrive 3, 128;\nshr.u32 %r1, %tid, 6;\nadd.u32 %r1, %r1, 1;\nbar.sync %r1, 64;\nbar.sync 0;\n\
+                st.global.u32 [%out], %r1;";
+    let out = try_run(body, &[[0; 4]; 128], 128, 1).unwrap();
+    assert!(out.iter().enumerate().all(|(thread, four)| four[0] == 1 + thread as u32 / 64));
+}
+
+#[test]
 fn a_spin_that_another_warp_ends_goes_on() {
     // Warp 0 spins on what warp 1 stores.
     let body = "ld.param.u64 %d1, [in];\nsetp.lt.u32 %p1, %tid, 32;\n@!%p1 bra SET;\n\

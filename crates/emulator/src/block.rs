@@ -1,0 +1,233 @@
+//! A block: its warps take turns on one host thread, from barrier to barrier.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use crate::counters::Counters;
+use crate::instruction::{Op, VoteKind};
+use crate::lanes::lanes_of;
+use crate::launch::Launch;
+use crate::shared::{Shared, Toucher};
+use crate::warp::Warp;
+use crate::{Fault, FaultKind, Site};
+
+/// Rounds without any progress in the whole launch after which a block gives up.
+const HOPELESS_ROUNDS: u32 = 300;
+/// How long a block without progress sleeps before it looks again.
+const NAP: Duration = Duration::from_micros(200);
+
+/// Why a warp's turn ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    Exited,
+    /// All its lanes wait at a barrier that is not complete.
+    Waiting,
+    /// It lets others run.
+    Yielded,
+}
+
+/// What went wrong, in which lane and instruction.
+pub(crate) struct Failure {
+    pub(crate) lane: usize,
+    pub(crate) pc: u32,
+    pub(crate) kind: FaultKind,
+}
+
+/// What the warps of a block share. It is used for one block after the other.
+#[derive(Debug, Default)]
+pub(crate) struct Block {
+    pub(crate) shared: Shared,
+    pub(crate) counters: Counters,
+    pub(crate) linear: u32,
+    /// Counts barriers completed, and arrivals without waiting.
+    pub(crate) time: u32,
+    pub(crate) barriers: [Barrier; 16],
+    /// Warps that have not exited.
+    pub(crate) alive: u32,
+    /// Warps that were released from a barrier and must go on behind it.
+    pub(crate) released: u32,
+}
+
+/// A named barrier.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Barrier {
+    /// Warps that wait.
+    pub(crate) waiting: u32,
+    /// Threads that have arrived, whole warps.
+    pub(crate) threads: u32,
+    /// How many must arrive; 0 stands for all.
+    pub(crate) expected: u32,
+    /// Of a barrier that votes: lanes for it, and lanes at all.
+    pub(crate) votes: u32,
+    pub(crate) voters: u32,
+    /// What is ordered before those who leave.
+    pub(crate) clock: [u32; 32],
+}
+
+impl Block {
+    /// Runs one block of a launch to its end.
+    pub(crate) fn run(&mut self, launch: &Launch<'_>, linear: u32) -> Result<Counters, Box<Fault>> {
+        let [x, y, _] = launch.grid;
+        let index = [linear % x, linear / x % y, linear / x / y];
+        let count = launch.block_threads().div_ceil(32);
+        self.shared.reset(launch.shared_bytes());
+        self.counters = Counters::default();
+        self.linear = linear;
+        self.time = 1;
+        self.barriers = Default::default();
+        self.alive = u32::MAX >> (32 - count);
+        self.released = 0;
+        let mut warps: Vec<Warp> = (0..count).map(|number| Warp::new(launch, index, number)).collect();
+        let mut hopeless = 0;
+        let mut seen = launch.progress.load(Relaxed);
+        while self.alive != 0 {
+            let mut advanced = false;
+            let mut runnable = false;
+            for warp in &mut warps {
+                if self.alive >> warp.index & 1 == 0 || warp.waiting != 0 && warp.waiting == warp.alive {
+                    continue;
+                }
+                runnable = true;
+                let stop = self.turn(launch, warp).map_err(|failure| self.fault(launch, index, warp, failure))?;
+                match stop {
+                    Stop::Exited => {
+                        self.alive &= !(1 << warp.index);
+                        advanced = true;
+                    }
+                    Stop::Waiting => advanced = true,
+                    Stop::Yielded => {
+                        warp.note_state();
+                        advanced |= !warp.stuck;
+                    }
+                }
+                self.complete_barriers();
+                if self.released != 0 {
+                    break;
+                }
+            }
+            if self.released != 0 {
+                self.release(launch, &mut warps);
+                advanced = true;
+            } else if !runnable {
+                return Err(self.stalled(launch, index, &warps));
+            }
+            if advanced {
+                launch.progress.fetch_add(1, Relaxed);
+                hopeless = 0;
+                continue;
+            }
+            // Only a store of another block can help now.
+            let now = launch.progress.load(Relaxed);
+            hopeless = if now == seen { hopeless + 1 } else { 0 };
+            seen = now;
+            if launch.stopped.load(Relaxed) {
+                return Ok(self.counters);
+            }
+            if hopeless > HOPELESS_ROUNDS {
+                return Err(self.stalled(launch, index, &warps));
+            }
+            std::thread::sleep(NAP);
+        }
+        launch.progress.fetch_add(1, Relaxed);
+        Ok(self.counters)
+    }
+
+    /// Marks the warps of complete barriers as released.
+    fn complete_barriers(&mut self) {
+        for barrier in &mut self.barriers {
+            let complete = match barrier.expected {
+                0 => barrier.waiting != 0 && barrier.waiting == self.alive,
+                expected => barrier.threads >= expected,
+            };
+            if !complete {
+                continue;
+            }
+            self.counters.barriers += 1;
+            self.released |= barrier.waiting;
+            if barrier.waiting == 0 {
+                // Everybody only arrived: the barrier begins anew.
+                *barrier = Barrier::default();
+            }
+        }
+    }
+
+    /// Lets the warps of complete barriers go on.
+    fn release(&mut self, launch: &Launch<'_>, warps: &mut [Warp]) {
+        let count = warps.len();
+        for barrier in &mut self.barriers {
+            if barrier.waiting & self.released == 0 {
+                continue;
+            }
+            // Whoever waited did nothing since it arrived, so all it ever did is ordered before what comes now.
+            self.time += 1;
+            for warp in lanes_of(barrier.waiting) {
+                barrier.clock[warp] = self.time;
+            }
+            for warp in warps.iter_mut().filter(|warp| barrier.waiting >> warp.index & 1 == 1) {
+                let lane = warp.waiting.trailing_zeros() as usize & 31;
+                warp.learn(&barrier.clock, count);
+                if let Op::BarrierReduce { kind, d, .. } = &launch.program.code[warp.pcs[lane] as usize].op {
+                    let bits = |yes: bool| if yes { u32::MAX } else { 0 };
+                    match kind {
+                        VoteKind::Ballot => warp.put(*d, &[barrier.votes; 32], warp.waiting),
+                        VoteKind::All => {
+                            warp.put_predicate(*d, bits(barrier.votes == barrier.voters), warp.waiting);
+                        }
+                        _ => warp.put_predicate(*d, bits(barrier.votes > 0), warp.waiting),
+                    }
+                }
+                warp.waiting = 0;
+                warp.pcs.iter_mut().for_each(|pc| *pc += 1);
+            }
+            *barrier = Barrier::default();
+        }
+        self.released = 0;
+    }
+
+    /// Who touches shared memory.
+    #[inline(always)]
+    pub(crate) fn toucher<'w>(&self, warp: &'w Warp, lane: usize) -> Toucher<'w> {
+        Toucher {
+            thread: (32 * warp.index) as u16 + lane as u16,
+            time: self.time,
+            sync: warp.sync,
+            floor: warp.floor,
+            known: &warp.known,
+        }
+    }
+
+    fn fault(&self, launch: &Launch<'_>, block: [u32; 3], warp: &Warp, failure: Failure) -> Box<Fault> {
+        let linear = 32 * warp.index + failure.lane as u32;
+        let program = launch.program;
+        let place = program.places[failure.pc as usize];
+        let file = launch.module.files.get(&place.file);
+        let site = Site {
+            kernel: program.name.clone(),
+            block,
+            thread: launch.thread(linear),
+            instruction: program.opcodes[failure.pc as usize].clone(),
+            line: place.line,
+            source: file.filter(|_| place.source_line > 0).map(|file| (file.clone(), place.source_line)),
+        };
+        Box::new(Fault { kind: failure.kind, site: Some(Box::new(site)) })
+    }
+
+    /// No warp can go on: some wait at barriers that others never reach.
+    fn stalled(&self, launch: &Launch<'_>, block: [u32; 3], warps: &[Warp]) -> Box<Fault> {
+        let mut lines = Vec::new();
+        let mut first = None;
+        for warp in warps.iter().filter(|warp| warp.alive != 0) {
+            let lane = warp.alive.trailing_zeros() as usize;
+            let pc = warp.pcs[lane];
+            first = first.or(Some((warp, lane, pc)));
+            let at = launch.program.places[pc as usize].line;
+            let opcode = &launch.program.opcodes[pc as usize];
+            let state = if warp.waiting != 0 { "waits" } else { "spins" };
+            lines.push(format!("warp {} {state} at PTX line {at} ({opcode})", warp.index));
+        }
+        let Some((warp, lane, pc)) = first else {
+            return Box::new(FaultKind::Deadlock(lines).into());
+        };
+        self.fault(launch, block, warp, Failure { lane, pc, kind: FaultKind::Deadlock(lines) })
+    }
+}

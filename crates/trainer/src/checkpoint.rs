@@ -32,6 +32,12 @@ pub(crate) fn save(path: &Path, backend: &mut dyn Backend, parameters: &Paramete
         for parameter in parameters.iter() {
             let range = parameter.range();
             let values = bytes[4 * range.start..4 * range.end].to_vec();
+            ensure!(
+                finite(&values),
+                "{}: '{prefix}{}': expected finite numbers, found NaN or infinity; the checkpoint before is kept (try a smaller training.rate)",
+                path.display(),
+                parameter.name
+            );
             contents.push((format!("{prefix}{}", parameter.name), parameter.shape.sizes().collect(), values));
         }
     }
@@ -53,6 +59,12 @@ pub(crate) fn load(path: &Path, backend: &mut dyn Backend, parameters: &Paramete
     let file = fs::read(path).with_context(|| format!("{name}: cannot be read"))?;
     let tensors = SafeTensors::deserialize(&file)
         .map_err(|error| anyhow::anyhow!("{name}: expected a safetensors file, found a damaged one ({error})"))?;
+    let (_, metadata) = SafeTensors::read_metadata(&file)?;
+    let format = metadata.metadata().as_ref().and_then(|metadata| metadata.get(FORMAT_KEY));
+    ensure!(
+        format.is_some_and(|format| format == FORMAT),
+        "{name}: metadata '{FORMAT_KEY}': expected '{FORMAT}', found {format:?}"
+    );
     for (block, prefix) in blocks(rule) {
         let mut bytes = vec![0; 4 * parameters.length()];
         for parameter in parameters.iter() {
@@ -65,8 +77,7 @@ pub(crate) fn load(path: &Path, backend: &mut dyn Backend, parameters: &Paramete
                 bail!("{name}: tensor '{tensor}': expected f32 {shape:?}, found {:?} {:?}", view.dtype(), view.shape());
             }
             let values: &[u8] = view.data();
-            let finite = values.chunks_exact(4).all(|b| bytemuck::pod_read_unaligned::<f32>(b).is_finite());
-            ensure!(finite, "{name}: tensor '{tensor}': expected finite numbers, found NaN or infinity");
+            ensure!(finite(values), "{name}: tensor '{tensor}': expected finite numbers, found NaN or infinity");
             let range = parameter.range();
             bytes[4 * range.start..4 * range.end].copy_from_slice(values);
         }
@@ -78,9 +89,14 @@ pub(crate) fn load(path: &Path, backend: &mut dyn Backend, parameters: &Paramete
     Ok(bytemuck::pod_read_unaligned::<u32>(step.data()) as usize)
 }
 
+fn finite(values: &[u8]) -> bool {
+    values.chunks_exact(4).all(|b| bytemuck::pod_read_unaligned::<f32>(b).is_finite())
+}
+
 /// Writes a file under a temporary name, makes sure that it is on the disk, and gives it its name.
 pub(crate) fn replace(path: &Path, contents: &[u8]) -> Result<()> {
-    let temporary = path.with_extension("tmp");
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
     let write = || -> std::io::Result<()> {
         let mut file = File::create(&temporary)?;
         file.write_all(contents)?;

@@ -70,41 +70,41 @@ pub(crate) struct DataArgs {
 pub(crate) struct CommonArgs {
     #[command(flatten)]
     pub(crate) data: DataArgs,
-    /// Network: mnist, sphereface4, 10, 20, 36, 64 or sphereface64-official
-    #[arg(long, value_name = "NAME")]
+    /// Network: mnist, sphereface4, 10, 20, 36, 64 or sphereface64-official [default: mnist]
+    #[arg(long, value_name = "NAME", conflicts_with = "resume")]
     pub(crate) model: Option<String>,
-    /// Margin of A-Softmax, 1 to 4
-    #[arg(long, value_name = "M")]
+    /// Margin of A-Softmax, 1 to 4 [default: 4]
+    #[arg(long, value_name = "M", conflicts_with = "resume")]
     pub(crate) m: Option<u32>,
-    /// Passes over the training images
-    #[arg(long, value_name = "N")]
+    /// Passes over the training images [default: 5]
+    #[arg(long, value_name = "N", conflicts_with = "resume")]
     pub(crate) epochs: Option<usize>,
     /// Steps, instead of epochs
     #[arg(long, value_name = "N", conflicts_with = "epochs")]
     pub(crate) steps: Option<usize>,
-    /// Images a step
-    #[arg(long, value_name = "N")]
+    /// Images a step [default: 128]
+    #[arg(long, value_name = "N", conflicts_with = "resume")]
     pub(crate) batch: Option<usize>,
-    /// Seed of initial values, order and augmentation
-    #[arg(long, value_name = "S")]
+    /// Seed of initial values, order and augmentation [default: 1]
+    #[arg(long, value_name = "S", conflicts_with = "resume")]
     pub(crate) seed: Option<u64>,
-    /// Largest learning rate
-    #[arg(long, value_name = "RATE")]
+    /// Largest learning rate [default: 0.05]
+    #[arg(long, value_name = "RATE", conflicts_with = "resume")]
     pub(crate) rate: Option<f64>,
     /// auto, cpu, cuda, cuda:N or emulator
-    #[arg(long, value_name = "DEVICE")]
+    #[arg(long, value_name = "DEVICE", conflicts_with = "resume")]
     pub(crate) device: Option<String>,
     /// fp32, tf32 or bf16
-    #[arg(long, value_name = "PRECISION")]
+    #[arg(long, value_name = "PRECISION", conflicts_with = "resume")]
     pub(crate) precision: Option<String>,
     /// Threads of the CPU; 0 means one for each core. Results do not depend on it
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
     /// Settings to start from: a TOML file, such as the config.toml of a run
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
     pub(crate) config: Option<PathBuf>,
-    /// Folder of the run [default: a new one in runs, named after time and command]
-    #[arg(long, value_name = "DIR")]
+    /// Folder of the run [default: a new one in runs, named after the time]
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     pub(crate) out: Option<PathBuf>,
     /// Say nothing but results and errors
     #[arg(long)]
@@ -113,17 +113,17 @@ pub(crate) struct CommonArgs {
 
 #[derive(Args, Debug, Clone, Default)]
 pub(crate) struct CompareArgs {
-    /// Losses to compare
+    /// Losses to compare [default: softmax,modified,sphereface]
     #[arg(long, value_name = "LOSS,...", value_delimiter = ',')]
     pub(crate) losses: Option<Vec<String>>,
-    /// Embedding dimensions to compare them in
+    /// Embedding dimensions to compare them in [default: 2,3]
     #[arg(long, value_name = "D,...", value_delimiter = ',')]
     pub(crate) dims: Option<Vec<usize>>,
     /// Number of seeds: more than one gives a mean with its 95% interval
     #[arg(long, value_name = "N")]
     pub(crate) seeds: Option<usize>,
-    /// Go on with the comparison in this folder
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "out", "losses", "dims", "seeds"])]
+    /// Go on with the comparison in this folder. Takes no other settings but --data-dir, --threads and --quiet
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["losses", "dims", "seeds", "steps"])]
     pub(crate) resume: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) common: CommonArgs,
@@ -131,14 +131,15 @@ pub(crate) struct CompareArgs {
 
 #[derive(Args, Debug, Clone, Default)]
 pub(crate) struct TrainArgs {
-    /// Loss
+    /// Loss: softmax, modified or sphereface [default: sphereface]
     #[arg(long, value_name = "LOSS")]
     pub(crate) loss: Option<String>,
-    /// Embedding dimension
+    /// Embedding dimension [default: 2]
     #[arg(long, value_name = "D")]
     pub(crate) dim: Option<usize>,
-    /// Go on with the training in this folder; with --steps N, up to step N
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "out", "loss", "dim", "model", "epochs", "batch", "seed"])]
+    /// Go on with the training in this folder; with --steps N, up to step N. Takes no other settings but --data-dir,
+    /// --threads and --quiet
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["loss", "dim"])]
     pub(crate) resume: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) common: CommonArgs,
@@ -189,8 +190,12 @@ impl DataArgs {
     /// Overrides a configuration.
     pub(crate) fn apply(&self, config: &mut Config) {
         set(&mut config.data.set, &self.data);
-        if self.data_dir.is_some() {
-            config.data.dir.clone_from(&self.data_dir);
+        if let Some(dir) = &self.data_dir {
+            // Absolute, so that the run can be used from any folder.
+            config.data.dir = Some(std::path::absolute(dir).unwrap_or_else(|_| dir.clone()));
+        }
+        if self.data.is_some() || self.data_dir.is_some() {
+            config.data.sha256 = None; // asked for by name: whatever it is
         }
         config.data.validate |= self.validate;
     }

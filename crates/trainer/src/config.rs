@@ -32,6 +32,9 @@ pub(crate) struct DataConfig {
     pub(crate) dir: Option<PathBuf>,
     /// Evaluate on images held out of training instead of the test set.
     pub(crate) validate: bool,
+    /// The data of a run that was begun: it goes on with no other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sha256: Option<String>,
 }
 
 /// Which network with which losses.
@@ -75,7 +78,7 @@ pub(crate) struct TrainingConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct OptimizerConfig {
-    /// `sgd`, `nesterov` or `adamw`.
+    /// `sgd`, `nesterov`, `adam` or `adamw`.
     pub(crate) rule: String,
     pub(crate) momentum: f64,
     pub(crate) weight_decay: f64,
@@ -104,7 +107,7 @@ pub(crate) struct BackendConfig {
 
 impl Default for DataConfig {
     fn default() -> Self {
-        DataConfig { set: "auto".into(), dir: None, validate: false }
+        DataConfig { set: "auto".into(), dir: None, validate: false, sha256: None }
     }
 }
 
@@ -158,6 +161,16 @@ impl Config {
         Config::parse(&text).with_context(|| format!("{}", path.display()))
     }
 
+    /// Reads the resolved configuration of a run, in which every key must be.
+    pub(crate) fn load_resolved(path: &Path) -> Result<Config> {
+        let config = Config::load(path)?;
+        let text = fs::read_to_string(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+        let expected = toml::Table::try_from(Config::default())?;
+        require_all(&text.parse()?, &expected, "").with_context(|| format!("{}", path.display()))?;
+        config.check().with_context(|| format!("{}", path.display()))?;
+        Ok(config)
+    }
+
     fn parse(text: &str) -> Result<Config> {
         let table: toml::Table = text.parse().map_err(|error| one_line(&error, text))?;
         let known = toml::Table::try_from(Config::complete())?;
@@ -169,6 +182,7 @@ impl Config {
     fn complete() -> Config {
         let mut config = Config::default();
         config.data.dir = Some(PathBuf::new());
+        config.data.sha256 = Some(String::new());
         config.training.steps = Some(0);
         config
     }
@@ -218,12 +232,8 @@ impl Config {
         ] {
             ensure!(range.contains(&value), "{name}: expected {} to {}, found {value}", range.start(), range.end());
         }
-        ensure!(
-            training.seed <= i64::MAX as u64,
-            "training.seed: expected at most {}, found {}",
-            i64::MAX,
-            training.seed
-        );
+        let last_seed = i64::MAX as u64 - training.seeds as u64; // TOML's numbers end there
+        ensure!(training.seed <= last_seed, "training.seed: expected at most {last_seed}, found {}", training.seed);
         for (name, value, low, high) in [
             ("training.rate", training.rate, 0.0, 1e3),
             ("training.warm_up", training.warm_up, 0.0, 0.99),
@@ -237,7 +247,7 @@ impl Config {
         }
         known("training.rate_schedule", &training.rate_schedule, ["cosine", "steps"])?;
         known("training.lambda_schedule", &training.lambda_schedule, ["quadratic", "inverse"])?;
-        known("optimizer.rule", &optimizer.rule, ["sgd", "nesterov", "adamw"])?;
+        known("optimizer.rule", &optimizer.rule, ["sgd", "nesterov", "adam", "adamw"])?;
         known("backend.precision", &backend.precision, ["fp32", "tf32", "bf16"])?;
         Ok(())
     }
@@ -246,7 +256,10 @@ impl Config {
     pub(crate) fn rule(&self) -> Rule {
         let momentum = self.optimizer.momentum as f32;
         match self.optimizer.rule.as_str() {
-            "adamw" => Rule::Adam { beta1: momentum, beta2: 0.999, epsilon: 1e-8, decoupled: true },
+            "adam" | "adamw" => {
+                let decoupled = self.optimizer.rule == "adamw";
+                Rule::Adam { beta1: momentum, beta2: 0.999, epsilon: 1e-8, decoupled }
+            }
             rule => Rule::Sgd { momentum, nesterov: rule == "nesterov" },
         }
     }
@@ -339,6 +352,17 @@ fn refuse_unknown(table: &toml::Table, known: &toml::Table, prefix: &str) -> Res
         };
         if let (toml::Value::Table(value), toml::Value::Table(expected)) = (value, expected) {
             refuse_unknown(value, expected, &format!("{prefix}{key}."))?;
+        }
+    }
+    Ok(())
+}
+
+/// Fails at the first key that is missing.
+fn require_all(table: &toml::Table, expected: &toml::Table, prefix: &str) -> Result<()> {
+    for (key, expected) in expected {
+        let Some(value) = table.get(key) else { bail!("expected the key '{prefix}{key}', found none") };
+        if let (toml::Value::Table(value), toml::Value::Table(expected)) = (value, expected) {
+            require_all(value, expected, &format!("{prefix}{key}."))?;
         }
     }
     Ok(())

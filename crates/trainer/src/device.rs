@@ -8,10 +8,9 @@ use sphereface_tensor::cpu::CpuBackend;
 /// The backend that the configuration asks for.
 pub(crate) fn backend(config: &Config) -> Result<Box<dyn Backend>> {
     let device = config.backend.device.as_str();
-    let kind = device.split(':').next().unwrap_or_default();
-    match kind {
+    match device {
         "auto" | "cpu" => {}
-        "cuda" => {
+        _ if device == "cuda" || device.starts_with("cuda:") => {
             bail!("backend.device: '{device}' is not in this version, which computes on the CPU; use 'auto' or 'cpu'")
         }
         "emulator" => bail!("backend.device: 'emulator' is not in this version; use 'auto' or 'cpu'"),

@@ -5,7 +5,7 @@ use crate::config::Config;
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use sphereface_report::{EpochRecord, StepRecord};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 const CONFIG: &str = "config.toml";
 const METRICS: &str = "metrics.jsonl";
 const SUMMARY: &str = "summary.json";
+const LOCK: &str = ".lock";
 
 /// One line of `metrics.jsonl`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -93,6 +94,8 @@ pub(crate) struct Summary {
     pub(crate) dataset_sha256: String,
     pub(crate) train_images: usize,
     pub(crate) test_images: usize,
+    /// `test`, or `validation` for images held out of training.
+    pub(crate) evaluated_on: String,
     pub(crate) network: String,
     pub(crate) machine: String,
     pub(crate) command: String,
@@ -110,7 +113,10 @@ pub(crate) struct Folder {
 impl Folder {
     /// A new folder: the given one, which must be empty or not exist, or `runs/<time>-<name>`.
     pub(crate) fn create(given: Option<&Path>, name: &str) -> Result<Folder> {
-        let path = given.map_or_else(|| default_path(name), Path::to_path_buf);
+        let path = match given {
+            Some(path) => path.to_path_buf(),
+            None => free_default_path(name),
+        };
         fs::create_dir_all(&path).with_context(|| format!("{}: cannot be created", path.display()))?;
         let mut entries = fs::read_dir(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
         ensure!(
@@ -128,6 +134,21 @@ impl Folder {
             bail!("{}: expected the folder of a run, found no {CONFIG} in it", path.display());
         }
         Ok(folder)
+    }
+
+    /// Keeps other processes out of the run until the lock is dropped.
+    pub(crate) fn lock(&self) -> Result<File> {
+        let path = self.file(LOCK);
+        let name = path.display();
+        let file = File::create(&path).with_context(|| format!("{name}: cannot be created"))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => {
+                bail!("{}: expected a run that nobody works on, found another process at it", self.path.display())
+            }
+            // A file system without locks: the run goes on without one.
+            Err(TryLockError::Error(_)) => Ok(file),
+        }
     }
 
     /// A folder inside this one.
@@ -158,9 +179,7 @@ impl Folder {
     }
 
     pub(crate) fn read_config(&self) -> Result<Config> {
-        let config = Config::load(&self.file(CONFIG))?;
-        config.check().with_context(|| format!("{}", self.file(CONFIG).display()))?;
-        Ok(config)
+        Config::load_resolved(&self.file(CONFIG))
     }
 
     pub(crate) fn write_summary(&self, summary: &Summary) -> Result<()> {
@@ -169,16 +188,25 @@ impl Folder {
         replace(&self.file(SUMMARY), text.as_bytes())
     }
 
-    /// Lines of the log up to a step; a line that was cut off when the process died is left out.
+    /// Lines of the log up to the step of a checkpoint. What was written after it is left out, and so is a last line
+    /// that was cut off when the process died.
     pub(crate) fn read_log(&self, up_to_step: usize) -> Result<Vec<Line>> {
         let path = self.file(METRICS);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error).with_context(|| format!("{}: cannot be read", path.display())),
-        };
-        let lines = text.lines().map_while(|line| serde_json::from_str::<Line>(line).ok());
-        Ok(lines.filter(|line| line.step() <= up_to_step).collect())
+        let name = path.display();
+        let text = fs::read_to_string(&path).with_context(|| format!("{name}: cannot be read"))?;
+        let count = text.lines().count();
+        let mut lines = Vec::new();
+        for (index, text) in text.lines().enumerate() {
+            match serde_json::from_str::<Line>(text) {
+                Ok(line) if line.step() <= up_to_step => lines.push(line),
+                Ok(_) => {}
+                Err(_) if index + 1 == count => {}
+                Err(error) => bail!("{name}: line {}: expected a line of the log, found: {error}", index + 1),
+            }
+        }
+        let steps = lines.iter().filter(|line| matches!(line, Line::Step { .. })).count();
+        ensure!(steps == up_to_step, "{name}: expected the {up_to_step} steps of the checkpoint, found {steps}");
+        Ok(lines)
     }
 
     /// A log that goes on after these lines.
@@ -208,8 +236,12 @@ impl Log {
         writeln!(self.file, "{text}").with_context(|| format!("{}: cannot be written", self.path.display()))
     }
 
+    /// Brings the log to the disk.
     pub(crate) fn flush(&mut self) -> Result<()> {
-        self.file.flush().with_context(|| format!("{}: cannot be written", self.path.display()))
+        self.file
+            .flush()
+            .and_then(|()| self.file.get_ref().sync_data())
+            .with_context(|| format!("{}: cannot be written", self.path.display()))
     }
 }
 
@@ -228,6 +260,15 @@ pub(crate) fn history(lines: &[Line]) -> (Vec<StepRecord>, Vec<EpochRecord>) {
         }
     }
     (steps, epochs)
+}
+
+/// A folder named after the time that no other run has taken.
+fn free_default_path(name: &str) -> PathBuf {
+    let path = default_path(name);
+    let numbered = (2..).map(|number| {
+        path.with_file_name(format!("{}-{number}", path.file_name().unwrap_or_default().to_string_lossy()))
+    });
+    std::iter::once(path.clone()).chain(numbered).find(|path| !path.exists()).unwrap_or(path)
 }
 
 fn default_path(name: &str) -> PathBuf {

@@ -1,5 +1,6 @@
 //! Ctrl-C: the first one asks the training to save and stop, the second one ends the process.
 
+use crate::progress::warn;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -13,10 +14,10 @@ pub(crate) fn listen() {
         if INTERRUPTED.swap(true, Ordering::SeqCst) {
             std::process::exit(i32::from(EXIT_CODE));
         }
-        eprintln!("\nsaving; press Ctrl-C again to stop at once");
+        warn(format_args!("\nstopping at the next safe place; press Ctrl-C again to stop at once"));
     };
     if let Err(error) = ctrlc::set_handler(handler) {
-        eprintln!("Ctrl-C cannot be caught, it will stop without saving ({error})");
+        warn(format_args!("Ctrl-C cannot be caught, it will stop without saving ({error})"));
     }
 }
 

@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // One line, whatever the causes say.
             let message = format!("{error:#}").lines().collect::<Vec<_>>().join(" ");
-            eprintln!("error: {message}");
+            progress::warn(format_args!("error: {message}"));
             ExitCode::FAILURE
         }
     }
@@ -78,7 +78,7 @@ fn start(
     interrupt::listen();
     let verbosity = Verbosity::detect(common.quiet);
     match resume {
-        Some(path) => run::resume(path, steps, verbosity),
+        Some(path) => run::resume(path, steps, common, verbosity),
         None => run::run(&resolve()?, Place::New(common.out.as_deref()), command, verbosity, None),
     }
 }

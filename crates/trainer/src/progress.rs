@@ -1,11 +1,16 @@
 //! What a person sees while a training runs: a bar on a terminal, plain lines elsewhere.
 
 use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 /// Time between two plain lines.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Says something on the standard error stream; nobody has to listen.
+pub(crate) fn warn(text: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
 
 /// How much is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +36,7 @@ impl Verbosity {
     /// Says something that is not part of a result.
     pub(crate) fn say(self, text: impl std::fmt::Display) {
         if self != Verbosity::Quiet {
-            eprintln!("{text}");
+            warn(text);
         }
     }
 }
@@ -79,7 +84,7 @@ impl Progress {
         self.bar.set_message(format!("{state}  {} left", short(left)));
         if self.verbosity == Verbosity::Plain && self.said.elapsed() >= PLAIN_INTERVAL {
             self.said = Instant::now();
-            eprintln!("{}  step {step}/{}  {state}  {} left", self.name, self.steps, HumanDuration(left));
+            warn(format_args!("{}  step {step}/{}  {state}  {} left", self.name, self.steps, HumanDuration(left)));
         }
     }
 
@@ -88,7 +93,7 @@ impl Progress {
         let text = format!("{}  epoch {epoch}  loss {train_loss:.4}  {on} accuracy {test_accuracy:.4}", self.name);
         match self.verbosity {
             Verbosity::Quiet => {}
-            Verbosity::Plain => eprintln!("{text}"),
+            Verbosity::Plain => warn(text),
             Verbosity::Bar => self.bar.println(text),
         }
         self.said = Instant::now();

@@ -1,12 +1,13 @@
 //! The commands `compare` and `train`: trainings one after the other, then summary and report.
 
+use crate::cli::CommonArgs;
 use crate::config::Config;
 use crate::device;
 use crate::folder::{Folder, Line, Summary};
 use crate::progress::{Verbosity, short};
 use crate::session;
 use crate::training::{self, Finished, Outcome};
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail, ensure};
 use serde::Serialize;
 use sphereface_data::{Choice, Dataset, Locations, Progress};
 use sphereface_report::{DatasetInfo, NetworkInfo, Report};
@@ -27,12 +28,27 @@ pub(crate) enum Ended {
 pub(crate) fn load_data(config: &Config, verbosity: Verbosity) -> Result<Dataset> {
     let locations = Locations::from_environment(config.data.dir.clone());
     let choice = Choice::from_str(&config.data.set)?;
+    let mut tenths = 0;
     let mut tell = |progress: Progress<'_>| match progress {
+        Progress::Receiving { file, received_bytes, total_bytes: Some(total), .. } => {
+            let now = received_bytes * 10 / total.max(1);
+            if now != tenths && now > 0 {
+                verbosity.say(format_args!("{file}: {}%", now * 10));
+            }
+            tenths = now;
+        }
         Progress::Asking { file, mirror } => verbosity.say(format_args!("fetching {file} from {mirror}")),
         Progress::Refused { mirror, reason, .. } => verbosity.say(format_args!("{mirror}: {reason}")),
         _ => {}
     };
     let dataset = sphereface_data::load(choice, &locations, &mut tell)?;
+    if let Some(expected) = config.data.sha256.as_ref().filter(|expected| **expected != dataset.sha256) {
+        bail!(
+            "data: expected the set of this run, SHA-256 {expected}, found '{}', {} (choose one with --data or --data-dir)",
+            dataset.name,
+            dataset.sha256
+        );
+    }
     let dataset = if config.data.validate { dataset.with_validation() } else { dataset };
     verbosity.say(format_args!("data: {}", dataset.note));
     Ok(dataset)
@@ -70,6 +86,10 @@ pub(crate) fn run(
     };
     let folder = &folder;
     verbosity.say(format_args!("folder: {}\nbackend: {backend}", folder.path().display()));
+    let _lock = folder.lock()?;
+    let mut config = config.clone();
+    config.data.sha256 = Some(dataset.sha256.clone());
+    let (config, trainings) = (&config, config.trainings());
     folder.write_config(config)?;
     let mut finished = Vec::new();
     for (index, training) in trainings.iter().enumerate() {
@@ -78,7 +98,10 @@ pub(crate) fn run(
         let title =
             if trainings.len() == 1 { name.clone() } else { format!("[{}/{}] {name}", index + 1, trainings.len()) };
         match training::run(training, &dataset, &inside, &title, verbosity, stop_at)? {
-            Outcome::Finished(result) => finished.push(*result),
+            Outcome::Finished(mut result) => {
+                result.summary.folder = if trainings.len() == 1 { ".".into() } else { name };
+                finished.push(*result);
+            }
             Outcome::Paused { step, steps } => {
                 tell!("{title}: saved at step {step} of {steps}");
                 tell!("to continue: cargo run -p trainer --release -- {command} --resume {}", folder.path().display());
@@ -91,12 +114,14 @@ pub(crate) fn run(
             inside.write_summary(&part)?;
         }
     }
-    let summary = summary(config, &dataset, folder, &finished, command)?;
+    let mut summary = summary(config, &dataset, folder, &finished, command)?;
+    // With what lies between and after the trainings, unless they were trained by other processes.
+    summary.total_seconds = summary.total_seconds.max(started.elapsed().as_secs_f64());
     if trainings.len() > 1 {
         write_common_log(folder, &finished)?;
     }
     let report = report(config, &dataset, &summary, finished, &backend)?;
-    report.write(folder.path()).with_context(|| "report")?;
+    report.write(folder.path())?;
     folder.write_summary(&summary)?;
     tell!("{}", report.terminal_table().trim_end());
     tell!(
@@ -142,6 +167,7 @@ fn summary(
         dataset_sha256: dataset.sha256.clone(),
         train_images: dataset.train.len(),
         test_images: dataset.test.len(),
+        evaluated_on: if config.data.validate { "validation" } else { "test" }.into(),
         network: config.model.network.clone(),
         machine: device::processor(),
         command: repeat_command(command, folder),
@@ -159,8 +185,10 @@ fn report(
     backend: &str,
 ) -> Result<Report> {
     let trainings = config.trainings();
-    let Some(last) = trainings.last() else { bail!("model: expected at least one training, found none") };
-    let largest = session::model(last, dataset)?;
+    let Some(largest) = trainings.iter().max_by_key(|training| training.model.dims[0]) else {
+        bail!("model: expected at least one training, found none")
+    };
+    let largest = session::model(largest, dataset)?;
     let network = config.network()?;
     let stages: Vec<String> = network
         .stages
@@ -171,7 +199,7 @@ fn report(
         .collect();
     let title = if finished.len() > 1 { "Margin softmax losses compared" } else { "Margin softmax training" };
     Ok(Report {
-        title: format!("{title} on {}", dataset.name),
+        title: format!("{title} on {}{}", dataset.name, if config.data.validate { ", held-out images" } else { "" }),
         dataset: DatasetInfo {
             name: dataset.name.clone(),
             note: dataset.note.clone(),
@@ -201,9 +229,19 @@ fn report(
 }
 
 /// Continues the run in a folder, up to step `steps` if that is given.
-pub(crate) fn resume(path: &Path, steps: Option<usize>, verbosity: Verbosity) -> Result<Ended> {
+///
+/// Of the command line only the data's place and the number of threads count: neither changes a result.
+pub(crate) fn resume(path: &Path, steps: Option<usize>, args: &CommonArgs, verbosity: Verbosity) -> Result<Ended> {
+    ensure!(
+        args.data.data.is_none() && !args.data.validate,
+        "--resume: expected no other data than the run's own, found --data or --validate"
+    );
     let folder = Folder::open(path)?;
     let mut config = folder.read_config()?;
+    let sha256 = config.data.sha256.clone();
+    args.data.apply(&mut config);
+    config.data.sha256 = sha256;
+    config.backend.threads = args.threads.unwrap_or(config.backend.threads);
     let command = if config.trainings().len() > 1 { "compare" } else { "train" };
     let mut stop_at = steps;
     if let Some(steps) = steps {

@@ -13,6 +13,9 @@ use std::path::Path;
 /// Rows of the log on the backend: the most steps between two readings.
 pub(crate) const LOG_ROWS: usize = 64;
 
+/// The longest training.
+const MAX_STEPS: usize = 10_000_000;
+
 /// One row of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Row {
@@ -124,6 +127,7 @@ impl Session {
             clip: (clip > 0.0).then_some(clip),
             log_rows: LOG_ROWS,
         };
+        ensure!(steps <= MAX_STEPS, "training: expected at most {MAX_STEPS} steps, found {steps}");
         ensure!(
             dataset.train.len() < u32::MAX as usize && steps < u32::MAX as usize,
             "training: too many images or steps"
@@ -150,6 +154,8 @@ impl Session {
     /// Continues from a checkpoint.
     pub(crate) fn load(&mut self, path: &Path) -> Result<()> {
         self.steps_done = checkpoint::load(path, &mut *self.backend, &self.parameters, self.training.rule)?;
+        let (done, steps) = (self.steps_done, self.training.steps);
+        ensure!(done <= steps, "{}: step: expected at most the {steps} of the training, found {done}", path.display());
         Ok(())
     }
 

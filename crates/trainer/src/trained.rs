@@ -106,8 +106,8 @@ pub(crate) fn embed(args: &EmbedArgs) -> Result<()> {
         replace(&args.out, text.as_bytes())?;
     } else {
         let values: Vec<u8> = embedded.points.iter().flat_map(|value| value.to_le_bytes()).collect();
-        replace(&args.out, &npy("<f4", &[labels.len(), dim], &values))?;
         replace(&labels_file(&args.out), &npy("|u1", &[labels.len()], labels))?;
+        replace(&args.out, &npy("<f4", &[labels.len(), dim], &values))?;
     }
     tell!("{}: {} embeddings of {dim} dimensions", args.out.display(), labels.len());
     Ok(())

@@ -51,6 +51,13 @@ pub(crate) fn run(
     if folder.has_checkpoint() {
         session.load(&folder.checkpoint())?;
         lines = folder.read_log(session.steps_done())?;
+        // A run that ended within an epoch and is now stretched has a line for that epoch too early.
+        let steps = session.steps();
+        lines.retain(|line| match *line {
+            Line::Epoch { step, epoch, .. } => step == session.steps_until(epoch) || step == steps,
+            Line::Step { .. } => true,
+        });
+        folder.write_config(config)?;
     } else {
         folder.write_config(config)?;
         session.save(&folder.checkpoint())?;
@@ -60,7 +67,7 @@ pub(crate) fn run(
     if step < steps {
         return Ok(Outcome::Paused { step, steps });
     }
-    Ok(Outcome::Finished(Box::new(finish(&mut session, config, dataset, lines, name)?)))
+    Ok(Outcome::Finished(Box::new(finish(&mut session, config, dataset, lines)?)))
 }
 
 fn train(
@@ -107,6 +114,13 @@ fn train(
         let epoch_ends = session.steps_done() == session.steps_until(epoch) || session.steps_done() == session.steps();
         if epoch_ends {
             let test = session.evaluate_test()?;
+            if !test.loss.is_finite() {
+                bail!(
+                    "{name}: step {}: expected a finite loss on the {on} images, found {}; the checkpoint before is kept (try a smaller training.rate)",
+                    session.steps_done(),
+                    test.loss
+                );
+            }
             let line = Line::Epoch {
                 step: session.steps_done(),
                 epoch,
@@ -166,7 +180,7 @@ fn mean_loss_since(lines: &[Line], after: usize) -> f64 {
     losses.iter().sum::<f64>() / losses.len().max(1) as f64
 }
 
-fn finish(session: &mut Session, config: &Config, dataset: &Dataset, lines: Vec<Line>, name: &str) -> Result<Finished> {
+fn finish(session: &mut Session, config: &Config, dataset: &Dataset, lines: Vec<Line>) -> Result<Finished> {
     let (test, train) = (session.evaluate_test()?, session.evaluate_train()?);
     let loss = config.loss()?;
     let (steps, epochs_log) = history(&lines);
@@ -183,7 +197,7 @@ fn finish(session: &mut Session, config: &Config, dataset: &Dataset, lines: Vec<
         final_train_loss,
         steps: session.steps(),
         epochs: session.epochs(session.steps()),
-        folder: name.into(),
+        folder: String::new(),
     };
     let embeddings = if (2..=3).contains(&dim) { Some(embeddings(session, dataset)?) } else { None };
     let title = if loss.annealed { format!("{}, m = {}", loss.title, config.model.m) } else { loss.title.into() };
@@ -193,7 +207,7 @@ fn finish(session: &mut Session, config: &Config, dataset: &Dataset, lines: Vec<
         formula: loss.formula.into(),
         embedding_dim: dim,
         seed: config.training.seed,
-        epochs: epochs_log.len(),
+        epochs: session.epochs(session.steps()).round().max(1.0) as usize,
         seconds: summary.seconds,
         train_accuracy: summary.train_accuracy,
         test_accuracy: summary.test_accuracy,

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{fail, folder, run, succeed};
+use common::{fail, folder, folder_with_small_set, run, succeed};
 use std::fs;
 
 #[test]
@@ -92,9 +92,78 @@ fn damaged_checkpoints_are_refused() {
     }
     assert!(!folder.join("e.csv").exists());
     fs::write(&path, &whole).unwrap();
-    fs::write(folder.join("run/config.toml"), "[model]\nlosses = [\"softmax\"]\ndims = [5]\n").unwrap();
+    let config = folder.join("run/config.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("dims = [2]", "dims = [5]")).unwrap();
     let line = fail(&folder, "eval run --data mnist-10k");
     assert!(line.contains("embedding.weight") && line.contains("expected"), "{line}");
+}
+
+#[test]
+fn a_run_folder_with_missing_or_damaged_parts_is_refused() {
+    let folder = folder_with_small_set("parts");
+    succeed(&folder, "train --data-dir set --steps 12 --batch 40 --out run --quiet");
+    let (config, log) = (folder.join("run/config.toml"), folder.join("run/metrics.jsonl"));
+    let (config_text, log_text) = (fs::read_to_string(&config).unwrap(), fs::read_to_string(&log).unwrap());
+    for (path, whole, damaged, words) in [
+        (&config, &config_text, String::new(), vec!["config.toml", "augmentation"]),
+        (
+            &config,
+            &config_text,
+            config_text[..config_text.find("[optimizer]").unwrap()].into(),
+            vec!["config.toml", "expected the key"],
+        ),
+        (&log, &log_text, log_text.replacen("gradient_norm", "gradientnorm", 1), vec!["metrics.jsonl", "line 1"]),
+        (&log, &log_text, log_text.lines().next().unwrap().into(), vec!["metrics.jsonl", "12", "found 1"]),
+    ] {
+        fs::write(path, damaged).unwrap();
+        let line = fail(&folder, "train --resume run");
+        assert!(words.iter().all(|word| line.contains(word)), "{line}");
+        fs::write(path, whole).unwrap();
+    }
+    succeed(&folder, "train --resume run --quiet");
+}
+
+#[test]
+fn a_run_goes_on_with_its_own_data_and_settings_only() {
+    let folder = folder_with_small_set("own");
+    succeed(&folder, "train --data-dir set --steps 3 --batch 8 --out run --quiet");
+    let labels = folder.join("set/train-labels-idx1-ubyte");
+    let mut changed = fs::read(&labels).unwrap();
+    changed[8] = 9;
+    fs::write(&labels, changed).unwrap();
+    for command in ["train --resume run", "eval run"] {
+        let line = fail(&folder, command);
+        assert!(line.contains("SHA-256") && line.contains("--data-dir"), "{line}");
+    }
+    succeed(&folder, "eval run --data-dir set");
+    assert!(fail(&folder, "train --resume run --data mnist-10k").contains("--resume"));
+    for setting in ["--m 2", "--rate 0.9", "--device cuda", "--batch 7", "--model sphereface20", "--seed 3"] {
+        assert_eq!(run(&folder, &format!("train --resume run {setting}")).status.code(), Some(2), "{setting}");
+    }
+}
+
+#[test]
+fn two_processes_cannot_work_on_one_run() {
+    let folder = folder_with_small_set("locked");
+    succeed(&folder, "train --data-dir set --steps 3 --batch 8 --out run --quiet");
+    let lock = fs::File::open(folder.join("run/.lock")).unwrap();
+    lock.lock().unwrap();
+    assert!(fail(&folder, "train --resume run").contains("another process"));
+    drop(lock);
+    succeed(&folder, "train --resume run --quiet");
+}
+
+#[test]
+fn a_training_that_diverges_keeps_its_last_good_checkpoint() {
+    let folder = folder_with_small_set("diverging");
+    let settings = "[training]\nrate = 1000.0\nwarm_up = 0.0\nrate_schedule = \"steps\"\n[optimizer]\nrule = \"sgd\"\nclip = 0.0\nweight_decay = 1000.0\n";
+    fs::write(folder.join("hot.toml"), settings).unwrap();
+    let line =
+        fail(&folder, "train --config hot.toml --loss softmax --dim 4 --data-dir set --batch 8 --steps 40 --out run");
+    assert!(line.contains("finite") && line.contains("training.rate"), "{line}");
+    assert!(!folder.join("run/summary.json").exists());
+    succeed(&folder, "eval run");
 }
 
 #[test]

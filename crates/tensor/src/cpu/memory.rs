@@ -1,6 +1,7 @@
 //! Two blocks of floats, and how a step gets its operands from them without copying or overlapping.
 
 use super::LINE;
+use crate::error::Error;
 use arrayvec::ArrayVec;
 use bytemuck::{Pod, Zeroable};
 
@@ -93,16 +94,16 @@ pub(super) struct Memory {
 
 impl Memory {
     /// A new persistent place of zeros.
-    pub(super) fn grow(&mut self, length: usize) -> Slot {
+    pub(super) fn grow(&mut self, length: usize) -> Result<Slot, Error> {
         let start = self.persistent_length();
-        self.persistent.resize(self.persistent.len() + length.div_ceil(LINE), Line::zeroed());
-        Slot { space: Space::Persistent, start, length }
+        resize(&mut self.persistent, start / LINE + length.div_ceil(LINE), "persistent buffers")?;
+        Ok(Slot { space: Space::Persistent, start, length })
     }
 
     /// Makes the arena at least this long.
-    pub(super) fn reserve_arena(&mut self, length: usize) {
+    pub(super) fn reserve_arena(&mut self, length: usize) -> Result<(), Error> {
         let lines = length.div_ceil(LINE).max(self.arena.len());
-        self.arena.resize(lines, Line::zeroed());
+        resize(&mut self.arena, lines, "activations")
     }
 
     /// Length of the persistent block in floats.
@@ -134,6 +135,16 @@ impl Memory {
         let updates = taken.by_ref().take(ports.updates).collect();
         Io { reads, writes, updates, workspace: taken.next().unwrap_or_default() }
     }
+}
+
+fn resize(block: &mut Vec<Line>, lines: usize, what: &str) -> Result<(), Error> {
+    block.try_reserve_exact(lines - block.len()).map_err(|_| {
+        let megabytes = (lines * size_of::<Line>()).div_ceil(1_000_000);
+        let message = format!("expected {megabytes} MB of memory for {what}, found less (a smaller batch needs less)");
+        Error::Backend { backend: "cpu", message }
+    })?;
+    block.resize(lines, Line::zeroed());
+    Ok(())
 }
 
 /// What is left of a block after the changed places have been taken out.

@@ -109,14 +109,19 @@ impl CpuBackend {
         self.pool.current_num_threads()
     }
 
-    fn declare(&mut self, name: &str, kind: &Type, place: impl FnOnce(&mut Memory) -> Slot) -> Result<Slot, Error> {
+    fn declare(
+        &mut self,
+        name: &str,
+        kind: &Type,
+        place: impl FnOnce(&mut Memory) -> Result<Slot, Error>,
+    ) -> Result<Slot, Error> {
         if let Some((slot, known)) = self.persistent.get(name) {
             if known == kind {
                 return Ok(*slot);
             }
             return Err(Error::Buffer { name: name.into(), message: format!("expected {known}, found {kind}") });
         }
-        let slot = place(&mut self.memory);
+        let slot = place(&mut self.memory)?;
         self.persistent.insert(name.into(), (slot, kind.clone()));
         Ok(slot)
     }
@@ -146,7 +151,7 @@ impl CpuBackend {
                     message: "expected a view of a persistent buffer, found one of the arena".into(),
                 })?;
                 let view = Slot { start: block.start + offset, length: words(&buffer.kind), ..block };
-                slots[index] = Some(self.declare(&buffer.name, &buffer.kind, |_| view)?);
+                slots[index] = Some(self.declare(&buffer.name, &buffer.kind, |_| Ok(view))?);
             }
         }
         Ok(slots)
@@ -202,7 +207,7 @@ impl Backend for CpuBackend {
                 })?;
             steps.push(LoweredStep { kernel, ports });
         }
-        self.memory.reserve_arena(arena);
+        self.memory.reserve_arena(arena)?;
         self.programs.push(steps);
         Ok(Program::new(self.programs.len() - 1))
     }

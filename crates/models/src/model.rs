@@ -132,7 +132,7 @@ impl Model {
         Ok(plan.finish())
     }
 
-    /// Metrics of one batch of a set, in order, without margin's help: see [`METRICS`].
+    /// Metrics of one batch of a set, in order and not augmented; its hits are counted with and without margin: see [`METRICS`].
     ///
     /// # Errors
     /// [`Error`], when the network does not fit the images.

@@ -14,7 +14,8 @@ pub enum Initialisation {
     /// As in the authors' Caffe files: uniform `±√(3 / fan_in)` where strides are 2 and in fully connected layers,
     /// `N(0, 0.01)` inside residual units.
     Official,
-    /// He et al., ICCV 2015: normal with variance `2 / ((1 + 0.25²) fan_in)`; class weights on the unit sphere.
+    /// He et al., ICCV 2015, in convolutions: normal with variance `2 / ((1 + 0.25²) fan_in)`; class weights on the unit
+    /// sphere, fully connected layers as in the authors' files.
     He,
 }
 

@@ -249,7 +249,8 @@ impl WithSimd for Blocks<'_> {
                 16 => self.strip::<S, 8, 1>(simd, column),
                 8 => self.strip::<S, 6, 2>(simd, column),
                 4 => self.strip::<S, 4, 4>(simd, column),
-                _ => self.strip::<S, 1, WIDTH>(simd, column),
+                1 => self.strip::<S, 1, WIDTH>(simd, column),
+                lanes => unreachable!("vectors of {lanes} lanes"),
             }
             column += if S::F32_LANES == 16 && two_panels { 2 * WIDTH } else { WIDTH };
         }

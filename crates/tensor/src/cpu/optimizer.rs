@@ -47,7 +47,7 @@ pub(super) fn optimizer(op: Optimizer) -> Kernel {
                         });
                     });
                 }
-                _ => {}
+                _ => unreachable!("a rule updates the states its shape rule says"),
             }
         }
     })

@@ -76,7 +76,9 @@ pub(crate) fn run(
     let started = Instant::now();
     let backend = device::backend(config)?.name();
     let dataset = load_data(config, verbosity)?;
-    let trainings = config.trainings();
+    let mut config = config.clone();
+    config.data.sha256 = Some(dataset.sha256.clone());
+    let (config, trainings) = (&config, config.trainings());
     let folder = match place {
         Place::New(given) => {
             let name = if let [training] = &trainings[..] { training.training_name(false) } else { command.to_owned() };
@@ -87,9 +89,6 @@ pub(crate) fn run(
     let folder = &folder;
     verbosity.say(format_args!("folder: {}\nbackend: {backend}", folder.path().display()));
     let _lock = folder.lock()?;
-    let mut config = config.clone();
-    config.data.sha256 = Some(dataset.sha256.clone());
-    let (config, trainings) = (&config, config.trainings());
     folder.write_config(config)?;
     let mut finished = Vec::new();
     for (index, training) in trainings.iter().enumerate() {

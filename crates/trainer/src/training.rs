@@ -59,7 +59,9 @@ pub(crate) fn run(
         });
         folder.write_config(config)?;
     } else {
+        // The log before the checkpoint, here too: a run that dies between them has done nothing yet.
         folder.write_config(config)?;
+        folder.continue_log(&lines)?;
         session.save(&folder.checkpoint())?;
     }
     train(&mut session, config, folder, &mut lines, name, verbosity, stop_at.unwrap_or(usize::MAX))?;
@@ -82,6 +84,7 @@ fn train(
     let mut log = folder.continue_log(lines)?;
     let before = lines.last().map_or(0.0, Line::seconds);
     let (started, mut saved) = (Instant::now(), Instant::now());
+    let mut saved_step = session.steps_done();
     let stop_at = stop_at.min(session.steps());
     let mut progress = Progress::new(name, verbosity, session.steps_done(), session.steps(), session.batch());
     let mut chunk = 1;
@@ -138,12 +141,14 @@ fn train(
         log.flush()?;
         if epoch_ends || saved.elapsed() >= CHECKPOINT_INTERVAL {
             session.save(&folder.checkpoint())?;
-            saved = Instant::now();
+            (saved, saved_step) = (Instant::now(), session.steps_done());
         }
     }
     progress.finish();
-    log.flush()?;
-    session.save(&folder.checkpoint())
+    if saved_step < session.steps_done() {
+        session.save(&folder.checkpoint())?;
+    }
+    Ok(())
 }
 
 /// Steps to the next reading of the log, from how long the last ones took.

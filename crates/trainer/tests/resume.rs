@@ -70,6 +70,38 @@ fn training_paused_at_a_step_resumes_bit_for_bit() {
 }
 
 #[test]
+fn a_run_that_died_before_its_first_step_begins_again() {
+    let folder = folder_with_small_set("unborn");
+    succeed(&folder, &format!("{TRAINING} --out whole"));
+    let mut child = trainer(&folder, &format!("{TRAINING} --out unborn")).stdout(Stdio::null()).spawn().unwrap();
+    while !folder.join("unborn/config.toml").is_file() {
+        sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // Whatever it had come to: only the configuration is left.
+    for file in ["checkpoint.safetensors", "metrics.jsonl"] {
+        let _ = fs::remove_file(folder.join("unborn").join(file));
+    }
+    succeed(&folder, "train --resume unborn --quiet");
+    assert_same_run(&folder.join("whole"), &folder.join("unborn"));
+}
+
+#[test]
+fn a_stretched_run_has_each_epoch_once() {
+    let folder = folder_with_small_set("stretched");
+    // 25 steps an epoch: 30 steps end within the second one.
+    succeed(&folder, "train --data-dir set --batch 16 --steps 30 --threads 1 --quiet --out run");
+    succeed(&folder, "train --resume run --steps 60 --quiet");
+    let lines = metrics(&folder.join("run"));
+    let epochs: Vec<u64> =
+        lines.iter().filter(|line| line["kind"] == "epoch").map(|line| line["epoch"].as_u64().unwrap()).collect();
+    assert_eq!(epochs, [1, 2, 3]);
+    assert_eq!(lines.iter().filter(|line| line["kind"] == "step").count(), 60);
+    assert_eq!(summary(&folder.join("run"))["runs"][0]["steps"], 60);
+}
+
+#[test]
 fn threads_do_not_change_the_result() {
     let folder = folder_with_small_set("threads");
     for threads in [1, 2, 8] {

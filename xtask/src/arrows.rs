@@ -22,7 +22,7 @@ const ARROWS: &[(&str, Allowed)] = &[
     ("sphereface-data", Only(&[])),
     ("sphereface-report", Only(&[])),
     ("sphereface-kernels", Only(&[])),
-    ("sphereface-cuda", Only(&["sphereface-tensor", "sphereface-kernels"])),
+    ("sphereface-cuda", Only(&["sphereface-tensor", "sphereface-kernels", "sphereface-emulator"])),
     ("sphereface-emulator", Only(&[])),
     ("sphereface-testkit", Only(&["sphereface-tensor", "sphereface-models", "sphereface-data"])),
     (

@@ -61,7 +61,8 @@ impl Counters {
         *counter += 1;
     }
 
-    pub(crate) fn add(&mut self, other: &Counters) {
+    /// Adds the counts of another launch.
+    pub fn add(&mut self, other: &Counters) {
         let pairs = [
             (&mut self.integer, other.integer),
             (&mut self.float, other.float),

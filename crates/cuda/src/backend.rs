@@ -1,0 +1,359 @@
+//! Plans on a device: memory, launches, graphs.
+
+use crate::driver::{Driver, Extent, FunctionId, GraphId};
+use crate::launch::{Io, Kernel, Operands, Slice};
+use crate::launcher::{Context, kernel};
+use crate::library::Library;
+use sphereface_tensor::arena::{Request, assign};
+use sphereface_tensor::{Backend, BufferId, Error, Lifetime, Place, Plan, Program, Step, Type};
+use std::collections::HashMap;
+
+/// Every buffer starts at a multiple of this.
+const ALIGNMENT: usize = 256;
+
+/// Arithmetic of products.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// Strict fp32.
+    #[default]
+    Fp32,
+    /// Operands rounded to TF32, sums in fp32.
+    Tf32,
+    /// Operands and activations in bf16, sums, parameters and statistics in fp32.
+    Bf16,
+}
+
+/// Which instructions products use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Tier {
+    /// Fused multiply-adds of single threads: any GPU.
+    Simt,
+    /// `mma.sync`: compute capability 8.0 and later.
+    Mma,
+}
+
+/// How activations are placed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Arena {
+    /// In one allocation; buffers that do not live together share their place.
+    #[default]
+    Shared,
+    /// In an allocation each, so that a memory checker sees where one ends.
+    Separate,
+}
+
+/// What a backend is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Options {
+    /// Arithmetic of products.
+    pub precision: Precision,
+    /// The best tier to use; the device may have less.
+    pub tier: Tier,
+    /// How activations are placed.
+    pub arena: Arena,
+    /// Whether a plan's second run and later ones are replays of a captured graph.
+    pub graph: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { precision: Precision::Fp32, tier: Tier::Mma, arena: Arena::Shared, graph: true }
+    }
+}
+
+/// A place of a buffer.
+#[derive(Clone, Copy, Debug)]
+enum Spot {
+    /// Outside of the arena, for good.
+    Fixed(Slice),
+    /// In the arena.
+    Arena { offset: u64, bytes: u64 },
+}
+
+/// A step with its operands' places.
+struct LoweredStep {
+    label: String,
+    kernel: Kernel,
+    reads: Vec<Spot>,
+    writes: Vec<Spot>,
+    updates: Vec<Spot>,
+    workspace: Spot,
+}
+
+/// A launch with its function.
+struct Ready {
+    function: FunctionId,
+    extent: Extent,
+    arguments: Vec<crate::driver::Argument>,
+    /// Step it belongs to.
+    step: usize,
+}
+
+#[derive(Default)]
+struct LoweredPlan {
+    steps: Vec<LoweredStep>,
+    launches: Vec<Ready>,
+    /// Address of the arena that the launches were built for.
+    arena: u64,
+    runs: u64,
+    graph: Option<GraphId>,
+}
+
+/// Runs plans on a device.
+pub struct CudaBackend<D> {
+    driver: D,
+    context: Context,
+    library: Library,
+    persistent: HashMap<String, (Slice, Type)>,
+    /// Allocation that all plans share.
+    arena: Slice,
+    programs: Vec<LoweredPlan>,
+}
+
+/// The backend's error of a message.
+fn failed(message: String) -> Error {
+    Error::Backend { backend: "cuda", message }
+}
+
+impl<D: Driver> CudaBackend<D> {
+    /// A backend on a device.
+    pub fn new(driver: D, options: Options) -> Self {
+        let mma = options.tier >= Tier::Mma && driver.architecture().number >= 80;
+        CudaBackend {
+            driver,
+            context: Context { options, mma },
+            library: Library::default(),
+            persistent: HashMap::new(),
+            arena: Slice::default(),
+            programs: Vec::new(),
+        }
+    }
+
+    /// The device.
+    pub fn driver(&self) -> &D {
+        &self.driver
+    }
+
+    fn allocate(&mut self, bytes: usize, what: &str) -> Result<Slice, Error> {
+        let bytes = bytes as u64;
+        let pointer = self.driver.allocate(bytes).map_err(|error| failed(format!("{what}: {error}")))?;
+        Ok(Slice { pointer, bytes })
+    }
+
+    fn declare(
+        &mut self,
+        name: &str,
+        kind: &Type,
+        place: impl FnOnce(&mut Self) -> Result<Slice, Error>,
+    ) -> Result<Slice, Error> {
+        if let Some((slice, known)) = self.persistent.get(name) {
+            if known == kind {
+                return Ok(*slice);
+            }
+            return Err(Error::Buffer { name: name.into(), message: format!("expected {known}, found {kind}") });
+        }
+        let slice = place(self)?;
+        self.persistent.insert(name.into(), (slice, kind.clone()));
+        Ok(slice)
+    }
+
+    fn find(&self, name: &str, length: usize) -> Result<Slice, Error> {
+        let error = |message: String| Error::Buffer { name: name.into(), message };
+        let (slice, kind) =
+            self.persistent.get(name).ok_or_else(|| error("expected a persistent buffer, found none".into()))?;
+        if kind.bytes() != length {
+            return Err(error(format!("expected {} bytes for {kind}, found {length}", kind.bytes())));
+        }
+        Ok(*slice)
+    }
+
+    /// The place of every buffer but those of the arena.
+    fn persistent_slices(&mut self, plan: &Plan) -> Result<Vec<Option<Slice>>, Error> {
+        let mut slices = vec![None; plan.buffers.len()];
+        for (slice, buffer) in slices.iter_mut().zip(&plan.buffers) {
+            if buffer.place == Place::Persistent {
+                let zeros = |backend: &mut Self| {
+                    let slice = backend.allocate(buffer.kind.bytes(), &buffer.name)?;
+                    backend.driver.upload(slice.pointer, &vec![0; buffer.kind.bytes()]).map_err(failed)?;
+                    Ok(slice)
+                };
+                *slice = Some(self.declare(&buffer.name, &buffer.kind, zeros)?);
+            }
+        }
+        for (index, buffer) in plan.buffers.iter().enumerate() {
+            if let Place::View { of, offset } = buffer.place {
+                let block = slices[of.0].ok_or_else(|| Error::Buffer {
+                    name: buffer.name.clone(),
+                    message: "expected a view of a persistent buffer, found one of the arena".into(),
+                })?;
+                let view = block.part((offset * buffer.kind.dtype.bytes()) as u64, buffer.kind.bytes() as u64);
+                slices[index] = Some(self.declare(&buffer.name, &buffer.kind, |_| Ok(view))?);
+            }
+        }
+        Ok(slices)
+    }
+
+    /// A place for each buffer of the arena and each workspace, which come last.
+    fn place(&mut self, requests: &[(usize, Lifetime)]) -> Result<Vec<Spot>, Error> {
+        if self.context.options.arena == Arena::Separate {
+            let own = |&(bytes, _): &(usize, Lifetime)| {
+                Ok(Spot::Fixed(if bytes == 0 { Slice::default() } else { self.allocate(bytes, "activations")? }))
+            };
+            return requests.iter().map(own).collect();
+        }
+        let aligned: Vec<Request> = requests
+            .iter()
+            .map(|&(bytes, lifetime)| Request { length: bytes.next_multiple_of(ALIGNMENT), lifetime })
+            .collect();
+        let (offsets, bytes) = assign(&aligned);
+        if bytes as u64 > self.arena.bytes {
+            if self.arena.bytes > 0 {
+                self.driver.sync().and_then(|()| self.driver.free(self.arena.pointer)).map_err(failed)?;
+                self.arena = Slice::default();
+            }
+            self.arena = self.allocate(bytes, "activations (a smaller batch needs less)")?;
+        }
+        let spot = |(&offset, &(bytes, _)): (&usize, &(usize, Lifetime))| Spot::Arena {
+            offset: offset as u64,
+            bytes: bytes as u64,
+        };
+        Ok(offsets.iter().zip(requests).map(spot).collect())
+    }
+
+    /// Builds the launches of a program for the arena as it is.
+    fn build(&mut self, index: usize) -> Result<(), Error> {
+        let arena = self.arena;
+        let slice = |spot: &Spot| match *spot {
+            Spot::Fixed(slice) => slice,
+            Spot::Arena { bytes: 0, .. } => Slice::default(),
+            Spot::Arena { offset, bytes } => arena.part(offset, bytes),
+        };
+        let slices = |spots: &[Spot]| spots.iter().map(slice).collect();
+        let program = &mut self.programs[index];
+        let mut launches = Vec::new();
+        for (number, step) in program.steps.iter().enumerate() {
+            let io = Io {
+                reads: slices(&step.reads),
+                writes: slices(&step.writes),
+                updates: slices(&step.updates),
+                workspace: slice(&step.workspace),
+            };
+            launches.extend((step.kernel.build)(&io).into_iter().map(|launch| (number, launch)));
+        }
+        self.library.prepare(&mut self.driver, launches.iter().map(|(_, launch)| launch)).map_err(failed)?;
+        program.launches.clear();
+        for (step, launch) in launches {
+            let function = self.library.function(&mut self.driver, &launch).map_err(failed)?;
+            program.launches.push(Ready { function, extent: launch.extent, arguments: launch.arguments, step });
+        }
+        if let Some(graph) = program.graph.take() {
+            self.driver.forget_graph(graph);
+        }
+        program.arena = arena.pointer;
+        program.runs = 0;
+        Ok(())
+    }
+
+    /// Starts every launch of a program, in order.
+    fn launch_all(&mut self, index: usize) -> Result<(), Error> {
+        let LoweredPlan { launches, steps, .. } = &self.programs[index];
+        for Ready { function, extent, arguments, step } in launches {
+            self.driver
+                .launch(*function, *extent, arguments)
+                .map_err(|error| failed(format!("{}: {error}", steps[*step].label)))?;
+        }
+        Ok(())
+    }
+
+    fn run_once(&mut self, index: usize) -> Result<(), Error> {
+        let program = &self.programs[index];
+        if program.runs == 0 || !self.context.options.graph {
+            self.launch_all(index)?; // Uncaptured: modules may load lazily now.
+        } else if let Some(graph) = program.graph {
+            self.driver.replay(graph).map_err(failed)?;
+        } else {
+            self.driver.begin_capture().map_err(failed)?;
+            let launched = self.launch_all(index);
+            let graph = self.driver.end_capture().map_err(failed)?;
+            launched?;
+            self.programs[index].graph = Some(graph);
+            self.driver.replay(graph).map_err(failed)?;
+        }
+        self.programs[index].runs += 1;
+        Ok(())
+    }
+}
+
+fn operands<'a>(plan: &'a Plan, step: &Step) -> Operands<'a> {
+    Operands { reads: plan.kinds(&step.reads), writes: plan.kinds(&step.writes), updates: plan.kinds(&step.updates) }
+}
+
+impl<D: Driver> Backend for CudaBackend<D> {
+    fn name(&self) -> String {
+        let precision = match self.context.options.precision {
+            Precision::Fp32 => "fp32",
+            Precision::Tf32 => "tf32",
+            Precision::Bf16 => "bf16",
+        };
+        format!("{}, {precision}", self.driver.name())
+    }
+
+    fn lower(&mut self, plan: &Plan) -> Result<Program, Error> {
+        let persistent = self.persistent_slices(plan)?;
+        let kernels: Vec<Kernel> = plan
+            .steps
+            .iter()
+            .map(|step| kernel(&step.op, &operands(plan, step), &self.context))
+            .collect::<Result<_, _>>()?;
+        let lifetimes = plan.lifetimes();
+        let buffers: Vec<(usize, Lifetime)> =
+            lifetimes.iter().enumerate().filter_map(|(index, life)| Some((index, (*life)?))).collect();
+        let mut requests: Vec<(usize, Lifetime)> =
+            buffers.iter().map(|&(index, life)| (plan.buffers[index].kind.bytes(), life)).collect();
+        let at = |step| Lifetime { first: step, last: step };
+        requests.extend(kernels.iter().enumerate().map(|(step, kernel)| (kernel.workspace_bytes as usize, at(step))));
+        let mut places = self.place(&requests)?;
+        let workspaces = places.split_off(buffers.len());
+        let mut spots: Vec<Option<Spot>> = persistent.into_iter().map(|slice| slice.map(Spot::Fixed)).collect();
+        for ((index, _), place) in buffers.into_iter().zip(places) {
+            spots[index] = Some(place);
+        }
+        let steps = plan.steps.iter().zip(kernels).zip(workspaces).map(|((step, kernel), workspace)| {
+            let places = |ids: &[BufferId]| ids.iter().filter_map(|id| spots[id.0]).collect();
+            LoweredStep {
+                label: step.label.clone(),
+                kernel,
+                reads: places(&step.reads),
+                writes: places(&step.writes),
+                updates: places(&step.updates),
+                workspace,
+            }
+        });
+        self.programs.push(LoweredPlan { steps: steps.collect(), ..LoweredPlan::default() });
+        let index = self.programs.len() - 1;
+        self.build(index)?;
+        Ok(Program::new(index))
+    }
+
+    fn upload(&mut self, buffer: &str, bytes: &[u8]) -> Result<(), Error> {
+        let slice = self.find(buffer, bytes.len())?;
+        self.driver.upload(slice.pointer, bytes).map_err(failed)
+    }
+
+    fn download(&mut self, buffer: &str, bytes: &mut [u8]) -> Result<(), Error> {
+        let slice = self.find(buffer, bytes.len())?;
+        self.driver.download(slice.pointer, bytes).map_err(failed)
+    }
+
+    fn run(&mut self, program: Program, times: usize) -> Result<(), Error> {
+        let index = program.index();
+        if self.programs[index].arena != self.arena.pointer {
+            self.build(index)?; // The arena has grown since.
+        }
+        (0..times).try_for_each(|_| self.run_once(index))
+    }
+
+    fn sync(&mut self) -> Result<(), Error> {
+        self.driver.sync().map_err(failed)
+    }
+}

@@ -1,0 +1,156 @@
+//! The emulated device.
+
+use super::{Access, Argument, Driver, Extent, FunctionId, GraphId, ModuleId};
+use crate::nvrtc::{Architecture, Output};
+use sphereface_emulator::{Counters, Device, Module, Range};
+use std::collections::BTreeMap;
+
+/// One launch, as it was asked for.
+#[derive(Clone, Debug)]
+struct Recorded {
+    function: FunctionId,
+    extent: Extent,
+    arguments: Vec<Argument>,
+}
+
+/// Runs kernels on the CPU, with every check of the emulator.
+pub struct EmulatorDriver {
+    device: Device,
+    architecture: Architecture,
+    modules: Vec<Module>,
+    functions: Vec<(ModuleId, String)>,
+    recording: Option<Vec<Recorded>>,
+    graphs: Vec<Option<Vec<Recorded>>>,
+    counters: BTreeMap<String, (u64, Counters)>,
+}
+
+impl EmulatorDriver {
+    /// A device of this architecture.
+    pub fn new(architecture: Architecture) -> Self {
+        EmulatorDriver {
+            device: Device::with_target(architecture.number),
+            architecture,
+            modules: Vec::new(),
+            functions: Vec::new(),
+            recording: None,
+            graphs: Vec::new(),
+            counters: BTreeMap::new(),
+        }
+    }
+
+    /// Launches of each kernel so far, and what they did.
+    pub fn counters(&self) -> &BTreeMap<String, (u64, Counters)> {
+        &self.counters
+    }
+}
+
+impl Driver for EmulatorDriver {
+    fn name(&self) -> String {
+        format!("emulator of sm_{}", self.architecture)
+    }
+
+    fn architecture(&self) -> Architecture {
+        self.architecture
+    }
+
+    fn output(&self) -> Output {
+        Output::Ptx
+    }
+
+    fn load(&mut self, image: &[u8]) -> Result<ModuleId, String> {
+        let text = std::str::from_utf8(image).map_err(|error| format!("PTX: {error}"))?;
+        self.modules.push(Module::load(text).map_err(|error| error.to_string())?);
+        Ok(ModuleId(self.modules.len() - 1))
+    }
+
+    fn function(&mut self, module: ModuleId, name: &str, shared_bytes: u32) -> Result<FunctionId, String> {
+        let loaded = &self.modules[module.0];
+        let own = loaded.static_shared_bytes(name).ok_or_else(|| format!("no kernel named {name}"))?;
+        if own + u64::from(shared_bytes) > 48 * 1024 {
+            self.device.allow_more_shared(loaded, name);
+        }
+        self.functions.push((module, name.to_owned()));
+        Ok(FunctionId(self.functions.len() - 1))
+    }
+
+    fn allocate(&mut self, bytes: u64) -> Result<u64, String> {
+        Ok(self.device.allocate(bytes))
+    }
+
+    fn free(&mut self, pointer: u64) -> Result<(), String> {
+        self.device.free(pointer).map_err(|fault| fault.to_string())
+    }
+
+    fn upload(&mut self, pointer: u64, bytes: &[u8]) -> Result<(), String> {
+        self.device.upload(pointer, bytes).map_err(|fault| fault.to_string())
+    }
+
+    fn download(&mut self, pointer: u64, bytes: &mut [u8]) -> Result<(), String> {
+        self.device.download(pointer, bytes).map_err(|fault| fault.to_string())
+    }
+
+    fn launch(&mut self, function: FunctionId, extent: Extent, arguments: &[Argument]) -> Result<(), String> {
+        if let Some(recording) = &mut self.recording {
+            recording.push(Recorded { function, extent, arguments: arguments.to_vec() });
+            return Ok(());
+        }
+        let (module, name) = &self.functions[function.0];
+        let values: Vec<_> = arguments.iter().map(value).collect();
+        let ranges: Vec<Range> = arguments.iter().filter_map(range).collect();
+        let module = &self.modules[module.0];
+        let Extent { grid, block, shared_bytes } = extent;
+        let counted = self
+            .device
+            .launch_within(module, name, grid, block, u64::from(shared_bytes), &values, &ranges)
+            .map_err(|fault| fault.to_string())?;
+        let (launches, counters) = self.counters.entry(name.clone()).or_default();
+        *launches += 1;
+        counters.add(&counted);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn begin_capture(&mut self) -> Result<(), String> {
+        self.recording = Some(Vec::new());
+        Ok(())
+    }
+
+    fn end_capture(&mut self) -> Result<GraphId, String> {
+        let recording = self.recording.take().ok_or("the end of a capture that was not begun")?;
+        self.graphs.push(Some(recording));
+        Ok(GraphId(self.graphs.len() - 1))
+    }
+
+    fn replay(&mut self, graph: GraphId) -> Result<(), String> {
+        let Some(launches) = self.graphs[graph.0].take() else {
+            return Err("a replay of a graph that was forgotten".into());
+        };
+        let outcome = launches.iter().try_for_each(|one| self.launch(one.function, one.extent, &one.arguments));
+        self.graphs[graph.0] = Some(launches);
+        outcome
+    }
+
+    fn forget_graph(&mut self, graph: GraphId) {
+        self.graphs[graph.0] = None;
+    }
+}
+
+fn value(argument: &Argument) -> sphereface_emulator::Argument {
+    match argument {
+        Argument::Memory { pointer, .. } => sphereface_emulator::Argument::Pointer(*pointer),
+        Argument::Value(bytes) => sphereface_emulator::Argument::Bytes(bytes.clone()),
+    }
+}
+
+fn range(argument: &Argument) -> Option<Range> {
+    let &Argument::Memory { pointer, bytes, access } = argument else { return None };
+    let access = match access {
+        Access::Read => sphereface_emulator::Access::Read,
+        Access::Write => sphereface_emulator::Access::Write,
+        Access::Update => sphereface_emulator::Access::Update,
+    };
+    (bytes > 0).then_some(Range { pointer, bytes, access })
+}

@@ -1,0 +1,147 @@
+//! Launches: what a typed launcher builds, and the memory it builds them from.
+
+use crate::driver::{Access, Argument, Extent};
+use bytemuck::NoUninit;
+use sphereface_tensor::{DType, Type};
+
+/// A range of device memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Slice {
+    pub(crate) pointer: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Slice {
+    /// `bytes` from `offset` on.
+    pub(crate) fn part(self, offset: u64, bytes: u64) -> Slice {
+        debug_assert!(offset + bytes <= self.bytes, "a part inside of its range");
+        Slice { pointer: self.pointer + offset, bytes }
+    }
+}
+
+/// Memory of a step's operands.
+pub(crate) struct Io {
+    pub(crate) reads: Vec<Slice>,
+    pub(crate) writes: Vec<Slice>,
+    pub(crate) updates: Vec<Slice>,
+    /// Scratch memory of the size that the launcher asked for; undefined when the step begins.
+    pub(crate) workspace: Slice,
+}
+
+/// Types of a step's operands.
+pub(crate) struct Operands<'a> {
+    pub(crate) reads: Vec<&'a Type>,
+    pub(crate) writes: Vec<&'a Type>,
+    pub(crate) updates: Vec<&'a Type>,
+}
+
+/// A step made ready: its workspace, and its launches once memory has its place.
+pub(crate) struct Kernel {
+    pub(crate) workspace_bytes: u64,
+    pub(crate) build: Box<dyn Fn(&Io) -> Vec<Launch>>,
+}
+
+impl Kernel {
+    pub(crate) fn new(workspace_bytes: u64, build: impl Fn(&Io) -> Vec<Launch> + 'static) -> Self {
+        Kernel { workspace_bytes, build: Box::new(build) }
+    }
+}
+
+/// A file of kernels with what is defined when it is compiled.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Unit {
+    /// The file without `.cu`.
+    pub stem: &'static str,
+    /// `NAME=value`.
+    pub defines: Vec<String>,
+}
+
+/// One launch of one kernel.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Launch {
+    pub(crate) unit: Unit,
+    pub(crate) kernel: String,
+    pub(crate) extent: Extent,
+    pub(crate) arguments: Vec<Argument>,
+}
+
+impl Launch {
+    /// One block of one thread of a kernel of `<stem>.cu`.
+    pub(crate) fn new(stem: &'static str, kernel: impl Into<String>) -> Self {
+        Launch {
+            unit: Unit { stem, defines: Vec::new() },
+            kernel: kernel.into(),
+            extent: Extent { grid: [1; 3], block: [1; 3], shared_bytes: 0 },
+            arguments: Vec::new(),
+        }
+    }
+
+    pub(crate) fn define(mut self, define: String) -> Self {
+        self.unit.defines.push(define);
+        self
+    }
+
+    pub(crate) fn grid(mut self, grid: [u32; 3]) -> Self {
+        self.extent.grid = grid;
+        self
+    }
+
+    pub(crate) fn block(mut self, threads: u32) -> Self {
+        self.extent.block = [threads, 1, 1];
+        self
+    }
+
+    /// Dynamic shared memory.
+    pub(crate) fn shared(mut self, bytes: u32) -> Self {
+        self.extent.shared_bytes = bytes;
+        self
+    }
+
+    fn memory(mut self, slice: Slice, access: Access) -> Self {
+        self.arguments.push(Argument::Memory { pointer: slice.pointer, bytes: slice.bytes, access });
+        self
+    }
+
+    pub(crate) fn read(self, slice: Slice) -> Self {
+        self.memory(slice, Access::Read)
+    }
+
+    /// An operand that may be absent: a null pointer.
+    pub(crate) fn read_if(self, slice: Option<Slice>) -> Self {
+        self.memory(slice.unwrap_or_default(), Access::Read)
+    }
+
+    /// Memory that this launch writes whole, or reads only where it wrote before.
+    pub(crate) fn write(self, slice: Slice) -> Self {
+        self.memory(slice, Access::Write)
+    }
+
+    pub(crate) fn write_if(self, slice: Option<Slice>) -> Self {
+        self.memory(slice.unwrap_or_default(), Access::Write)
+    }
+
+    pub(crate) fn update(self, slice: Slice) -> Self {
+        self.memory(slice, Access::Update)
+    }
+
+    /// A number or structure, as it lies in memory.
+    pub(crate) fn value<T: NoUninit>(mut self, value: T) -> Self {
+        self.arguments.push(Argument::Value(bytemuck::bytes_of(&value).to_vec()));
+        self
+    }
+}
+
+/// Ending of a kernel's name for an element type.
+pub(crate) fn suffix(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F32 => "f32",
+        DType::Bf16 => "bf16",
+        DType::U32 => "u32",
+        DType::U8 => "u8",
+    }
+}
+
+/// Blocks of `threads` for one thread an item, at most `limit`: kernels walk on in strides of the grid.
+pub(crate) fn blocks(items: usize, threads: u32, limit: u32) -> u32 {
+    items.div_ceil(threads as usize).clamp(1, limit as usize) as u32
+}

@@ -1,0 +1,16 @@
+//! The CUDA backend: kernels compiled at run time, typed launchers, one arena, whole steps as graphs.
+//!
+//! Everything above [`Driver`] is the same for a GPU and for the emulator, which executes the PTX on the CPU: plan,
+//! arena offsets, launch arguments and kernels.
+#![allow(unsafe_code)] // Calls of NVIDIA's libraries.
+
+mod backend;
+pub mod driver;
+mod launch;
+mod launcher;
+mod library;
+pub mod nvrtc;
+
+pub use backend::{Arena, CudaBackend, Options, Precision, Tier};
+pub use driver::{Driver, EmulatorDriver};
+pub use launch::Unit;

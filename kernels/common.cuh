@@ -1,0 +1,68 @@
+// What every kernel may use: fixed-size integers, bf16 by its bits, reductions. No NVIDIA header is included.
+#pragma once
+
+using u8 = unsigned char;
+using u16 = unsigned short;
+using u32 = unsigned int;
+using u64 = unsigned long long;
+
+constexpr int WARP = 32;
+
+// bf16: the upper half of a float. Storage only; all arithmetic is in fp32.
+struct bf16 {
+    u16 bits;
+};
+
+__device__ __forceinline__ float to_float(float value) { return value; }
+__device__ __forceinline__ float to_float(bf16 value) { return __uint_as_float(u32(value.bits) << 16); }
+
+// Rounds to nearest, ties to even; NaN stays NaN.
+template <class T>
+__device__ __forceinline__ T from_float(float value);
+
+template <>
+__device__ __forceinline__ float from_float<float>(float value) { return value; }
+
+template <>
+__device__ __forceinline__ bf16 from_float<bf16>(float value) {
+    u32 bits = __float_as_uint(value);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) return {u16((bits >> 16) | 0x40u)};
+    return {u16((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
+}
+
+// Index of this thread among all threads of a one-dimensional grid, and their number.
+__device__ __forceinline__ u32 global_thread() { return blockIdx.x * blockDim.x + threadIdx.x; }
+__device__ __forceinline__ u32 global_threads() { return gridDim.x * blockDim.x; }
+
+// Sum over a warp: the same bits in every lane.
+template <class T>
+__device__ __forceinline__ T warp_sum(T value) {
+#pragma unroll
+    for (int offset = WARP / 2; offset > 0; offset /= 2) value += __shfl_xor_sync(0xffffffffu, value, offset);
+    return value;
+}
+
+template <class T>
+__device__ __forceinline__ T warp_max(T value) {
+#pragma unroll
+    for (int offset = WARP / 2; offset > 0; offset /= 2) {
+        T other = __shfl_xor_sync(0xffffffffu, value, offset);
+        value = other > value ? other : value;
+    }
+    return value;
+}
+
+// Sum over a block of `THREADS` threads, in a fixed order: valid in every thread.
+template <int THREADS, class T>
+__device__ __forceinline__ T block_sum(T value) {
+    static_assert(THREADS % WARP == 0 && THREADS <= 1024, "whole warps");
+    __shared__ T partial[THREADS / WARP];
+    value = warp_sum(value);
+    if (threadIdx.x % WARP == 0) partial[threadIdx.x / WARP] = value;
+    __syncthreads();
+    T sum = 0;
+#pragma unroll
+    for (int warp = 0; warp < THREADS / WARP; ++warp) sum += partial[warp];
+    __syncthreads();
+    return sum;
+}

@@ -1,0 +1,56 @@
+//! The text of the CUDA kernels: one `.cu` for each operator, and the headers they share.
+//!
+//! NVRTC compiles them at run time; nothing here needs a CUDA toolkit.
+
+/// A file of this folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct File {
+    /// Path from this folder, as `#include` names it.
+    pub path: &'static str,
+    /// Its text.
+    pub text: &'static str,
+}
+
+macro_rules! files {
+    ($($path:literal),* $(,)?) => {
+        &[$(File { path: $path, text: include_str!($path) }),*]
+    };
+}
+
+/// Kernels, one file for each operator.
+pub const SOURCES: &[File] = files!["add.cu", "advance.cu"];
+
+/// What the kernels include.
+pub const HEADERS: &[File] = files!["common.cuh", "conv2d.cuh"];
+
+/// The file of an operator.
+pub fn source(stem: &str) -> Option<File> {
+    SOURCES.iter().copied().find(|file| file.path.strip_suffix(".cu") == Some(stem))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn files(folder: &Path, under: &str, found: &mut Vec<String>) {
+        for entry in std::fs::read_dir(folder).expect("this folder").flatten() {
+            let name = format!("{under}{}", entry.file_name().to_string_lossy());
+            if entry.path().is_dir() {
+                files(&entry.path(), &format!("{name}/"), found);
+            } else if name.ends_with(".cu") || name.ends_with(".cuh") {
+                found.push(name);
+            }
+        }
+    }
+
+    #[test]
+    fn every_file_is_in_the_table() {
+        let mut found = Vec::new();
+        files(Path::new(env!("CARGO_MANIFEST_DIR")), "", &mut found);
+        found.sort();
+        let mut listed: Vec<&str> = SOURCES.iter().chain(HEADERS).map(|file| file.path).collect();
+        listed.sort_unstable();
+        assert_eq!(found, listed);
+    }
+}

@@ -299,6 +299,11 @@ impl<D: Driver> Backend for CudaBackend<D> {
     }
 
     fn lower(&mut self, plan: &Plan) -> Result<Program, Error> {
+        let narrowed = match self.context.options.precision {
+            Precision::Bf16 => Some(plan.narrowed()?),
+            Precision::Fp32 | Precision::Tf32 => None,
+        };
+        let plan = narrowed.as_ref().unwrap_or(plan);
         let persistent = self.persistent_slices(plan)?;
         let kernels: Vec<Kernel> = plan
             .steps

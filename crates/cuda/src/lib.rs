@@ -12,5 +12,5 @@ mod library;
 pub mod nvrtc;
 
 pub use backend::{Arena, CudaBackend, Options, Precision, Tier};
-pub use driver::{Driver, EmulatorDriver};
+pub use driver::{CudaDriver, Driver, EmulatorDriver};
 pub use launch::Unit;

@@ -5,6 +5,8 @@ mod advance;
 mod cast;
 mod gather_batch;
 mod gradient_norm;
+#[cfg(test)]
+mod layout;
 mod metrics;
 mod optimizer;
 mod prelu;

@@ -136,6 +136,31 @@ impl Driver for EmulatorDriver {
     fn forget_graph(&mut self, graph: GraphId) {
         self.graphs[graph.0] = None;
     }
+
+    /// Counts are those of warps; sector efficiency is the share of the moved 32-byte sectors that lanes asked for.
+    fn profile(&self) -> Option<String> {
+        let mut table = format!(
+            "{:<34} {:>7} {:>9} {:>6} {:>6} {:>9} {:>6} {:>9} {:>9}\n",
+            "kernel", "runs", "M instr.", "float", "mma", "MB global", "sector", "conflicts", "barriers"
+        );
+        for (kernel, (launches, counted)) in &self.counters {
+            let all = counted.instructions().max(1) as f64;
+            let bytes = (counted.global_read_bytes + counted.global_written_bytes) as f64;
+            let share = |part: u64| format!("{:.0}%", 100.0 * part as f64 / all);
+            let sectors = 100.0 * bytes / (32.0 * counted.global_sectors.max(1) as f64);
+            table += &format!(
+                "{kernel:<34} {launches:>7} {:>9.2} {:>6} {:>6} {:>9.2} {:>6} {:>9} {:>9}\n",
+                all * 1e-6,
+                share(counted.float),
+                share(counted.matrix),
+                bytes * 1e-6,
+                format!("{sectors:.0}%"),
+                counted.bank_conflicts,
+                counted.barriers,
+            );
+        }
+        Some(table)
+    }
 }
 
 fn value(argument: &Argument) -> sphereface_emulator::Argument {

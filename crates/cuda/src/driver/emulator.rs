@@ -179,3 +179,46 @@ fn range(argument: &Argument) -> Option<Range> {
     };
     (bytes > 0).then_some(Range { pointer, bytes, access })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::launch::{Launch, Slice};
+    use crate::library::Library;
+    use crate::nvrtc::Nvrtc;
+
+    /// Three arrays of 16 floats in one allocation, as in an arena, the first two of them written.
+    fn arena(driver: &mut EmulatorDriver) -> [Slice; 3] {
+        let bytes = 64;
+        let pointer = driver.allocate(3 * bytes).unwrap();
+        driver.upload(pointer, &[0; 128]).unwrap();
+        [0, 1, 2].map(|index| Slice { pointer: pointer + index * bytes, bytes })
+    }
+
+    /// What becomes of adding so many elements.
+    fn add(change: impl Fn(Launch, [Slice; 3]) -> Launch) -> Option<Result<(), String>> {
+        Nvrtc::find().ok()?;
+        let mut driver = EmulatorDriver::new(Architecture::new(80));
+        let slices = arena(&mut driver);
+        let launch = change(Launch::new("add", "add_f32").block(256), slices);
+        let mut library = Library::default();
+        library.prepare(&mut driver, [&launch].into_iter()).unwrap();
+        let function = library.function(&mut driver, &launch).unwrap();
+        Some(driver.launch(function, launch.extent, &launch.arguments))
+    }
+
+    #[test]
+    fn launches_touch_what_they_declare_and_nothing_else() {
+        let right = |launch: Launch, [a, b, c]: [Slice; 3]| launch.read(a).read(b).write(c).value(16u32);
+        let Some(outcome) = add(right) else { return };
+        assert_eq!(outcome, Ok(()));
+        let planted = |change: fn(Launch, [Slice; 3]) -> Launch, words: &str| {
+            let message = add(change).unwrap().unwrap_err();
+            assert!(message.contains(words) && message.contains("add.cu"), "{message}");
+        };
+        // One element more than there is: in an arena it is the neighbour's.
+        planted(|launch, [a, b, c]| launch.read(a).read(b).write(c).value(17u32), "read");
+        planted(|launch, [a, b, _]| launch.read(a).read(b).read(b).value(16u32), "read-only");
+        planted(|launch, [a, b, c]| launch.read(a).read(c).write(b).value(16u32), "uninitialised");
+    }
+}

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 fn check(cases: Vec<Case>) {
     let mut backend = CpuBackend::new(2).unwrap();
-    cases.iter().for_each(|case| check_case(case, &mut backend));
+    cases.iter().for_each(|case| drop(check_case(case, &mut backend)));
 }
 
 #[test]

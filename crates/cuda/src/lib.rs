@@ -5,6 +5,7 @@
 #![allow(unsafe_code)] // Calls of NVIDIA's libraries.
 
 mod backend;
+pub mod cache;
 pub mod driver;
 mod launch;
 mod launcher;
@@ -14,3 +15,4 @@ pub mod nvrtc;
 pub use backend::{Arena, CudaBackend, Options, Precision, Tier};
 pub use driver::{CudaDriver, Driver, EmulatorDriver};
 pub use launch::Unit;
+pub use library::Progress;

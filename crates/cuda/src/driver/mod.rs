@@ -152,4 +152,9 @@ pub trait Driver {
     /// # Errors
     /// When one of them was never recorded, or the device fails.
     fn elapsed(&mut self, from: usize, to: usize) -> Result<Duration, String>;
+
+    /// A table of what each kernel did so far, where the device counts it.
+    fn profile(&self) -> Option<String> {
+        None
+    }
 }

@@ -5,11 +5,12 @@ mod elementwise;
 use sphereface_cuda::nvrtc::{Architecture, Nvrtc};
 use sphereface_cuda::{CudaBackend, EmulatorDriver, Options};
 use sphereface_testkit::cases::Case;
-use sphereface_testkit::check_case;
+use sphereface_testkit::{check_case, skip};
 use std::collections::BTreeMap;
 use std::io::Write;
 
-/// A file to which each test appends the kernels it ran and their largest errors: `cargo xtask kernels` sets it.
+/// A file to which each test appends the kernels it ran and their largest errors: `cargo xtask test` sets it,
+/// `cargo xtask kernels` shows them.
 const ERRORS: &str = "SPHEREFACE_KERNEL_ERRORS";
 
 /// A backend on an emulated device, or a line that says why there is none.
@@ -17,7 +18,7 @@ fn backend(options: Options) -> Option<CudaBackend<EmulatorDriver>> {
     match Nvrtc::find() {
         Ok(_) => Some(CudaBackend::new(EmulatorDriver::new(Architecture::new(80)), options)),
         Err(reason) => {
-            eprintln!("skipped: {reason}");
+            skip(&reason);
             None
         }
     }

@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn what_was_compiled_once_is_found_and_what_was_damaged_is_made_again() {
         if let Err(reason) = Nvrtc::find() {
-            return eprintln!("skipped: {reason}");
+            return sphereface_testkit::skip(&reason);
         }
         let folder = Folder::new("cache");
         let (cache, unit) = (Cache::at(&folder.0), unit(&[]));
@@ -255,7 +255,7 @@ mod tests {
     #[test]
     fn a_folder_that_cannot_be_written_costs_nothing_but_time() {
         if let Err(reason) = Nvrtc::find() {
-            return eprintln!("skipped: {reason}");
+            return sphereface_testkit::skip(&reason);
         }
         let folder = Folder::new("refused");
         std::fs::write(&folder.0, b"a file where the folder should be").unwrap();

@@ -11,8 +11,9 @@ mod launch;
 mod launcher;
 mod library;
 pub mod nvrtc;
+pub mod resources;
 
 pub use backend::{Arena, CudaBackend, Options, Precision, Tier};
 pub use driver::{CudaDriver, Driver, EmulatorDriver};
-pub use launch::Unit;
+pub use launch::{Unit, units};
 pub use library::Progress;

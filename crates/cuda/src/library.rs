@@ -2,7 +2,7 @@
 
 use crate::cache::{Cache, Job};
 use crate::driver::{Driver, FunctionId, ModuleId};
-use crate::launch::{Launch, Unit};
+use crate::launch::{Launch, Unit, units};
 use crate::nvrtc::Compiled;
 use rayon::prelude::*;
 use std::collections::{BTreeSet, HashMap};
@@ -35,6 +35,7 @@ impl Library {
         let missing: BTreeSet<&Unit> =
             launches.map(|launch| &launch.unit).filter(|unit| !self.modules.contains_key(*unit)).collect();
         let missing: Vec<Unit> = missing.into_iter().cloned().collect();
+        debug_assert!(missing.iter().all(|unit| units().contains(unit)), "a unit that no test compiles: {missing:?}");
         for (unit, image) in missing.iter().zip(self.images(driver, &missing)?) {
             let module = driver.load(&image).map_err(|error| format!("{}.cu: {error}", unit.stem))?;
             self.modules.insert(unit.clone(), module);

@@ -1,11 +1,13 @@
-//! Every CUDA kernel against the f64 reference: the PTX that NVRTC makes of it, executed by the emulator.
+//! Every CUDA kernel against the f64 reference: the PTX that NVRTC makes of it, executed by the emulator;
+//! with SPHEREFACE_TEST_DEVICE=cuda its machine code, on a GPU.
 
+mod device;
 mod elementwise;
 
-use sphereface_cuda::nvrtc::{Architecture, Nvrtc};
-use sphereface_cuda::{CudaBackend, EmulatorDriver, Options};
+use device::TestDevice;
+use sphereface_cuda::{CudaBackend, Options};
 use sphereface_testkit::cases::Case;
-use sphereface_testkit::{check_case, skip};
+use sphereface_testkit::check_case;
 use std::collections::BTreeMap;
 use std::io::Write;
 
@@ -13,15 +15,9 @@ use std::io::Write;
 /// `cargo xtask kernels` shows them.
 const ERRORS: &str = "SPHEREFACE_KERNEL_ERRORS";
 
-/// A backend on an emulated device, or a line that says why there is none.
-fn backend(options: Options) -> Option<CudaBackend<EmulatorDriver>> {
-    match Nvrtc::find() {
-        Ok(_) => Some(CudaBackend::new(EmulatorDriver::new(Architecture::new(80)), options)),
-        Err(reason) => {
-            skip(&reason);
-            None
-        }
-    }
+/// A backend on the tests' device, if there is one.
+fn backend(options: Options) -> Option<CudaBackend<TestDevice>> {
+    Some(CudaBackend::new(TestDevice::new()?, options))
 }
 
 fn check(cases: Vec<Case>) {
@@ -35,7 +31,7 @@ fn check_with(options: Options, cases: Vec<Case>) {
     let mut launches = BTreeMap::new();
     for case in &cases {
         let error = check_case(case, &mut backend);
-        for (kernel, (count, _)) in backend.driver().counters() {
+        for (kernel, count) in &backend.driver().launches {
             if launches.insert(kernel.clone(), *count) != Some(*count) {
                 let worst = errors.entry(kernel.clone()).or_insert(0.0f64);
                 *worst = worst.max(error);

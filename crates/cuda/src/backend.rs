@@ -143,6 +143,11 @@ impl<D: Driver> CudaBackend<D> {
         &self.driver
     }
 
+    /// The device, to record events on.
+    pub fn driver_mut(&mut self) -> &mut D {
+        &mut self.driver
+    }
+
     fn allocate(&mut self, bytes: usize, what: &str) -> Result<Slice, Error> {
         let bytes = bytes as u64;
         let pointer = self.driver.allocate(bytes).map_err(|error| failed(format!("{what}: {error}")))?;

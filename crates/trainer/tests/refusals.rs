@@ -16,7 +16,7 @@ fn wrong_settings_name_field_expected_and_found() {
         ("train --epochs 0", vec!["training.epochs", "0"]),
         ("train --batch 0", vec!["training.batch", "0"]),
         ("train --rate nan", vec!["training.rate", "NaN"]),
-        ("train --device cuda --data mnist-10k", vec!["cuda", "cpu"]),
+        ("train --device cuda:99 --data mnist-10k", vec!["cuda", "cpu"]),
         ("train --device gpu --data mnist-10k", vec!["backend.device", "gpu"]),
         ("train --precision bf16 --data mnist-10k", vec!["bf16", "fp32"]),
         ("train --precision half", vec!["backend.precision", "half"]),

@@ -18,7 +18,7 @@ fn wrong_settings_name_field_expected_and_found() {
         ("train --rate nan", vec!["training.rate", "NaN"]),
         ("train --device cuda:99 --data mnist-10k", vec!["cuda", "cpu"]),
         ("train --device gpu --data mnist-10k", vec!["backend.device", "gpu"]),
-        ("train --precision bf16 --data mnist-10k", vec!["bf16", "fp32"]),
+        ("train --precision tf32 --data mnist-10k", vec!["tf32", "fp32"]),
         ("train --precision half", vec!["backend.precision", "half"]),
         ("train --data mnits", vec!["mnits", "mnist-10k"]),
         ("train --data-dir nowhere", vec!["nowhere"]),

@@ -12,7 +12,7 @@ use std::sync::Arc;
 fn check(cases: Vec<Case>) {
     let mut backend = CpuBackend::new(2).unwrap();
     let bf16: Vec<Case> = cases.iter().filter_map(Case::in_bf16).collect();
-    cases.iter().chain(&bf16).for_each(|case| drop(check_case(case, &mut backend)));
+    cases.iter().chain(&bf16).for_each(|case| _ = check_case(case, &mut backend));
 }
 
 #[test]

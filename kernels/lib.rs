@@ -24,7 +24,9 @@ pub const SOURCES: &[File] = files![
     "cast.cu",
     "conv2d.cu",
     "gather_batch.cu",
+    "gemm.cu",
     "gradient_norm.cu",
+    "linear.cu",
     "metrics.cu",
     "optimizer.cu",
     "prelu.cu",
@@ -37,6 +39,7 @@ pub const HEADERS: &[File] = files![
     "conv2d.cuh",
     "conv2d_direct.cuh",
     "conv2d_simt.cuh",
+    "matrix_product.cuh",
     "random.cuh",
     "tile.cuh",
 ];

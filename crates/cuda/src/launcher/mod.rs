@@ -6,6 +6,8 @@ mod cast;
 mod conv2d;
 mod gather_batch;
 mod gradient_norm;
+mod linear;
+mod matrix_product;
 mod metrics;
 mod optimizer;
 mod prelu;
@@ -30,6 +32,9 @@ pub(crate) fn kernel(op: &Op, operands: &Operands<'_>, _context: &Context) -> Re
         Op::Conv2dForward(op) => conv2d::forward(*op, operands),
         Op::Conv2dBackwardData(op) => conv2d::backward_data(*op, operands),
         Op::Conv2dBackwardWeight(op) => conv2d::backward_weight(*op, operands),
+        Op::LinearForward(op) => linear::forward(*op, operands),
+        Op::LinearBackwardData(op) => linear::backward_data(*op, operands),
+        Op::LinearBackwardWeight(op) => linear::backward_weight(*op, operands),
         Op::PreluForward(_) => Ok(prelu::forward(operands)),
         Op::PreluBackward(_) => Ok(prelu::backward(operands)),
         Op::Add(_) => Ok(add::add(operands)),

@@ -22,15 +22,27 @@ pub const SOURCES: &[File] = files![
     "add.cu",
     "advance.cu",
     "cast.cu",
+    "conv2d.cu",
     "gather_batch.cu",
+    "gemm.cu",
     "gradient_norm.cu",
+    "linear.cu",
     "metrics.cu",
     "optimizer.cu",
     "prelu.cu",
 ];
 
 /// What the kernels include.
-pub const HEADERS: &[File] = files!["column_sum.cuh", "common.cuh", "conv2d.cuh", "random.cuh"];
+pub const HEADERS: &[File] = files![
+    "column_sum.cuh",
+    "common.cuh",
+    "conv2d.cuh",
+    "conv2d_direct.cuh",
+    "conv2d_simt.cuh",
+    "matrix_product.cuh",
+    "random.cuh",
+    "tile.cuh",
+];
 
 /// The file of an operator.
 pub fn source(stem: &str) -> Option<File> {

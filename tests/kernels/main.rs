@@ -1,6 +1,8 @@
 //! Every CUDA kernel against the f64 reference: the PTX that NVRTC makes of it, executed by the emulator.
 
+mod conv2d;
 mod elementwise;
+mod linear;
 
 use sphereface_cuda::nvrtc::{Architecture, Nvrtc};
 use sphereface_cuda::{CudaBackend, EmulatorDriver, Options};

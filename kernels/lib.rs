@@ -18,10 +18,24 @@ macro_rules! files {
 }
 
 /// Kernels, one file for each operator.
-pub const SOURCES: &[File] = files!["add.cu", "advance.cu"];
+pub const SOURCES: &[File] = files!["add.cu", "advance.cu", "margin_softmax.cu"];
 
 /// What the kernels include.
-pub const HEADERS: &[File] = files!["common.cuh", "conv2d.cuh"];
+pub const HEADERS: &[File] = files![
+    "common.cuh",
+    "conv2d.cuh",
+    "margin/modified.cuh",
+    "margin/softmax.cuh",
+    "margin/sphereface.cuh",
+    "margin_softmax.cuh",
+    "margin_softmax_small.cuh",
+];
+
+/// The header of a margin, `margin/<name>.cuh`.
+pub fn margin(name: &str) -> Option<File> {
+    let in_folder = |path: &'static str| path.strip_prefix("margin/")?.strip_suffix(".cuh");
+    HEADERS.iter().copied().find(|file| in_folder(file.path) == Some(name))
+}
 
 /// The file of an operator.
 pub fn source(stem: &str) -> Option<File> {

@@ -6,6 +6,7 @@ use sphereface_testkit::cases::Case;
 use sphereface_testkit::check_case;
 
 mod elementwise;
+mod margin_softmax;
 
 /// A backend on an emulated device, or a line that says why there is none.
 fn backend(options: Options) -> Option<CudaBackend<EmulatorDriver>> {

@@ -2,6 +2,7 @@
 
 mod add;
 mod advance;
+mod margin_softmax;
 
 use crate::backend::Options;
 use crate::launch::{Kernel, Operands};
@@ -20,6 +21,8 @@ pub(crate) fn kernel(op: &Op, operands: &Operands<'_>, _context: &Context) -> Re
     match op {
         Op::Add(_) => Ok(add::add(operands)),
         Op::Advance(_) => Ok(advance::advance()),
+        Op::MarginSoftmaxForward(op) => margin_softmax::forward(&op.0, operands),
+        Op::MarginSoftmaxBackward(op) => margin_softmax::backward(&op.0, operands),
         other => Err(Error::Attribute { op: other.name(), message: "has no CUDA kernel".into() }),
     }
 }

@@ -86,7 +86,7 @@ __device__ __forceinline__ Target target_of(const Head &head, const Operands &in
     double cosine = warp_sum(product) / (entry.norm * weight_norm);
     entry.cosine = cosine < -1 ? -1 : cosine > 1 ? 1 : cosine;
     bool constant = head.scale == CONSTANT;
-    entry.factor = constant ? float(head.constant / entry.norm) : 1.0f;
+    entry.factor = constant ? head.constant / float(entry.norm) : 1.0f;
     entry.scale = constant ? head.constant : head.scale == FEATURE_NORM ? entry.norm : entry.norm * weight_norm;
     u32 step = in.counter[0], last = head.steps - 1;
     entry.bent = target(entry.cosine, in.lambdas[step < last ? step : last], head.parameters);
@@ -141,10 +141,10 @@ __device__ __forceinline__ Slopes slopes_of(const Head &head, const Target &entr
                                             u32 count) {
     if (row >= count) return {};
     // softmax − 1 of the target, exact where the softmax is close to 1.
-    double g = expm1f(float(entry.scale * entry.bent.value - log_sum_exp)) / double(count);
-    double bending = entry.bent.value - entry.bent.slope * entry.cosine;
-    float along = head.scale == CONSTANT ? 0.0 : entry.scale / entry.norm * g * bending;
-    return {entry.factor / float(count), entry.factor, float(entry.factor * g * entry.bent.slope), along};
+    float g = expm1f(float(entry.scale * entry.bent.value - log_sum_exp)) / float(count);
+    float slope = entry.bent.slope, bending = entry.bent.value - entry.bent.slope * entry.cosine;
+    float along = head.scale == CONSTANT ? 0.0f : float(entry.scale) / float(entry.norm) * g * bending;
+    return {entry.factor / float(count), entry.factor, entry.factor * g * slope, along};
 }
 
 // What d_x has to gain times x, once it is Σ_j g_j ŵ_j; `projection` is that sum's product with x. With a constant scale

@@ -18,17 +18,36 @@ macro_rules! files {
 }
 
 /// Kernels, one file for each operator.
-pub const SOURCES: &[File] = files!["add.cu", "advance.cu", "margin_softmax.cu"];
+pub const SOURCES: &[File] = files![
+    "add.cu",
+    "advance.cu",
+    "cast.cu",
+    "conv2d.cu",
+    "gather_batch.cu",
+    "gemm.cu",
+    "gradient_norm.cu",
+    "linear.cu",
+    "margin_softmax.cu",
+    "metrics.cu",
+    "optimizer.cu",
+    "prelu.cu",
+];
 
 /// What the kernels include.
 pub const HEADERS: &[File] = files![
+    "column_sum.cuh",
     "common.cuh",
     "conv2d.cuh",
+    "conv2d_direct.cuh",
+    "conv2d_simt.cuh",
     "margin/modified.cuh",
     "margin/softmax.cuh",
     "margin/sphereface.cuh",
     "margin_softmax.cuh",
     "margin_softmax_small.cuh",
+    "matrix_product.cuh",
+    "random.cuh",
+    "tile.cuh",
 ];
 
 /// The header of a margin, `margin/<name>.cuh`.

@@ -12,8 +12,9 @@ constexpr u32 SMALL_ROWS = 16;
 __device__ __forceinline__ u32 pitch_of(const Head &head) { return head.dimension | 1; }
 
 __device__ __forceinline__ void stage_weights(const Head &head, const float *__restrict__ weight, float *staged) {
-    for (u32 i = threadIdx.x; i < head.classes * head.dimension; i += SMALL_THREADS)
-        staged[i / head.dimension * pitch_of(head) + i % head.dimension] = weight[i];
+    for (u32 j = threadIdx.x / WARP; j < head.classes; j += SMALL_WARPS)
+        for (u32 d = threadIdx.x % WARP; d < head.dimension; d += WARP)
+            staged[j * pitch_of(head) + d] = weight[j * head.dimension + d];
 }
 
 // x · w of the lane's class; 0 in lanes without a class.
@@ -99,10 +100,11 @@ __device__ __forceinline__ void small_backward(const Head &head, const Operands 
     u32 rows = count > first ? min(SMALL_ROWS, count - first) : 0;
     const float *x = in.embedding + u64(first) * head.dimension;
     float *sums = partial + u64(blockIdx.x) * head.classes * head.dimension;
-    for (u32 at = threadIdx.x; at < head.classes * head.dimension; at += SMALL_THREADS) {
-        u32 j = at / head.dimension, d = at % head.dimension;
-        float sum = 0;
-        for (u32 i = 0; i < rows; ++i) sum += gradients[i][j] * x[i * head.dimension + d];
-        sums[at] = sum;
+    for (u32 j = warp; j < head.classes; j += SMALL_WARPS) {
+        for (u32 d = lane; d < head.dimension; d += WARP) {
+            float sum = 0;
+            for (u32 i = 0; i < rows; ++i) sum += gradients[i][j] * x[i * head.dimension + d];
+            sums[j * head.dimension + d] = sum;
+        }
     }
 }

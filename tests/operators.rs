@@ -1,5 +1,6 @@
 //! Every operator on the CPU backend against its f64 reference.
 
+use sphereface_tensor::DType;
 use sphereface_tensor::cpu::CpuBackend;
 use sphereface_testkit::cases::{self, Case};
 use sphereface_testkit::{HeadCase, assert_close, check_case, run_case};
@@ -72,7 +73,7 @@ fn the_comparator_sees_a_single_wrong_element() {
     wrong[7] += 1e-3;
     let compare = |values: &[f64]| {
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            assert_close("planted", values, &expected.values, &magnitude.values, case.tolerance)
+            assert_close("planted", DType::F32, values, &expected.values, &magnitude.values, case.tolerance)
         }))
     };
     assert!(compare(&found.values).is_ok() && compare(&wrong).is_err());

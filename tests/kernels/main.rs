@@ -5,7 +5,9 @@ use sphereface_cuda::{CudaBackend, EmulatorDriver, Options};
 use sphereface_testkit::cases::Case;
 use sphereface_testkit::check_case;
 
+mod conv2d;
 mod elementwise;
+mod linear;
 mod margin_softmax;
 
 /// A backend on an emulated device, or a line that says why there is none.

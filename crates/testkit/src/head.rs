@@ -99,7 +99,7 @@ impl HeadCase {
         let results = run_case(&forward, backend).unwrap_or_else(|error| panic!("{name}: {error}"));
         // Whether a tie counts as a miss is a matter of the last bit here, so hits are left out.
         for (kind, found, expected, _) in &results[..5] {
-            assert_close(&format!("{name} {kind}"), &found.values, &expected.values, &[], tolerance);
+            assert_close(&format!("{name} {kind}"), kind.dtype, &found.values, &expected.values, &[], tolerance);
         }
         check_case(&margin_softmax_backward_of(&forward, statistics(&results), tolerance), backend);
     }

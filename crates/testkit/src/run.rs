@@ -163,7 +163,8 @@ pub fn check_case(case: &Case, backend: &mut dyn Backend) {
 pub fn check_results(case: &Case, results: &[(Type, Array, Array, Array)]) {
     for (index, (kind, found, expected, magnitude)) in results.iter().enumerate() {
         let name = format!("{} result {index} {kind}", case.name);
-        let tolerance = if kind.dtype == DType::F32 { case.tolerance } else { Tolerance::Exact };
-        assert_close(&name, &found.values, &expected.values, &magnitude.values, tolerance);
+        let is_float = matches!(kind.dtype, DType::F32 | DType::Bf16);
+        let tolerance = if is_float { case.tolerance } else { Tolerance::Exact };
+        assert_close(&name, kind.dtype, &found.values, &expected.values, &magnitude.values, tolerance);
     }
 }

@@ -3,6 +3,8 @@
 mod conv2d;
 mod elementwise;
 mod linear;
+mod margin_softmax;
+mod training;
 
 use sphereface_cuda::nvrtc::{Architecture, Nvrtc};
 use sphereface_cuda::{CudaBackend, EmulatorDriver, Options};

@@ -47,9 +47,9 @@ impl Case {
     pub fn in_bf16(&self) -> Option<Case> {
         let mut case = Case { name: format!("{} bf16", self.name), ..self.clone() };
         if let Op::Conv2dBackwardData(Conv2dBackwardData { slope: true, .. }) = self.op {
-            // A backend may round the gradient before the rectifier, too: by half an ulp, 2⁻⁹ of the value or less than
-            // twice that, on top of the result's own.
-            case.tolerance = Tolerance::Largest(1.0 / 256.0);
+            // A backend may round the gradient before the rectifier, too, by up to 2⁻⁸ of it; sums of few such values for
+            // a slope are off by a multiple of that.
+            case.tolerance = Tolerance::Largest(1.0 / 64.0);
         }
         let mut any = false;
         for (index, (kind, _)) in case.reads.iter_mut().enumerate() {

@@ -22,15 +22,39 @@ pub const SOURCES: &[File] = files![
     "add.cu",
     "advance.cu",
     "cast.cu",
+    "conv2d.cu",
     "gather_batch.cu",
+    "gemm.cu",
     "gradient_norm.cu",
+    "linear.cu",
+    "margin_softmax.cu",
     "metrics.cu",
     "optimizer.cu",
     "prelu.cu",
 ];
 
 /// What the kernels include.
-pub const HEADERS: &[File] = files!["column_sum.cuh", "common.cuh", "conv2d.cuh", "random.cuh"];
+pub const HEADERS: &[File] = files![
+    "column_sum.cuh",
+    "common.cuh",
+    "conv2d.cuh",
+    "conv2d_direct.cuh",
+    "conv2d_simt.cuh",
+    "margin/modified.cuh",
+    "margin/softmax.cuh",
+    "margin/sphereface.cuh",
+    "margin_softmax.cuh",
+    "margin_softmax_small.cuh",
+    "matrix_product.cuh",
+    "random.cuh",
+    "tile.cuh",
+];
+
+/// The header of a margin, `margin/<name>.cuh`.
+pub fn margin(name: &str) -> Option<File> {
+    let in_folder = |path: &'static str| path.strip_prefix("margin/")?.strip_suffix(".cuh");
+    HEADERS.iter().copied().find(|file| in_folder(file.path) == Some(name))
+}
 
 /// The file of an operator.
 pub fn source(stem: &str) -> Option<File> {

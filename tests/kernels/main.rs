@@ -1,8 +1,12 @@
 //! Every CUDA kernel against the f64 reference: the PTX that NVRTC makes of it, executed by the emulator;
 //! with SPHEREFACE_TEST_DEVICE=cuda its machine code, on a GPU.
 
+mod conv2d;
 mod device;
 mod elementwise;
+mod linear;
+mod margin_softmax;
+mod training;
 
 use device::TestDevice;
 use sphereface_cuda::{CudaBackend, Options};

@@ -3,13 +3,18 @@
 mod add;
 mod advance;
 mod cast;
+mod conv2d;
 mod gather_batch;
 mod gradient_norm;
 #[cfg(test)]
 mod layout;
+mod linear;
+mod margin_softmax;
+mod matrix_product;
 mod metrics;
 mod optimizer;
 mod prelu;
+mod tile;
 
 use crate::backend::Options;
 use crate::launch::{Kernel, Operands};
@@ -27,6 +32,12 @@ pub(crate) struct Context {
 pub(crate) fn kernel(op: &Op, operands: &Operands<'_>, _context: &Context) -> Result<Kernel, Error> {
     match op {
         Op::GatherBatch(op) => Ok(gather_batch::gather_batch(*op, operands)),
+        Op::Conv2dForward(op) => conv2d::forward(*op, operands),
+        Op::Conv2dBackwardData(op) => conv2d::backward_data(*op, operands),
+        Op::Conv2dBackwardWeight(op) => conv2d::backward_weight(*op, operands),
+        Op::LinearForward(op) => linear::forward(*op, operands),
+        Op::LinearBackwardData(op) => linear::backward_data(*op, operands),
+        Op::LinearBackwardWeight(op) => linear::backward_weight(*op, operands),
         Op::PreluForward(_) => Ok(prelu::forward(operands)),
         Op::PreluBackward(_) => Ok(prelu::backward(operands)),
         Op::Add(_) => Ok(add::add(operands)),
@@ -34,6 +45,8 @@ pub(crate) fn kernel(op: &Op, operands: &Operands<'_>, _context: &Context) -> Re
         Op::Optimizer(op) => Ok(optimizer::optimizer(op, operands)),
         Op::Metrics(_) => Ok(metrics::metrics(operands)),
         Op::Advance(_) => Ok(advance::advance()),
+        Op::MarginSoftmaxForward(op) => margin_softmax::forward(&op.0, operands),
+        Op::MarginSoftmaxBackward(op) => margin_softmax::backward(&op.0, operands),
         Op::Cast(_) => Ok(cast::cast(operands)),
         other => Err(Error::Attribute { op: other.name(), message: "has no CUDA kernel".into() }),
     }

@@ -10,21 +10,15 @@
 #include "common.cuh"
 
 template <class T>
-struct alignas(16) Pack {
-    static constexpr u32 LENGTH = 16 / sizeof(T);
-    T values[LENGTH];
-};
-
-template <class T>
 __device__ void add(const T *__restrict__ left, const T *__restrict__ right, T *__restrict__ out, u32 elements) {
-    constexpr u32 LENGTH = Pack<T>::LENGTH;
+    constexpr u32 LENGTH = LANES<T>;
     u32 packs = elements / LENGTH;
     for (u32 pack = global_thread(); pack < packs; pack += global_threads()) {
-        Pack<T> a = reinterpret_cast<const Pack<T> *>(left)[pack];
-        Pack<T> b = reinterpret_cast<const Pack<T> *>(right)[pack];
+        Pack<T, LENGTH> a = load_pack<LENGTH>(left + pack * LENGTH);
+        Pack<T, LENGTH> b = load_pack<LENGTH>(right + pack * LENGTH);
 #pragma unroll
         for (u32 i = 0; i < LENGTH; ++i) a.values[i] = from_float<T>(to_float(a.values[i]) + to_float(b.values[i]));
-        reinterpret_cast<Pack<T> *>(out)[pack] = a;
+        store_pack(out + pack * LENGTH, a);
     }
     u32 rest = packs * LENGTH + global_thread();
     if (rest < elements) out[rest] = from_float<T>(to_float(left[rest]) + to_float(right[rest]));

@@ -30,6 +30,27 @@ __device__ __forceinline__ bf16 from_float<bf16>(float value) {
     return {u16((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
 }
 
+// Neighbouring elements that are loaded and stored together, in accesses of 16 bytes; the address is a multiple of 16.
+template <class T, u32 LENGTH>
+struct alignas(16) Pack {
+    static_assert(LENGTH * sizeof(T) % 16 == 0, "whole accesses of 16 bytes");
+    T values[LENGTH];
+};
+
+template <u32 LENGTH, class T>
+__device__ __forceinline__ Pack<T, LENGTH> load_pack(const T *from) {
+    return *reinterpret_cast<const Pack<T, LENGTH> *>(from);
+}
+
+template <class T, u32 LENGTH>
+__device__ __forceinline__ void store_pack(T *to, const Pack<T, LENGTH> &pack) {
+    *reinterpret_cast<Pack<T, LENGTH> *>(to) = pack;
+}
+
+// Elements of T in 16 bytes.
+template <class T>
+constexpr u32 LANES = 16 / sizeof(T);
+
 // Index of this thread among all threads of a one-dimensional grid, and their number.
 __device__ __forceinline__ u32 global_thread() { return blockIdx.x * blockDim.x + threadIdx.x; }
 __device__ __forceinline__ u32 global_threads() { return gridDim.x * blockDim.x; }

@@ -18,10 +18,19 @@ macro_rules! files {
 }
 
 /// Kernels, one file for each operator.
-pub const SOURCES: &[File] = files!["add.cu", "advance.cu"];
+pub const SOURCES: &[File] = files![
+    "add.cu",
+    "advance.cu",
+    "cast.cu",
+    "gather_batch.cu",
+    "gradient_norm.cu",
+    "metrics.cu",
+    "optimizer.cu",
+    "prelu.cu",
+];
 
 /// What the kernels include.
-pub const HEADERS: &[File] = files!["common.cuh", "conv2d.cuh"];
+pub const HEADERS: &[File] = files!["column_sum.cuh", "common.cuh", "conv2d.cuh", "random.cuh"];
 
 /// The file of an operator.
 pub fn source(stem: &str) -> Option<File> {

@@ -1,18 +1,35 @@
-//! Element-wise operators and reductions.
+//! Element-wise operators and reductions, in f32 and, where they take it, in bf16.
 
 use crate::check;
 use sphereface_testkit::cases::{self, Case};
 
-fn named(cases: Vec<Case>, name: &str) -> Vec<Case> {
-    cases.into_iter().filter(|case| case.name.starts_with(name)).collect()
+/// The cases, and those of them that there are in bf16.
+fn both(cases: Vec<Case>) -> Vec<Case> {
+    let bf16: Vec<Case> = cases.iter().filter_map(Case::in_bf16).collect();
+    cases.into_iter().chain(bf16).collect()
 }
 
 #[test]
-fn add_matches_reference() {
-    check(named(cases::elementwise(), "add"));
+fn elementwise_operators_match_reference() {
+    check(both(cases::elementwise()));
 }
 
 #[test]
-fn advance_matches_reference() {
-    check(named(cases::elementwise(), "advance"));
+fn prelu_matches_reference() {
+    check(both(cases::prelu()));
+}
+
+#[test]
+fn gather_batch_matches_reference() {
+    check(cases::gather_batch());
+}
+
+#[test]
+fn metrics_match_reference() {
+    check(cases::metrics());
+}
+
+#[test]
+fn optimizer_matches_reference() {
+    check(cases::optimizer());
 }

@@ -11,6 +11,9 @@ use std::collections::HashMap;
 /// Every buffer starts at a multiple of this.
 const ALIGNMENT: usize = 256;
 
+/// Kernels count the elements of a buffer in 32 bits, and walk past its end by less than another 2³¹.
+const MAX_ELEMENTS: usize = 1 << 31;
+
 /// Arithmetic of products.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Precision {
@@ -78,6 +81,7 @@ struct LoweredStep {
     writes: Vec<Spot>,
     updates: Vec<Spot>,
     workspace: Spot,
+    constants: Slice,
 }
 
 /// A launch with its function.
@@ -193,6 +197,16 @@ impl<D: Driver> CudaBackend<D> {
         Ok(slices)
     }
 
+    /// Uploads the tables of a step.
+    fn constants(&mut self, bytes: &[u8]) -> Result<Slice, Error> {
+        if bytes.is_empty() {
+            return Ok(Slice::default());
+        }
+        let slice = self.allocate(bytes.len(), "tables")?;
+        self.driver.upload(slice.pointer, bytes).map_err(failed)?;
+        Ok(slice)
+    }
+
     /// A place for each buffer of the arena and each workspace, which come last.
     fn place(&mut self, requests: &[(usize, Lifetime)]) -> Result<Vec<Spot>, Error> {
         if self.context.options.arena == Arena::Separate {
@@ -237,6 +251,7 @@ impl<D: Driver> CudaBackend<D> {
                 writes: slices(&step.writes),
                 updates: slices(&step.updates),
                 workspace: slice(&step.workspace),
+                constants: step.constants,
             };
             launches.extend((step.kernel.build)(&io).into_iter().map(|launch| (number, launch)));
         }
@@ -299,6 +314,15 @@ impl<D: Driver> Backend for CudaBackend<D> {
     }
 
     fn lower(&mut self, plan: &Plan) -> Result<Program, Error> {
+        let narrowed = match self.context.options.precision {
+            Precision::Bf16 => Some(plan.narrowed()?),
+            Precision::Fp32 | Precision::Tf32 => None,
+        };
+        let plan = narrowed.as_ref().unwrap_or(plan);
+        if let Some(buffer) = plan.buffers.iter().find(|buffer| buffer.kind.shape.elements() > MAX_ELEMENTS) {
+            let message = format!("expected at most {MAX_ELEMENTS} elements, found {}", buffer.kind);
+            return Err(Error::Buffer { name: buffer.name.clone(), message });
+        }
         let persistent = self.persistent_slices(plan)?;
         let kernels: Vec<Kernel> = plan
             .steps
@@ -318,18 +342,21 @@ impl<D: Driver> Backend for CudaBackend<D> {
         for ((index, _), place) in buffers.into_iter().zip(places) {
             spots[index] = Some(place);
         }
-        let steps = plan.steps.iter().zip(kernels).zip(workspaces).map(|((step, kernel), workspace)| {
+        let mut steps = Vec::with_capacity(plan.steps.len());
+        for ((step, kernel), workspace) in plan.steps.iter().zip(kernels).zip(workspaces) {
             let places = |ids: &[BufferId]| ids.iter().filter_map(|id| spots[id.0]).collect();
-            LoweredStep {
+            let constants = self.constants(&kernel.constants)?;
+            steps.push(LoweredStep {
                 label: step.label.clone(),
                 kernel,
                 reads: places(&step.reads),
                 writes: places(&step.writes),
                 updates: places(&step.updates),
                 workspace,
-            }
-        });
-        self.programs.push(LoweredPlan { steps: steps.collect(), ..LoweredPlan::default() });
+                constants,
+            });
+        }
+        self.programs.push(LoweredPlan { steps, ..LoweredPlan::default() });
         let index = self.programs.len() - 1;
         self.build(index)?;
         Ok(Program::new(index))
@@ -355,5 +382,9 @@ impl<D: Driver> Backend for CudaBackend<D> {
 
     fn sync(&mut self) -> Result<(), Error> {
         self.driver.sync().map_err(failed)
+    }
+
+    fn profile(&self) -> Option<String> {
+        self.driver.profile()
     }
 }

@@ -26,6 +26,8 @@ pub(crate) struct Io {
     pub(crate) updates: Vec<Slice>,
     /// Scratch memory of the size that the launcher asked for; undefined when the step begins.
     pub(crate) workspace: Slice,
+    /// Tables of the launcher, read only.
+    pub(crate) constants: Slice,
 }
 
 /// Types of a step's operands.
@@ -38,12 +40,19 @@ pub(crate) struct Operands<'a> {
 /// A step made ready: its workspace, and its launches once memory has its place.
 pub(crate) struct Kernel {
     pub(crate) workspace_bytes: u64,
+    /// Tables that the launches read.
+    pub(crate) constants: Vec<u8>,
     pub(crate) build: Box<dyn Fn(&Io) -> Vec<Launch>>,
 }
 
 impl Kernel {
     pub(crate) fn new(workspace_bytes: u64, build: impl Fn(&Io) -> Vec<Launch> + 'static) -> Self {
-        Kernel { workspace_bytes, build: Box::new(build) }
+        Kernel { workspace_bytes, constants: Vec::new(), build: Box::new(build) }
+    }
+
+    /// The same with tables, which are uploaded once.
+    pub(crate) fn with_constants(self, constants: &[u8]) -> Self {
+        Kernel { constants: constants.to_vec(), ..self }
     }
 }
 

@@ -6,6 +6,7 @@ mod builder;
 pub mod cpu;
 mod error;
 mod fuse;
+mod narrow;
 pub mod op;
 mod parameters;
 mod plan;

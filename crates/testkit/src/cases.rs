@@ -42,6 +42,21 @@ pub struct Case {
 /// Per-element bound for fp32 sums of products.
 pub const FP32: Tolerance = Tolerance::Products(1e-6);
 
+impl Case {
+    /// The same case with bf16 in place of every operand that may be; `None` if there is none.
+    pub fn in_bf16(&self) -> Option<Case> {
+        let mut case = Case { name: format!("{} bf16", self.name), ..self.clone() };
+        let mut any = false;
+        for (index, (kind, _)) in case.reads.iter_mut().enumerate() {
+            if self.op.may_be_bf16(index) {
+                kind.dtype = DType::Bf16;
+                any = true;
+            }
+        }
+        any.then_some(case)
+    }
+}
+
 fn case(name: String, op: impl Into<Op>, reads: Vec<(Type, Fill)>, tolerance: Tolerance) -> Case {
     Case { name, op: op.into(), reads, updates: vec![], tolerance }
 }

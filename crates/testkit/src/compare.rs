@@ -1,5 +1,7 @@
 //! Comparing a result with the f64 reference, element by element; NaN and infinity never pass.
 
+use sphereface_tensor::DType;
+
 /// How far a result may be from the reference.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Tolerance {
@@ -11,25 +13,41 @@ pub enum Tolerance {
     Exact,
 }
 
-/// Panics with the first element that is outside the tolerance.
+/// Panics with the first element that is outside the tolerance; a bf16 element may be half an ulp further away.
+/// Returns the largest error, as a multiple of what the tolerance's factor multiplies.
 ///
 /// `magnitudes` are the sums of the magnitudes of the products, or empty for the other tolerances.
 ///
 /// # Panics
 /// When lengths differ, an element is not finite or outside the tolerance.
-pub fn assert_close(name: &str, found: &[f64], expected: &[f64], magnitudes: &[f64], tolerance: Tolerance) {
+pub fn assert_close(
+    name: &str,
+    dtype: DType,
+    found: &[f64],
+    expected: &[f64],
+    magnitudes: &[f64],
+    tolerance: Tolerance,
+) -> f64 {
     assert_eq!(found.len(), expected.len(), "{name}: length");
     let largest = expected.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
+    let mut worst = 0.0f64;
     for (i, (&found, &expected)) in found.iter().zip(expected).enumerate() {
-        let bound = match tolerance {
-            Tolerance::Products(factor) => factor * magnitudes[i].abs() + f64::from(f32::MIN_POSITIVE),
-            Tolerance::Largest(factor) => factor * largest + f64::from(f32::MIN_POSITIVE),
-            Tolerance::Exact => 0.0,
+        let (factor, scale) = match tolerance {
+            Tolerance::Products(factor) => (factor, magnitudes[i].abs()),
+            Tolerance::Largest(factor) => (factor, largest),
+            Tolerance::Exact => (0.0, expected.abs()),
         };
+        let smallest = if tolerance == Tolerance::Exact { 0.0 } else { f64::from(f32::MIN_POSITIVE) };
+        let bound = factor * scale + smallest;
+        // Eight bits of significand: half an ulp is at most 2⁻⁸ of the value before rounding.
+        let rounds = dtype == DType::Bf16 && tolerance != Tolerance::Exact;
+        let bound = bound + if rounds { (expected.abs() + bound) / 256.0 } else { 0.0 };
         assert!(found.is_finite() && expected.is_finite(), "{name}: element {i}: found {found}, expected {expected}");
         let error = (found - expected).abs();
         assert!(error <= bound, "{name}: element {i}: found {found}, expected {expected}, error {error:e} > {bound:e}");
+        worst = worst.max(error / scale.max(f64::from(f32::MIN_POSITIVE)));
     }
+    worst
 }
 
 #[cfg(test)]
@@ -38,15 +56,17 @@ mod tests {
 
     #[test]
     fn close_values_pass() {
-        assert_close("sum", &[1.0 + 1e-7], &[1.0], &[1.0], Tolerance::Products(1e-6));
-        assert_close("largest", &[1e-7, 1.0], &[0.0, 1.0], &[], Tolerance::Largest(1e-6));
+        assert_close("sum", DType::F32, &[1.0 + 1e-7], &[1.0], &[1.0], Tolerance::Products(1e-6));
+        assert_close("largest", DType::F32, &[1e-7, 1.0], &[0.0, 1.0], &[], Tolerance::Largest(1e-6));
     }
 
     #[test]
     fn far_values_and_nan_fail() {
         let fails = |found: f64, expected: f64| {
-            std::panic::catch_unwind(|| assert_close("x", &[found], &[expected], &[1.0], Tolerance::Products(1e-6)))
-                .is_err()
+            std::panic::catch_unwind(|| {
+                assert_close("x", DType::F32, &[found], &[expected], &[1.0], Tolerance::Products(1e-6));
+            })
+            .is_err()
         };
         assert!(
             fails(1.1, 1.0) && fails(f64::NAN, 1.0) && fails(f64::NAN, f64::NAN) && fails(f64::INFINITY, f64::INFINITY)

@@ -2,6 +2,14 @@
 
 mod add;
 mod advance;
+mod cast;
+mod gather_batch;
+mod gradient_norm;
+#[cfg(test)]
+mod layout;
+mod metrics;
+mod optimizer;
+mod prelu;
 
 use crate::backend::Options;
 use crate::launch::{Kernel, Operands};
@@ -18,8 +26,15 @@ pub(crate) struct Context {
 /// The launches of an operator with these operands.
 pub(crate) fn kernel(op: &Op, operands: &Operands<'_>, _context: &Context) -> Result<Kernel, Error> {
     match op {
+        Op::GatherBatch(op) => Ok(gather_batch::gather_batch(*op, operands)),
+        Op::PreluForward(_) => Ok(prelu::forward(operands)),
+        Op::PreluBackward(_) => Ok(prelu::backward(operands)),
         Op::Add(_) => Ok(add::add(operands)),
+        Op::GradientNorm(_) => Ok(gradient_norm::gradient_norm(operands)),
+        Op::Optimizer(op) => Ok(optimizer::optimizer(op, operands)),
+        Op::Metrics(_) => Ok(metrics::metrics(operands)),
         Op::Advance(_) => Ok(advance::advance()),
+        Op::Cast(_) => Ok(cast::cast(operands)),
         other => Err(Error::Attribute { op: other.name(), message: "has no CUDA kernel".into() }),
     }
 }

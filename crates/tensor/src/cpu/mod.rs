@@ -23,7 +23,7 @@ use crate::backend::{Backend, Program};
 use crate::error::Error;
 use crate::op::Op;
 use crate::plan::{BufferId, Lifetime, Place, Plan, Step};
-use crate::shape::Type;
+use crate::shape::{DType, Type};
 use memory::{Io, Memory, Ports, Slot, Space};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::collections::HashMap;
@@ -55,6 +55,11 @@ struct Operands<'a> {
 
 /// The kernel for an operator with these operands.
 fn kernel(op: &Op, operands: &Operands<'_>) -> Result<Kernel, Error> {
+    let mut kinds = operands.reads.iter().chain(&operands.writes);
+    if kinds.any(|kind| kind.dtype == DType::Bf16) && !matches!(op, Op::Cast(_)) {
+        let message = format!("{}: computes in fp32 only, found an operand in bf16", op.name());
+        return Err(Error::Backend { backend: "cpu", message });
+    }
     match op {
         Op::GatherBatch(op) => Ok(gather_batch::gather_batch(*op, operands)),
         Op::Conv2dForward(op) => conv2d::forward(*op, operands),

@@ -1,10 +1,10 @@
 //! Sum of two activations: the residual connection.
 
-use super::{Array, Flops, Operator, operands};
+use super::{Array, Flops, Operator, activation_dtype, operands};
 use crate::builder::Tape;
 use crate::error::Error;
 use crate::plan::Step;
-use crate::shape::{DType, Type};
+use crate::shape::Type;
 
 /// `out = left + right`, both of one shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,10 +17,13 @@ impl Operator for Add {
 
     fn outputs(&self, reads: &[&Type], _updates: &[&Type]) -> Result<Vec<Type>, Error> {
         let [left, right] = operands(self.name(), reads)?;
-        left.expect_dtype(self.name(), "left", DType::F32)?;
-        right.expect_dtype(self.name(), "right", DType::F32)?;
+        activation_dtype(self, reads)?;
         right.shape.expect_equal(self.name(), "right", &left.shape)?;
         Ok(vec![(*left).clone()])
+    }
+
+    fn may_be_bf16(&self, _read: usize) -> bool {
+        true
     }
 
     fn flops(&self, reads: &[&Type], _writes: &[&Type]) -> Flops {

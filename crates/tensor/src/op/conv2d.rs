@@ -1,10 +1,10 @@
 //! Two-dimensional convolution (cross-correlation) in the layout `[H, W, N, C]`.
 
-use super::{Array, Flops, Operator};
+use super::{Array, Flops, Operator, activation_dtype};
 use crate::builder::Tape;
 use crate::error::Error;
 use crate::plan::Step;
-use crate::shape::{DType, Dim, Shape, Type};
+use crate::shape::{Dim, Shape, Type};
 use std::ops::Range;
 
 /// Sizes of one convolution; for every pixel and tap it is a product of dense matrices.
@@ -165,9 +165,7 @@ impl Operator for Conv2dForward {
             let message = format!("expected {count} operands, found {} for {self:?}", reads.len());
             return Err(Error::Attribute { op, message });
         }
-        for read in reads {
-            read.expect_dtype(op, "operand", DType::F32)?;
-        }
+        let dtype = activation_dtype(self, reads)?;
         let geometry = Conv2dGeometry::new(op, &reads[0].shape, &reads[1].shape, self.stride, self.padding)?;
         let mut rest = reads[2..].iter();
         for (present, operand, shape) in [
@@ -180,7 +178,12 @@ impl Operator for Conv2dForward {
             }
         }
         let written = 1 + usize::from(self.keep);
-        Ok(vec![Type::f32(geometry.output()); written])
+        Ok(vec![Type { shape: geometry.output(), dtype }; written])
+    }
+
+    /// The input, the filter and the residual sum's operand; not bias and slope.
+    fn may_be_bf16(&self, read: usize) -> bool {
+        read < 2 || self.residual && read == 2 + usize::from(self.bias) + usize::from(self.slope)
     }
 
     fn flops(&self, reads: &[&Type], writes: &[&Type]) -> Flops {
@@ -283,15 +286,17 @@ impl Operator for Conv2dBackwardData {
             let message = format!("expected {count} operands, found {}", reads.len());
             return Err(Error::Attribute { op: self.name(), message });
         }
-        for read in reads {
-            read.expect_dtype(self.name(), "operand", DType::F32)?;
-        }
+        let dtype = activation_dtype(self, reads)?;
         let geometry = self.geometry(&reads[0].shape, &reads[1].shape)?;
         let x = Shape::activation(geometry.height, geometry.width, geometry.batch, geometry.inputs);
         if self.addend {
             reads[2].shape.expect_equal(self.name(), "addend", &x)?;
         }
-        Ok(vec![Type::f32(x)])
+        Ok(vec![Type { shape: x, dtype }])
+    }
+
+    fn may_be_bf16(&self, _read: usize) -> bool {
+        true
     }
 
     fn flops(&self, reads: &[&Type], _writes: &[&Type]) -> Flops {
@@ -346,12 +351,15 @@ impl Operator for Conv2dBackwardWeight {
 
     fn outputs(&self, reads: &[&Type], _updates: &[&Type]) -> Result<Vec<Type>, Error> {
         let [x, d_y] = super::operands(self.name(), reads)?;
-        x.expect_dtype(self.name(), "input", DType::F32)?;
-        d_y.expect_dtype(self.name(), "d_y", DType::F32)?;
+        activation_dtype(self, reads)?;
         let geometry = self.geometry(&x.shape, &d_y.shape)?;
         let filter = Shape::filter(self.taps[0], self.taps[1], geometry.inputs, geometry.outputs);
         let bias = self.bias.then(|| Shape::vector(Dim::K, geometry.outputs));
         Ok([Some(filter), bias].into_iter().flatten().map(Type::f32).collect())
+    }
+
+    fn may_be_bf16(&self, _read: usize) -> bool {
+        true
     }
 
     fn flops(&self, reads: &[&Type], _writes: &[&Type]) -> Flops {

@@ -1,10 +1,10 @@
 //! Fully connected layer over a whole activation.
 
-use super::{Array, Flops, Operator, operands};
+use super::{Array, Flops, Operator, activation_dtype, operands};
 use crate::builder::Tape;
 use crate::error::Error;
 use crate::plan::Step;
-use crate::shape::{DType, Dim, Shape, Type};
+use crate::shape::{Dim, Shape, Type};
 
 /// `out[n, d] = bias[d] + Σ x[h, w, n, c] · weight[h, w, c, d]`.
 ///
@@ -82,10 +82,6 @@ impl LinearGeometry {
     }
 }
 
-fn expect_f32(op: &'static str, reads: &[&Type]) -> Result<(), Error> {
-    reads.iter().try_for_each(|read| read.expect_dtype(op, "operand", DType::F32))
-}
-
 impl Operator for LinearForward {
     fn name(&self) -> &'static str {
         "linear_forward"
@@ -94,12 +90,17 @@ impl Operator for LinearForward {
     fn outputs(&self, reads: &[&Type], _updates: &[&Type]) -> Result<Vec<Type>, Error> {
         let op = self.name();
         let [x, weight, bias] = operands(op, reads)?;
-        expect_f32(op, reads)?;
+        activation_dtype(self, reads)?;
         let [height, width, batch, inputs] = x.shape.expect(op, "input", [Dim::H, Dim::W, Dim::N, Dim::C])?;
         let [_, _, _, outputs] = weight.shape.expect(op, "weight", [Dim::R, Dim::S, Dim::C, Dim::K])?;
         weight.shape.expect_equal(op, "weight", &Shape::filter(height, width, inputs, outputs))?;
         bias.shape.expect_equal(op, "bias", &Shape::vector(Dim::K, outputs))?;
         Ok(vec![Type::f32(Shape::matrix((Dim::N, batch), (Dim::D, outputs)))])
+    }
+
+    /// The input and the weight; not the bias.
+    fn may_be_bf16(&self, read: usize) -> bool {
+        read < 2
     }
 
     fn flops(&self, reads: &[&Type], writes: &[&Type]) -> Flops {
@@ -140,11 +141,16 @@ impl Operator for LinearBackwardData {
 
     fn outputs(&self, reads: &[&Type], _updates: &[&Type]) -> Result<Vec<Type>, Error> {
         let [d_out, weight] = operands(self.name(), reads)?;
-        expect_f32(self.name(), reads)?;
+        let dtype = activation_dtype(self, reads)?;
         let geometry = LinearGeometry::of_weight(self.name(), &d_out.shape, &weight.shape)?;
         let mut sizes = weight.shape.sizes();
         let (height, width) = (sizes.next().unwrap_or(1), sizes.next().unwrap_or(1));
-        Ok(vec![Type::f32(Shape::activation(height, width, geometry.batch, geometry.inputs))])
+        let shape = Shape::activation(height, width, geometry.batch, geometry.inputs);
+        Ok(vec![Type { shape, dtype }])
+    }
+
+    fn may_be_bf16(&self, _read: usize) -> bool {
+        true
     }
 
     fn flops(&self, reads: &[&Type], _writes: &[&Type]) -> Flops {
@@ -171,7 +177,7 @@ impl Operator for LinearBackwardWeight {
 
     fn outputs(&self, reads: &[&Type], _updates: &[&Type]) -> Result<Vec<Type>, Error> {
         let [x, d_out] = operands(self.name(), reads)?;
-        expect_f32(self.name(), reads)?;
+        activation_dtype(self, reads)?;
         let geometry = LinearGeometry::of_activation(self.name(), &x.shape, &d_out.shape)?;
         let mut sizes = x.shape.sizes();
         let (height, width) = (sizes.next().unwrap_or(1), sizes.next().unwrap_or(1));
@@ -179,6 +185,10 @@ impl Operator for LinearBackwardWeight {
             Type::f32(Shape::filter(height, width, geometry.inputs, geometry.outputs)),
             Type::f32(Shape::vector(Dim::K, geometry.outputs)),
         ])
+    }
+
+    fn may_be_bf16(&self, _read: usize) -> bool {
+        true
     }
 
     fn flops(&self, reads: &[&Type], _writes: &[&Type]) -> Flops {

@@ -27,7 +27,7 @@ pub use prelu::{PreluBackward, PreluForward};
 use crate::builder::Tape;
 use crate::error::Error;
 use crate::plan::Step;
-use crate::shape::{Shape, Type};
+use crate::shape::{DType, Shape, Type};
 use std::fmt;
 
 /// Arithmetic of one step: a multiply-add counts as two.
@@ -85,6 +85,12 @@ pub trait Operator: fmt::Debug {
     /// # Errors
     /// [`Error`], which names operator, operand and shapes.
     fn outputs(&self, reads: &[&Type], updates: &[&Type]) -> Result<Vec<Type>, Error>;
+
+    /// Whether this operand may be bf16: of those an operator has, either all are or none is. The others never are.
+    fn may_be_bf16(&self, read: usize) -> bool {
+        let _ = read;
+        false
+    }
 
     /// Arithmetic for operands that passed the shape rule.
     fn flops(&self, reads: &[&Type], writes: &[&Type]) -> Flops;
@@ -151,6 +157,16 @@ operators![
     Advance,
     Cast,
 ];
+
+/// The element type of those operands that may be bf16, the first among them; all others are f32.
+pub(crate) fn activation_dtype(op: &dyn Operator, reads: &[&Type]) -> Result<DType, Error> {
+    let dtype = if reads[0].dtype == DType::Bf16 { DType::Bf16 } else { DType::F32 };
+    for (index, read) in reads.iter().enumerate() {
+        let expected = if op.may_be_bf16(index) { dtype } else { DType::F32 };
+        read.expect_dtype(op.name(), "operand", expected)?;
+    }
+    Ok(dtype)
+}
 
 /// The operands, if there are exactly as many as the operator takes.
 pub(crate) fn operands<'a, 'b, const COUNT: usize>(

@@ -1,10 +1,10 @@
 //! Parametric rectifier with one slope a channel.
 
-use super::{Array, Flops, Operator, operands};
+use super::{Array, Flops, Operator, activation_dtype, operands};
 use crate::builder::Tape;
 use crate::error::Error;
 use crate::plan::Step;
-use crate::shape::{DType, Dim, Type};
+use crate::shape::{Dim, Type};
 
 /// `out = x` where `x > 0`, else `slope[c] · x`.
 ///
@@ -24,8 +24,6 @@ pub struct PreluForward;
 pub struct PreluBackward;
 
 fn check_slope(op: &'static str, x: &Type, slope: &Type) -> Result<(), Error> {
-    x.expect_dtype(op, "input", DType::F32)?;
-    slope.expect_dtype(op, "slope", DType::F32)?;
     let [_, _, _, channels] = x.shape.expect(op, "input", [Dim::H, Dim::W, Dim::N, Dim::C])?;
     let [slopes] = slope.shape.expect(op, "slope", [Dim::C])?;
     if slopes != channels {
@@ -42,8 +40,14 @@ impl Operator for PreluForward {
 
     fn outputs(&self, reads: &[&Type], _updates: &[&Type]) -> Result<Vec<Type>, Error> {
         let [x, slope] = operands(self.name(), reads)?;
+        activation_dtype(self, reads)?;
         check_slope(self.name(), x, slope)?;
         Ok(vec![(*x).clone()])
+    }
+
+    /// The input; not the slope.
+    fn may_be_bf16(&self, read: usize) -> bool {
+        read == 0
     }
 
     fn flops(&self, reads: &[&Type], _writes: &[&Type]) -> Flops {
@@ -77,10 +81,15 @@ impl Operator for PreluBackward {
 
     fn outputs(&self, reads: &[&Type], _updates: &[&Type]) -> Result<Vec<Type>, Error> {
         let [d_out, x, slope] = operands(self.name(), reads)?;
+        activation_dtype(self, reads)?;
         check_slope(self.name(), x, slope)?;
-        d_out.expect_dtype(self.name(), "d_out", DType::F32)?;
         d_out.shape.expect_equal(self.name(), "d_out", &x.shape)?;
         Ok(vec![(*x).clone(), (*slope).clone()])
+    }
+
+    /// The gradient and the input; not the slope.
+    fn may_be_bf16(&self, read: usize) -> bool {
+        read < 2
     }
 
     fn flops(&self, reads: &[&Type], _writes: &[&Type]) -> Flops {

@@ -1,0 +1,57 @@
+//! Parametric rectifier.
+
+use crate::launch::{Kernel, Launch, Operands, blocks, suffix};
+
+const THREADS: u32 = 256;
+/// Columns that a block of a column sum takes.
+const COLUMNS: usize = 32;
+
+/// Rows of each chunk of a column sum, and the number of chunks: at least 2,048 rows, at most 256 chunks.
+pub(super) fn chunks(rows: usize) -> (u32, u32) {
+    let length = rows.div_ceil(256).max(2048);
+    (length as u32, rows.div_ceil(length) as u32)
+}
+
+pub(super) fn forward(operands: &Operands<'_>) -> Kernel {
+    let (kind, channels) = (operands.reads[0], operands.reads[1].shape.elements());
+    let (elements, dtype) = (kind.shape.elements(), kind.dtype);
+    Kernel::new(0, move |io| {
+        let launch = Launch::new("prelu", format!("prelu_forward_{}", suffix(dtype)))
+            .grid([blocks(elements / 4, THREADS, 1 << 16), 1, 1])
+            .block(THREADS)
+            .read(io.reads[0])
+            .read(io.reads[1])
+            .write(io.writes[0])
+            .value((elements / channels) as u32)
+            .value(channels as u32);
+        vec![launch]
+    })
+}
+
+pub(super) fn backward(operands: &Operands<'_>) -> Kernel {
+    let (kind, channels) = (operands.reads[1], operands.reads[2].shape.elements());
+    let (rows, dtype) = (kind.shape.elements() / channels, kind.dtype);
+    let (length, chunks) = chunks(rows);
+    Kernel::new((4 * chunks as usize * channels) as u64, move |io| {
+        vec![
+            Launch::new("prelu", format!("prelu_backward_{}", suffix(dtype)))
+                .grid([channels.div_ceil(COLUMNS) as u32, chunks, 1])
+                .block(THREADS)
+                .read(io.reads[0])
+                .read(io.reads[1])
+                .read(io.reads[2])
+                .write(io.writes[0])
+                .write(io.workspace)
+                .value(rows as u32)
+                .value(channels as u32)
+                .value(length),
+            Launch::new("prelu", "prelu_backward_slope")
+                .grid([blocks(channels, THREADS, 1 << 16), 1, 1])
+                .block(THREADS)
+                .read(io.workspace)
+                .write(io.writes[1])
+                .value(chunks)
+                .value(channels as u32),
+        ]
+    })
+}

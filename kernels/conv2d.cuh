@@ -1,4 +1,4 @@
-// Sizes of a convolution, as crates/cuda/src/launcher/conv2d.rs passes them.
+// Sizes of convolutions, as crates/cuda/src/launcher/conv2d.rs passes them.
 #pragma once
 #include "common.cuh"
 
@@ -11,4 +11,42 @@ struct Conv2d {
     u32 outputs;                      // K
     u32 output_height, output_width;  // P, Q
     u32 stride, padding;
+};
+
+// How the pixels of a result see a source through the taps of a filter, along one axis: result pixel i sees source
+// pixel i · step + origin + direction · u through the u-th tap, where there is one.
+//
+// Forward, the result is y and the source x: all pixels, all taps, direction 1. Backward, the result is those pixels of
+// d_x that are `first_pixel` modulo the stride, and the source is d_y: these see it through every stride-th tap, and,
+// counted among themselves, one step at a time in the opposite direction.
+struct TapAxis {
+    int pixels;                   // of the result
+    int step, origin, direction;  // see above
+    int source;                   // pixels of the source
+    int taps;                     // that are used
+    int first_tap, tap_step;      // the u-th of them is tap first_tap + tap_step · u of the filter
+    int first_pixel, pixel_step;  // the i-th pixel of the result is pixel first_pixel + pixel_step · i of its image
+};
+
+// result[i, j, n, columns] = Σ over taps of source[·, ·, n, length] · filter[tap]. Rows are (i, j, n), n the fastest.
+struct TapProduct {
+    TapAxis vertical, horizontal;
+    int batch;
+    int length;        // channels of the source: the reduction within a tap
+    int columns;       // channels of the result
+    int filter_width;  // S
+    int result_width;  // of the result's image
+    int result_rows;   // pixels of the result's image, times the batch
+    int splits;        // parts of the reduction
+    int left_vectors, right_vectors, out_vectors;  // whether source, filter and result allow vectors of four elements
+};
+
+// d_filter[r, s, c, k] = Σ over p, q, n of x · d_y. Sizes as in Conv2d, but signed: positions reach into the padding.
+struct WeightProduct {
+    int height, width, batch, inputs;
+    int filter_height, filter_width, outputs;
+    int output_height, output_width;
+    int stride, padding;
+    int splits;
+    int left_vectors, right_vectors, out_vectors;  // whether x, d_y and the result allow vectors of four elements
 };

@@ -22,6 +22,7 @@ pub const SOURCES: &[File] = files![
     "add.cu",
     "advance.cu",
     "cast.cu",
+    "conv2d.cu",
     "gather_batch.cu",
     "gradient_norm.cu",
     "metrics.cu",
@@ -30,7 +31,15 @@ pub const SOURCES: &[File] = files![
 ];
 
 /// What the kernels include.
-pub const HEADERS: &[File] = files!["column_sum.cuh", "common.cuh", "conv2d.cuh", "random.cuh"];
+pub const HEADERS: &[File] = files![
+    "column_sum.cuh",
+    "common.cuh",
+    "conv2d.cuh",
+    "conv2d_direct.cuh",
+    "conv2d_simt.cuh",
+    "random.cuh",
+    "tile.cuh",
+];
 
 /// The file of an operator.
 pub fn source(stem: &str) -> Option<File> {

@@ -3,6 +3,7 @@
 mod add;
 mod advance;
 mod cast;
+mod conv2d;
 mod gather_batch;
 mod gradient_norm;
 #[cfg(test)]
@@ -10,6 +11,7 @@ mod layout;
 mod metrics;
 mod optimizer;
 mod prelu;
+mod tile;
 
 use crate::backend::Options;
 use crate::launch::{Kernel, Operands};
@@ -27,6 +29,9 @@ pub(crate) struct Context {
 pub(crate) fn kernel(op: &Op, operands: &Operands<'_>, _context: &Context) -> Result<Kernel, Error> {
     match op {
         Op::GatherBatch(op) => Ok(gather_batch::gather_batch(*op, operands)),
+        Op::Conv2dForward(op) => conv2d::forward(*op, operands),
+        Op::Conv2dBackwardData(op) => conv2d::backward_data(*op, operands),
+        Op::Conv2dBackwardWeight(op) => conv2d::backward_weight(*op, operands),
         Op::PreluForward(_) => Ok(prelu::forward(operands)),
         Op::PreluBackward(_) => Ok(prelu::backward(operands)),
         Op::Add(_) => Ok(add::add(operands)),

@@ -1,0 +1,84 @@
+// conv2d: two-dimensional convolution and its gradients, as products of matrices that are read where they lie.
+//
+//   y[p, q, n, k]           = bias[k] + Σ_{r, s, c} x[p·stride + r − padding, q·stride + s − padding, n, c] · filter[r, s, c, k]
+//   out                     = residual + prelu(y), where fused
+//   d_x[h, w, n, c]         = addend + Σ_{r, s, k} d_y[p, q, n, k] · filter[r, s, c, k], over the p, q that see h, w
+//   d_filter[r, s, c, k]    = Σ_{p, q, n} x[·, ·, n, c] · d_y[p, q, n, k];  d_bias[k] = Σ_{p, q, n} d_y[p, q, n, k]
+//
+// x, d_x                  [H, W, N, C] T        x read, d_x written
+// filter                  [R, S, C, K] T        read
+// y, out, residual, d_y   [P, Q, N, K] T        y, out written; residual, d_y read
+// addend                  [H, W, N, C] T        read
+// bias, slope             [K] f32               read
+// d_filter, d_bias        [R, S, C, K], [K] f32 written
+// partial                 f32 workspace: the result's shape for each split of a reduction
+//
+// T is float or bf16, converted when it is read; products and sums are fp32. Bias, slope, residual, addend and y may be
+// absent (null). Every operand has fewer than 2³¹ elements, H and W are below 2¹⁵; nothing else is asked of sizes or
+// alignment, but accesses are of 16 bytes (8 in bf16) only where channels are a multiple of four and pointers aligned.
+//
+// conv2d_forward_<tile>, conv2d_backward_data_<tile>: rows are pixels and images, the reduction runs over taps and
+//   channels; taps that lie in the padding under a whole tile are skipped. Gradients of strided convolutions are one
+//   launch for each class of pixels modulo the stride, so that no product is with a zero in between. See tap_product.
+// conv2d_backward_weight_<tile>: rows are taps and input channels, the reduction runs over pixels and images. See
+//   weight_product. Grid of both: (tiles, 1, splits); block and shared memory (static) of the tile.
+// conv2d_sum: adds up the splits of a reduction, in order. Any grid, 128 threads.
+// conv2d_forward_direct: for few input channels. Grid: (⌈P·Q·N / 64⌉, ⌈K / 64⌉); 128 threads; R·S·C·256 B shared.
+// conv2d_backward_weight_bias, …_bias_sum: column sums of d_y, see column_sum.cuh.
+//
+// A sum has at most 4,096 terms before it is added to others: the launcher splits accordingly, by shape alone.
+// Floor: 2·R·S·C·K·P·Q·N FLOPs of each pass, less those with padding; each operand once.
+// Partners: crates/tensor/src/op/conv2d.rs, crates/tensor/src/cpu/conv2d.rs, crates/cuda/src/launcher/conv2d.rs.
+#include "column_sum.cuh"
+#include "conv2d_direct.cuh"
+#include "conv2d_simt.cuh"
+
+// The three products of one tile and element type.
+#define CONV2D_PRODUCTS(TILE, DTYPE, T)                                                                               \
+    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS)                                                 \
+    conv2d_forward_##TILE##_##DTYPE(const T *x, const T *filter, const float *bias, const float *slope,               \
+                                    const T *residual, T *y, T *out, float *partial, TapProduct p) {                  \
+        Epilogue<T> epilogue{bias, slope, residual, y, out, p.columns, bool(p.out_vectors)};                          \
+        tap_product<Tile##TILE, false>(x, filter, epilogue, partial, p);                                              \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS)                                                 \
+    conv2d_backward_data_##TILE##_##DTYPE(const T *d_y, const T *filter, const T *addend, T *d_x, float *partial,     \
+                                          TapProduct p) {                                                             \
+        Epilogue<T> epilogue{nullptr, nullptr, addend, nullptr, d_x, p.columns, bool(p.out_vectors)};                 \
+        tap_product<Tile##TILE, true>(d_y, filter, epilogue, partial, p);                                             \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS)                                                 \
+    conv2d_backward_weight_##TILE##_##DTYPE(const T *x, const T *d_y, float *d_filter, WeightProduct p) {             \
+        weight_product<Tile##TILE>(x, d_y, d_filter, p);                                                              \
+    }
+
+CONV2D_PRODUCTS(128x64, f32, float)
+CONV2D_PRODUCTS(128x64, bf16, bf16)
+CONV2D_PRODUCTS(32x32, f32, float)
+CONV2D_PRODUCTS(32x32, bf16, bf16)
+
+// What is the same for both element types.
+#define CONV2D_KERNELS(DTYPE, T)                                                                                      \
+    extern "C" __global__ void __launch_bounds__(128)                                                                 \
+    conv2d_sum_##DTYPE(const float *partial, const float *bias, const float *slope, const T *residual, T *y, T *out,  \
+                       u32 rows, u32 columns, u32 splits, u32 vectors) {                                              \
+        sum_splits(partial, rows, splits, Epilogue<T>{bias, slope, residual, y, out, int(columns), bool(vectors)});   \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(DIRECT_THREADS)                                                      \
+    conv2d_forward_direct_##DTYPE(const T *x, const T *filter, const float *bias, const float *slope,                 \
+                                  const T *residual, T *y, T *out, Conv2d sizes, u32 vectors) {                       \
+        direct(x, filter, Epilogue<T>{bias, slope, residual, y, out, int(sizes.outputs), bool(vectors)}, sizes);      \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(256)                                                                 \
+    conv2d_backward_weight_bias_##DTYPE(const T *d_y, float *sums, u32 rows, u32 columns, u32 rows_per_chunk) {       \
+        column_sum_chunk(rows, columns, rows_per_chunk, sums,                                                         \
+                         [&](u32 row, u32 column) { return to_float(d_y[row * columns + column]); });                 \
+    }
+
+CONV2D_KERNELS(f32, float)
+CONV2D_KERNELS(bf16, bf16)
+
+extern "C" __global__ void __launch_bounds__(256)
+conv2d_backward_weight_bias_sum(const float *sums, float *d_bias, u32 chunks, u32 columns) {
+    column_sum_finish(sums, d_bias, chunks, columns);
+}

@@ -1,0 +1,258 @@
+// Convolutions as products of the portable tier: what stands where, for the engine of tile.cuh.
+#pragma once
+#include "conv2d.cuh"
+#include "tile.cuh"
+
+// The block's place in the taps of a filter, and in the channels of a tap. Taps that only meet padding under all pixels
+// of the tile are left out.
+struct TapWalk {
+    const TapProduct &p;
+    int top, left, bottom, right;  // the tile's first and last pixel of the result
+    int u, v;                      // counted taps
+    int segment, first;            // tap of the filter, first channel of the step
+    int down, across, offset;      // from a pixel's source at the first tap to that at this tap
+
+    __device__ __forceinline__ TapWalk(const TapProduct &p, int first_row, int last_row) : p(p) {
+        int width = p.horizontal.pixels, first_pixel = first_row / p.batch, last_pixel = last_row / p.batch;
+        top = first_pixel / width, left = first_pixel % width;
+        bottom = last_pixel / width, right = last_pixel % width;
+    }
+
+    // Whether a line of pixels, from one to another, sees some of the source through a tap: may say so where a step is
+    // larger than the source, never the other way round.
+    static __device__ __forceinline__ bool sees(const TapAxis &axis, int from, int to, int tap) {
+        int shift = axis.origin + axis.direction * tap;
+        return to * axis.step + shift >= 0 && from * axis.step + shift < axis.source;
+    }
+
+    __device__ __forceinline__ bool useful() const {
+        for (int i = top; i <= bottom; ++i) {
+            int from = i == top ? left : 0, to = i == bottom ? right : p.horizontal.pixels - 1;
+            if (sees(p.vertical, i, i, u) && sees(p.horizontal, from, to, v)) return true;
+        }
+        return false;
+    }
+
+    __device__ __forceinline__ void next_tap() {
+        if (++v == p.horizontal.taps) v = 0, ++u;
+    }
+
+    __device__ __forceinline__ int useful_taps() {
+        int count = 0;
+        for (u = 0, v = 0; u < p.vertical.taps && v < p.horizontal.taps; next_tap()) count += useful();
+        return count;
+    }
+
+    __device__ __forceinline__ void enter() {
+        segment = (p.vertical.first_tap + p.vertical.tap_step * u) * p.filter_width + p.horizontal.first_tap +
+                  p.horizontal.tap_step * v;
+        down = p.vertical.direction * u, across = p.horizontal.direction * v;
+        offset = (down * p.horizontal.source + across) * p.batch * p.length;
+    }
+
+    // Goes to a step of those that useful taps have.
+    __device__ __forceinline__ void start(int step) {
+        int chunks = (p.length + DEPTH - 1) / DEPTH, taps = step / chunks;
+        u = 0, v = 0;
+        while (!useful() || taps-- > 0) next_tap();
+        first = step % chunks * DEPTH;
+        enter();
+    }
+
+    // Goes to the next step, which exists.
+    __device__ __forceinline__ void advance() {
+        first += DEPTH;
+        if (first < p.length) return;
+        first = 0;
+        do next_tap();
+        while (!useful());
+        enter();
+    }
+};
+
+// Rows of the left operand of a TapProduct: channels of the source pixel that a result's pixel sees through a tap,
+// zeros in the padding. A source for Along.
+template <class T, int VECTORS>
+struct PixelRows {
+    const T *data;
+    int height, width, length;
+    bool vectors;
+    int top[VECTORS], left[VECTORS], base[VECTORS];  // source at the first tap, of this thread's rows
+
+    __device__ __forceinline__ void place(const TapProduct &p, int v, int row, int rows) {
+        int image = row % p.batch, pixel = row / p.batch;
+        top[v] = pixel / p.horizontal.pixels * p.vertical.step + p.vertical.origin;
+        left[v] = pixel % p.horizontal.pixels * p.horizontal.step + p.horizontal.origin;
+        base[v] = ((top[v] * width + left[v]) * p.batch + image) * length;
+        if (row >= rows) top[v] = -(1 << 24);
+    }
+
+    __device__ __forceinline__ Four read(const TapWalk &walk, int v, int, int depth) const {
+        bool inside = u32(top[v] + walk.down) < u32(height) && u32(left[v] + walk.across) < u32(width);
+        int channel = walk.first + depth;
+        return read_four(data + (base[v] + walk.offset + channel), inside ? length - channel : 0, vectors);
+    }
+};
+
+// out[pixel, n, column] = Σ over taps and channels of source · filter; see TapProduct. `filter` is [R, S, length, columns]
+// or, transposed, [R, S, columns, length].
+// Grid: (tiles of rows × tiles of columns, 1, splits); with splits > 1 the sums go to `partial` [splits, rows, columns].
+template <class Tile, bool TRANSPOSED, class T>
+__device__ __forceinline__ void tap_product(const T *source, const T *filter, const Epilogue<T> &epilogue,
+                                            float *partial, const TapProduct &p) {
+    int column_tiles = (p.columns + Tile::COLUMNS - 1) / Tile::COLUMNS;
+    int first_row = blockIdx.x / column_tiles * Tile::ROWS, first_column = blockIdx.x % column_tiles * Tile::COLUMNS;
+    int rows = p.vertical.pixels * p.horizontal.pixels * p.batch;
+
+    TapWalk walk(p, first_row, min(first_row + Tile::ROWS, rows) - 1);
+    int steps = walk.useful_taps() * ((p.length + DEPTH - 1) / DEPTH);
+    int begin = u64(steps) * blockIdx.z / p.splits, end = u64(steps) * (blockIdx.z + 1) / p.splits;
+    if (begin < end) walk.start(begin);
+
+    constexpr int VECTORS = Tile::ROWS * DEPTH / 4 / Tile::THREADS;
+    using Left = Along<Tile, Tile::ROWS, PixelRows<T, VECTORS>>;
+    Left left;
+    left.source.data = source;
+    left.source.height = p.vertical.source, left.source.width = p.horizontal.source;
+    left.source.length = p.length, left.source.vectors = p.left_vectors;
+#pragma unroll
+    for (int v = 0; v < VECTORS; ++v) left.source.place(p, v, first_row + Left::line(v), rows);
+
+    float sums[Tile::THREAD_ROWS][Tile::THREAD_COLUMNS] = {};
+    int columns = p.columns - first_column, filter_pitch = p.length * p.columns;
+    if constexpr (TRANSPOSED) {
+        Along<Tile, Tile::COLUMNS, MatrixAlong<T>> right{
+            {filter + first_column * p.length, columns, p.length, p.length, filter_pitch, bool(p.right_vectors)}};
+        multiply<Tile>(sums, left, right, walk, end - begin);
+    } else {
+        Across<Tile, Tile::COLUMNS, MatrixAcross<T>> right{
+            {filter + first_column, columns, p.length, p.columns, filter_pitch, bool(p.right_vectors)}};
+        multiply<Tile>(sums, left, right, walk, end - begin);
+    }
+
+    for_each_four<Tile>(sums, [&](int row, int column, const Four &sum) {
+        row += first_row;
+        if (row >= rows) return;
+        int image = row % p.batch, pixel = row / p.batch;
+        int i = p.vertical.first_pixel + pixel / p.horizontal.pixels * p.vertical.pixel_step;
+        int j = p.horizontal.first_pixel + pixel % p.horizontal.pixels * p.horizontal.pixel_step;
+        int result_row = (i * p.result_width + j) * p.batch + image;
+        if (p.splits > 1) {
+            float *out = partial + u64(blockIdx.z) * p.result_rows * p.columns;
+            Epilogue<float>{nullptr, nullptr, nullptr, nullptr, out, p.columns, p.columns % 4 == 0}.write(
+                result_row, first_column + column, sum);
+        } else {
+            epilogue.write(result_row, first_column + column, sum);
+        }
+    });
+}
+
+// The block's place in the pixels of d_y, and in the images of a pixel.
+struct PixelWalk {
+    int batch, output_width, stride, width;
+    int first_column, end_column;
+    int p, q;            // the pixel
+    int segment, first;  // its number, the first image of the step
+    int source;          // number of the input pixel under tap (padding, padding)
+
+    __device__ __forceinline__ void enter() {
+        segment = p * output_width + q;
+        source = (p * width + q) * stride;
+    }
+    __device__ __forceinline__ void advance() {
+        first += DEPTH;
+        if (first < batch) return;
+        first = 0;
+        if (++q == end_column) q = first_column, ++p;
+        enter();
+    }
+};
+
+// A row of the gradient of a filter: a tap and an input channel.
+struct TapRow {
+    int offset;         // in elements, from the input pixel under tap (padding, padding)
+    short down, right;  // in pixels, likewise
+};
+
+// Rows of the left operand of the weight's gradient: x as each tap sees it below a pixel of y. A source for Across.
+template <class T>
+struct TapRows {
+    const T *x;
+    const TapRow *rows;  // of the tile, in shared memory
+    int height, width, inputs;
+    bool vectors;  // four neighbouring rows are of one tap, and aligned
+
+    template <int COUNT>
+    __device__ __forceinline__ Four read_row(const PixelWalk &walk, int line, int image) const {
+        TapRow row = rows[line];
+        bool inside = image < walk.batch && u32(walk.p * walk.stride + row.down) < u32(height) &&
+                      u32(walk.q * walk.stride + row.right) < u32(width);
+        int at = (walk.source * walk.batch + image) * inputs + row.offset;
+        return read_four(x + at, inside ? COUNT : 0, COUNT == 4);
+    }
+    __device__ __forceinline__ Four read(const PixelWalk &walk, int, int line, int depth) const {
+        int image = walk.first + depth;
+        if (vectors) return read_row<4>(walk, line, image);
+        Four value;
+#pragma unroll
+        for (int i = 0; i < 4; ++i) value.values[i] = read_row<1>(walk, line + i, image).values[0];
+        return value;
+    }
+};
+
+// First and last output position that sees the source through one of the taps first..=last, along one axis.
+__device__ __forceinline__ int first_output(const WeightProduct &p, int last_tap) {
+    return last_tap >= p.padding ? 0 : (p.padding - last_tap + p.stride - 1) / p.stride;
+}
+__device__ __forceinline__ int end_output(const WeightProduct &p, int size, int outputs, int first_tap) {
+    int reach = size + p.padding - first_tap;  // from the first tap of output 0 to the end of the source
+    return reach <= 0 ? 0 : min(outputs, (reach + p.stride - 1) / p.stride);
+}
+
+// out[split, (r, s, c), k] = Σ over the split's pixels and images of x · d_y.
+// Grid: (tiles of rows (r, s, c) × tiles of columns k, 1, splits).
+template <class Tile, class T>
+__device__ __forceinline__ void weight_product(const T *x, const T *d_y, float *out, const WeightProduct &p) {
+    __shared__ TapRow tap_rows[Tile::ROWS];
+    int column_tiles = (p.outputs + Tile::COLUMNS - 1) / Tile::COLUMNS;
+    int first_row = blockIdx.x / column_tiles * Tile::ROWS, first_column = blockIdx.x % column_tiles * Tile::COLUMNS;
+    int rows = p.filter_height * p.filter_width * p.inputs;
+    for (int line = threadIdx.x; line < Tile::ROWS; line += Tile::THREADS) {
+        int row = first_row + line, tap = row / p.inputs, channel = row % p.inputs;
+        int down = tap / p.filter_width - p.padding, right = tap % p.filter_width - p.padding;
+        int offset = (down * p.width + right) * p.batch * p.inputs + channel;
+        tap_rows[line] = row < rows ? TapRow{offset, short(down), short(right)} : TapRow{0, -0x8000, -0x8000};
+    }
+    __syncthreads();
+
+    // The pixels that see the source through any tap of the tile: a rectangle.
+    int first_tap = first_row / p.inputs, last_tap = (min(first_row + Tile::ROWS, rows) - 1) / p.inputs;
+    int first_r = first_tap / p.filter_width, last_r = last_tap / p.filter_width;
+    bool one = first_r == last_r;
+    int first_s = one ? first_tap % p.filter_width : 0, last_s = one ? last_tap % p.filter_width : p.filter_width - 1;
+    int first_p = first_output(p, last_r), end_p = end_output(p, p.height, p.output_height, first_r);
+    int first_q = first_output(p, last_s), end_q = end_output(p, p.width, p.output_width, first_s);
+    int pixels = max(end_p - first_p, 0) * max(end_q - first_q, 0);
+
+    int chunks = (p.batch + DEPTH - 1) / DEPTH, steps = pixels * chunks;
+    int begin = u64(steps) * blockIdx.z / p.splits, end = u64(steps) * (blockIdx.z + 1) / p.splits;
+    PixelWalk walk{p.batch, p.output_width, p.stride, p.width, first_q, end_q};
+    if (begin < end) {
+        int pixel = begin / chunks, width = end_q - first_q;
+        walk.p = first_p + pixel / width, walk.q = first_q + pixel % width;
+        walk.first = begin % chunks * DEPTH;
+        walk.enter();
+    }
+
+    float sums[Tile::THREAD_ROWS][Tile::THREAD_COLUMNS] = {};
+    Across<Tile, Tile::ROWS, TapRows<T>> left{{x, tap_rows, p.height, p.width, p.inputs, bool(p.left_vectors)}};
+    Across<Tile, Tile::COLUMNS, MatrixAcross<T>> right{
+        {d_y + first_column, p.outputs - first_column, p.batch, p.outputs, p.batch * p.outputs, bool(p.right_vectors)}};
+    multiply<Tile>(sums, left, right, walk, end - begin);
+
+    Epilogue<float> epilogue{nullptr, nullptr, nullptr, nullptr, out, p.outputs, bool(p.out_vectors)};
+    for_each_four<Tile>(sums, [&](int row, int column, const Four &sum) {
+        row += first_row;
+        if (row < rows) epilogue.write(blockIdx.z * rows + row, first_column + column, sum);
+    });
+}

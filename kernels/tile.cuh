@@ -1,0 +1,281 @@
+// The product engine of the portable tier: out = left · right, a tile a block, every thread's part in registers.
+//
+// A block walks along the reduction in steps of DEPTH. In each step it brings DEPTH × ROWS values of the left and
+// DEPTH × COLUMNS of the right operand through registers into shared memory, as f32, while it multiplies the values of
+// the step before: two buffers, one barrier a step. What differs from product to product is where the values lie:
+//
+//   a source   says what stands at a line (a row of the left or a column of the right operand) and a place of the
+//              reduction: four neighbouring values at once, zeros beyond the edges;
+//   a loader   (Along, Across) deals a source's vectors to threads, by whether they run along the reduction or across it;
+//   a walk     is the block's place in the reduction, the same for all threads: `segment` (a filter's tap, a pixel, or
+//              nothing) and `first`, the place inside of it. A step never straddles two segments.
+#pragma once
+#include "common.cuh"
+
+// Steps of the reduction between two barriers; a multiple of 4.
+constexpr int DEPTH = 8;
+
+// A tile of the result: ROWS × COLUMNS a block, THREAD_ROWS × THREAD_COLUMNS a thread.
+template <int ROWS_, int COLUMNS_, int THREAD_ROWS_, int THREAD_COLUMNS_>
+struct Tile {
+    static constexpr int ROWS = ROWS_, COLUMNS = COLUMNS_;
+    static constexpr int THREAD_ROWS = THREAD_ROWS_, THREAD_COLUMNS = THREAD_COLUMNS_;
+    static constexpr int THREADS = ROWS * COLUMNS / (THREAD_ROWS * THREAD_COLUMNS);
+    // A warp is 4 × 8 threads, so that it reads 64 bytes of the left and 128 of the right operand at a time.
+    static constexpr int WARP_ROWS = 4 * THREAD_ROWS, WARP_COLUMNS = 8 * THREAD_COLUMNS;
+    static_assert(ROWS % WARP_ROWS == 0 && COLUMNS % WARP_COLUMNS == 0, "whole warps");
+    static_assert(THREAD_ROWS % 4 == 0 && THREAD_COLUMNS % 4 == 0, "vectors of 4");
+
+    // Row of the tile that is this thread's row `i`, and likewise its columns: groups of four, apart by what the
+    // warp's other threads hold, so that every read of a fragment is one of neighbouring 16-byte vectors.
+    static __device__ __forceinline__ int row(int i) {
+        int warp = threadIdx.x / WARP / (COLUMNS / WARP_COLUMNS);
+        return warp * WARP_ROWS + i / 4 * 16 + threadIdx.x % WARP / 8 * 4 + i % 4;
+    }
+    static __device__ __forceinline__ int column(int j) {
+        int warp = threadIdx.x / WARP % (COLUMNS / WARP_COLUMNS);
+        return warp * WARP_COLUMNS + j / 4 * 32 + threadIdx.x % 8 * 4 + j % 4;
+    }
+};
+
+// The tiles there are. The name of a kernel says which one it has.
+using Tile128x64 = Tile<128, 64, 8, 8>;
+using Tile32x32 = Tile<32, 32, 4, 4>;
+
+using Four = Pack<float, 4>;
+
+// Four neighbouring values, those from `valid` on zeros that are not read. `vectors`: the address is aligned to four
+// values, and `valid` is none or at least four.
+__device__ __forceinline__ Four read_four(const float *from, int valid, bool vectors) {
+    Four value = {};
+    if (vectors) return valid > 0 ? load_pack<4>(from) : value;
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+        if (i < valid) value.values[i] = from[i];
+    return value;
+}
+
+__device__ __forceinline__ Four read_four(const bf16 *from, int valid, bool vectors) {
+    Four value = {};
+    if (vectors) {
+        if (valid <= 0) return value;
+        uint2 bits = *reinterpret_cast<const uint2 *>(from);
+        return {__uint_as_float(bits.x << 16), __uint_as_float(bits.x & 0xffff0000u), __uint_as_float(bits.y << 16),
+                __uint_as_float(bits.y & 0xffff0000u)};
+    }
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+        if (i < valid) value.values[i] = to_float(from[i]);
+    return value;
+}
+
+__device__ __forceinline__ void write_vector(float *to, const Four &value) { store_pack(to, value); }
+
+__device__ __forceinline__ void write_vector(bf16 *to, const Four &value) {
+    u32 bits[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) bits[i] = from_float<bf16>(value.values[i]).bits;
+    *reinterpret_cast<uint2 *>(to) = {bits[0] | bits[1] << 16, bits[2] | bits[3] << 16};
+}
+
+template <class T>
+__device__ __forceinline__ void write_four(T *to, const Four &value, int valid, bool vectors) {
+    if (vectors) {
+        write_vector(to, value);
+        return;
+    }
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+        if (i < valid) to[i] = from_float<T>(value.values[i]);
+}
+
+// Loads vectors that run along the reduction, and turns them: shared memory is [DEPTH][LINES].
+template <class Tile, int LINES_, class Source>
+struct Along {
+    static constexpr int LINES = LINES_, VECTORS = LINES * DEPTH / 4 / Tile::THREADS;
+    // The four extra floats keep the rows of one store in different banks, and vectors aligned.
+    static constexpr int PITCH = LINES + 4;
+    static_assert(VECTORS * Tile::THREADS * 4 == LINES * DEPTH, "whole vectors a thread");
+    Source source;
+    Four values[VECTORS];
+
+    static __device__ __forceinline__ int line(int v) { return (v * Tile::THREADS + threadIdx.x) / (DEPTH / 4); }
+    static __device__ __forceinline__ int depth() { return threadIdx.x % (DEPTH / 4) * 4; }
+
+    template <class Walk>
+    __device__ __forceinline__ void load(const Walk &walk) {
+#pragma unroll
+        for (int v = 0; v < VECTORS; ++v) values[v] = source.read(walk, v, line(v), depth());
+    }
+    __device__ __forceinline__ void store(float *buffer) const {
+#pragma unroll
+        for (int v = 0; v < VECTORS; ++v) {
+            float *to = buffer + depth() * PITCH + line(v);
+#pragma unroll
+            for (int i = 0; i < 4; ++i) to[i * PITCH] = values[v].values[i];
+        }
+    }
+};
+
+// Loads vectors that run across the reduction: as they lie in shared memory.
+template <class Tile, int LINES_, class Source>
+struct Across {
+    static constexpr int LINES = LINES_, VECTORS = LINES * DEPTH / 4 / Tile::THREADS;
+    static constexpr int PITCH = LINES;
+    static_assert(VECTORS * Tile::THREADS * 4 == LINES * DEPTH, "whole vectors a thread");
+    Source source;
+    Four values[VECTORS];
+
+    static __device__ __forceinline__ int line(int v) { return (v * Tile::THREADS + threadIdx.x) % (LINES / 4) * 4; }
+    static __device__ __forceinline__ int depth(int v) { return (v * Tile::THREADS + threadIdx.x) / (LINES / 4); }
+
+    template <class Walk>
+    __device__ __forceinline__ void load(const Walk &walk) {
+#pragma unroll
+        for (int v = 0; v < VECTORS; ++v) values[v] = source.read(walk, v, line(v), depth(v));
+    }
+    __device__ __forceinline__ void store(float *buffer) const {
+#pragma unroll
+        for (int v = 0; v < VECTORS; ++v)
+            store_pack(buffer + depth(v) * PITCH + line(v), values[v]);
+    }
+};
+
+// A matrix for each segment, its lines `pitch` apart, each contiguous along the reduction: a source for Along.
+template <class T>
+struct MatrixAlong {
+    const T *data;             // of the tile's first line
+    int lines, length, pitch;  // lines from there on; places of the reduction in a segment
+    int segment_pitch;
+    bool vectors;
+
+    template <class Walk>
+    __device__ __forceinline__ Four read(const Walk &walk, int, int line, int depth) const {
+        int place = walk.first + depth;
+        return read_four(data + walk.segment * segment_pitch + line * pitch + place, line < lines ? length - place : 0,
+                         vectors);
+    }
+};
+
+// As MatrixAlong, but places of the reduction are `pitch` apart and lines are contiguous: a source for Across.
+template <class T>
+struct MatrixAcross {
+    const T *data;
+    int lines, length, pitch;
+    int segment_pitch;
+    bool vectors;
+
+    template <class Walk>
+    __device__ __forceinline__ Four read(const Walk &walk, int, int line, int depth) const {
+        int place = walk.first + depth;
+        return read_four(data + walk.segment * segment_pitch + place * pitch + line, place < length ? lines - line : 0,
+                         vectors);
+    }
+};
+
+// sums += left · right over `steps` steps from the walk's place on. All threads of the block.
+template <class Tile, class Left, class Right, class Walk>
+__device__ __forceinline__ void multiply(float (&sums)[Tile::THREAD_ROWS][Tile::THREAD_COLUMNS], Left &left,
+                                         Right &right, Walk &walk, int steps) {
+    __shared__ alignas(16) float left_buffers[2][DEPTH * Left::PITCH];
+    __shared__ alignas(16) float right_buffers[2][DEPTH * Right::PITCH];
+    if (steps <= 0) return;
+    left.load(walk);
+    right.load(walk);
+    left.store(left_buffers[0]);
+    right.store(right_buffers[0]);
+    __syncthreads();
+    for (int step = 0; step < steps; ++step) {
+        const float *lefts = left_buffers[step % 2] + Tile::row(0), *rights = right_buffers[step % 2] + Tile::column(0);
+        bool more = step + 1 < steps;
+        if (more) {
+            walk.advance();
+            left.load(walk);
+            right.load(walk);
+        }
+#pragma unroll
+        for (int depth = 0; depth < DEPTH; ++depth) {
+            Four rows[Tile::THREAD_ROWS / 4], columns[Tile::THREAD_COLUMNS / 4];
+#pragma unroll
+            for (int i = 0; i < Tile::THREAD_ROWS / 4; ++i)
+                rows[i] = load_pack<4>(lefts + depth * Left::PITCH + i * 16);
+#pragma unroll
+            for (int j = 0; j < Tile::THREAD_COLUMNS / 4; ++j)
+                columns[j] = load_pack<4>(rights + depth * Right::PITCH + j * 32);
+#pragma unroll
+            for (int i = 0; i < Tile::THREAD_ROWS; ++i)
+#pragma unroll
+                for (int j = 0; j < Tile::THREAD_COLUMNS; ++j)
+                    sums[i][j] += rows[i / 4].values[i % 4] * columns[j / 4].values[j % 4];
+        }
+        // The other buffer was last read a barrier ago.
+        if (more) {
+            left.store(left_buffers[(step + 1) % 2]);
+            right.store(right_buffers[(step + 1) % 2]);
+        }
+        __syncthreads();
+    }
+}
+
+// Calls body(row, column, four values) for every vector of this thread's part of the result, in the tile's coordinates.
+template <class Tile, class Body>
+__device__ __forceinline__ void for_each_four(float (&sums)[Tile::THREAD_ROWS][Tile::THREAD_COLUMNS], Body body) {
+#pragma unroll
+    for (int i = 0; i < Tile::THREAD_ROWS; ++i)
+#pragma unroll
+        for (int j = 0; j < Tile::THREAD_COLUMNS; j += 4)
+            body(Tile::row(i), Tile::column(j), Four{sums[i][j], sums[i][j + 1], sums[i][j + 2], sums[i][j + 3]});
+}
+
+// What becomes of a sum: value = sum + bias[column]; kept = value; out = addend + prelu(value). Absent operands are null.
+template <class T>
+struct Epilogue {
+    const float *bias, *slope;  // [columns]
+    const T *addend;            // [rows, columns]
+    T *kept, *out;              // [rows, columns]
+    int columns;
+    bool vectors;  // columns is a multiple of 4, and the matrices are aligned to four elements
+
+    // Four sums of a row; columns beyond the last are ignored.
+    __device__ __forceinline__ void write(u32 row, int column, Four value) const {
+        int valid = columns - column;
+        if (valid <= 0) return;
+        u64 at = u64(row) * columns + column;
+        if (bias) {
+            Four biases = read_four(bias + column, valid, false);
+#pragma unroll
+            for (int i = 0; i < 4; ++i) value.values[i] += biases.values[i];
+        }
+        if (kept) write_four(kept + at, value, valid, vectors);
+        if (slope) {
+            Four slopes = read_four(slope + column, valid, false);
+#pragma unroll
+            for (int i = 0; i < 4; ++i) value.values[i] *= value.values[i] > 0 ? 1.0f : slopes.values[i];
+        }
+        if (addend) {
+            Four addends = read_four(addend + at, valid, vectors);
+#pragma unroll
+            for (int i = 0; i < 4; ++i) value.values[i] += addends.values[i];
+        }
+        write_four(out + at, value, valid, vectors);
+    }
+};
+
+// Adds up the partial sums [splits, rows, columns] of a product in order, and finishes them. Grid: any, a thread takes
+// four columns of a row at a time.
+template <class T>
+__device__ __forceinline__ void sum_splits(const float *partial, u32 rows, u32 splits, const Epilogue<T> &epilogue) {
+    u32 columns = epilogue.columns, fours = (columns + 3) / 4;
+    for (u32 index = global_thread(); index < rows * fours; index += global_threads()) {
+        u32 row = index / fours, column = index % fours * 4;
+        const float *from = partial + u64(row) * columns + column;
+        Four sum = {};
+#pragma unroll 4
+        for (u32 split = 0; split < splits; ++split) {
+            Four part = read_four(from + u64(split) * rows * columns, columns - column, columns % 4 == 0);
+#pragma unroll
+            for (int i = 0; i < 4; ++i) sum.values[i] += part.values[i];
+        }
+        epilogue.write(row, column, sum);
+    }
+}

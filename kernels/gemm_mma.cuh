@@ -23,10 +23,8 @@ struct GemmSizes {
 // Where the pieces of plain matrices lie.
 template <class T, u32 ROWS, u32 COLUMNS, bool LEFT_TRANSPOSED, bool RIGHT_TRANSPOSED>
 struct PlainProduct {
-    template <class A, class B, bool FIRST> struct Choice { using Type = A; };
-    template <class A, class B> struct Choice<A, B, false> { using Type = B; };
-    using Left = typename Choice<Outer<T, ROWS>, Inner<T, ROWS>, LEFT_TRANSPOSED>::Type;
-    using Right = typename Choice<Inner<T, COLUMNS>, Outer<T, COLUMNS>, RIGHT_TRANSPOSED>::Type;
+    using Left = typename Either<LEFT_TRANSPOSED, Outer<T, ROWS>, Inner<T, ROWS>>::Type;
+    using Right = typename Either<RIGHT_TRANSPOSED, Inner<T, COLUMNS>, Outer<T, COLUMNS>>::Type;
     static constexpr bool PREPARES = false;
 
     const T *left_matrix, *right_matrix;
@@ -61,10 +59,10 @@ __device__ __forceinline__ void gemm_mma(const T *left, const T *right, Epilogue
     u32 first_row = blockIdx.x / tiles * ROWS, first_column = blockIdx.x % tiles * COLUMNS;
     PlainProduct<T, ROWS, COLUMNS, LEFT_TRANSPOSED, RIGHT_TRANSPOSED> product{left, right, sizes, first_row, first_column};
     Share share((sizes.depth + CHUNK<T> - 1) / CHUNK<T>);
-    Tile<T, ROWS, COLUMNS> tile;
+    MmaTile<T, ROWS, COLUMNS> tile;
     tile.add(product, stages, share.first, share.end);
-    tile.template store<T>(stages, epilogue, partial, first_column, sizes.columns, sizes.rows,
-        [&](u32 row) { return first_row + row < sizes.rows ? first_row + row : NO_ROW; });
+    tile.finish(stages, epilogue, partial, first_column, sizes.rows,
+                [&](u32 row) { return first_row + row < sizes.rows ? first_row + row : NO_ROW; });
 }
 
 #define GEMM_MMA(FORM, LEFT_TRANSPOSED, RIGHT_TRANSPOSED, ROWS, COLUMNS, BLOCKS, T, NAME)                              \
@@ -72,7 +70,7 @@ __device__ __forceinline__ void gemm_mma(const T *left, const T *right, Epilogue
         const T *left, const T *right, const float *bias, const float *slope, const T *residual, T *kept, T *out,      \
         float *partial, GemmSizes sizes) {                                                                             \
         gemm_mma<T, ROWS, COLUMNS, LEFT_TRANSPOSED, RIGHT_TRANSPOSED>(                                                 \
-            left, right, {bias, slope, residual, kept, out}, partial, sizes);                                          \
+            left, right, {bias, slope, residual, kept, out, int(sizes.columns), true}, partial, sizes);                                          \
     }
 #define GEMM_MMA_FORMS(ROWS, COLUMNS, BLOCKS, T, NAME)            \
     GEMM_MMA(nn, false, false, ROWS, COLUMNS, BLOCKS, T, NAME)    \

@@ -19,7 +19,7 @@
 // A warp of 64x32 reads 192 bytes an mma, one of 32x32 256.
 #pragma once
 #include "mma.cuh"
-#include "epilogue.cuh"
+#include "tile.cuh"
 
 constexpr u32 TILE_THREADS = 128;
 constexpr u32 STAGES = 3;
@@ -29,6 +29,16 @@ constexpr u32 STEPS = 4;  // of one mma's depth in a chunk
 // Elements of a chunk along the reduction.
 template <class T>
 constexpr u32 CHUNK = CHUNK_BYTES / sizeof(T);
+
+// One of two types.
+template <bool FIRST, class A, class B>
+struct Either {
+    using Type = A;
+};
+template <class A, class B>
+struct Either<false, A, B> {
+    using Type = B;
+};
 
 // A row of a tile that has no row in memory.
 constexpr u32 NO_ROW = 0xffffffffu;
@@ -59,11 +69,11 @@ template <class T, u32 ROWS>
 struct Inner {
     static constexpr u32 PIECES = CHUNK_BYTES / 16;
 
-    // Copies this thread's pieces of the chunk that begins at `start`. operand(k) is a cursor, see Tile.
+    // Copies this thread's pieces of the chunk that begins at `start`. operand(k) is a cursor, see MmaTile.
     template <class Operand>
     __device__ __forceinline__ static void copy(u32 to, u32 start, Operand operand) {
         u32 row = threadIdx.x / PIECES, piece = threadIdx.x % PIECES;
-        auto cursor = operand(start + piece * Vector<T>::LENGTH);
+        auto cursor = operand(start + piece * LANES<T>);
         to += place_of<PIECES>(row, piece);
 #pragma unroll
         for (u32 pass = 0; pass < ROWS * PIECES / TILE_THREADS; ++pass) {
@@ -103,7 +113,7 @@ struct Inner {
 // A chunk of the reduction with `ROWS` rows contiguous.
 template <class T, u32 ROWS>
 struct Outer {
-    static constexpr u32 PIECES = ROWS / Vector<T>::LENGTH;
+    static constexpr u32 PIECES = ROWS / LANES<T>;
     static constexpr bool TF32 = sizeof(T) == 4;
 
     template <class Operand>
@@ -113,7 +123,7 @@ struct Outer {
 #pragma unroll
         for (u32 pass = 0; pass < CHUNK<T> * PIECES / TILE_THREADS; ++pass) {
             u32 further = pass * (TILE_THREADS / PIECES);
-            Piece found = operand(start + k + further).piece(pass, piece * Vector<T>::LENGTH);
+            Piece found = operand(start + k + further).piece(pass, piece * LANES<T>);
             copy_async(advanced<PIECES>(to, further, 0), found.from, found.present);
         }
     }
@@ -195,7 +205,7 @@ struct Fragments {
 //                                is the 16 bytes from row or column `row` of the tile on; `pass` counts a thread's pieces
 //   PREPARES, prepare(chunk)     work for a chunk that its copies read from shared memory, a barrier later
 template <class T, u32 ROWS, u32 COLUMNS>
-struct Tile {
+struct MmaTile {
     static constexpr u32 ROW_TILES = ROWS / 32, COLUMN_TILES = COLUMNS / 16;
     static constexpr u32 LEFT_BYTES = ROWS * CHUNK_BYTES, STAGE_BYTES = (ROWS + COLUMNS) * CHUNK_BYTES;
 
@@ -250,11 +260,14 @@ struct Tile {
         __syncthreads();
     }
 
-    // Exchanges the sums through shared memory and calls store(row, column, sums) for every 16 bytes of T of the tile.
-    template <class Out, class Store>
-    __device__ __forceinline__ void finish(unsigned char *stages, Store store) const {
-        constexpr u32 PIECES = COLUMNS / 4, LENGTH = Vector<Out>::LENGTH;
-        u32 lane = threadIdx.x % WARP;
+    // Exchanges the sums through shared memory, so that a warp stores whole rows, and finishes them as `epilogue` says,
+    // or stores them as they are to this block's part of `partial` [gridDim.z, rows, columns], if there is one.
+    // row_of(row) is the row in memory of a row of the tile, or NO_ROW. `columns` is a multiple of 4.
+    template <class Out, class RowOf>
+    __device__ __forceinline__ void finish(unsigned char *stages, const Epilogue<Out> &epilogue, float *partial,
+                                           u32 tile_column, u32 rows, RowOf row_of) const {
+        constexpr u32 PIECES = COLUMNS / 4;
+        u32 lane = threadIdx.x % WARP, columns = epilogue.columns;
         u32 from = place_of<PIECES>(first_row() + lane / 4, first_column() / 4 + lane / 2 % 2) + lane % 2 * 8;
 #pragma unroll
         for (u32 i = 0; i < ROW_TILES; ++i) {
@@ -268,36 +281,16 @@ struct Tile {
             }
         }
         __syncthreads();
-        for (u32 index = threadIdx.x; index < ROWS * COLUMNS / LENGTH; index += TILE_THREADS) {
-            u32 row = index / (COLUMNS / LENGTH), column = index % (COLUMNS / LENGTH) * LENGTH;
-            float sums[LENGTH];
-#pragma unroll
-            for (u32 i = 0; i < LENGTH; i += 4) {
-                float4 four = *reinterpret_cast<const float4 *>(stages + place_of<PIECES>(row, (column + i) / 4));
-                sums[i] = four.x, sums[i + 1] = four.y, sums[i + 2] = four.z, sums[i + 3] = four.w;
-            }
-            store(row, column, sums);
-        }
-    }
-
-    // Stores the tile as `epilogue` says, or as it is to this part of `partial` [gridDim.z, rows, columns], if there is
-    // one. row_of(row) is the row in memory, or NO_ROW. Columns from `columns` on are left out.
-    template <class Out, class RowOf>
-    __device__ __forceinline__ void store(unsigned char *stages, const Epilogue<Out> &epilogue, float *partial,
-                                          u32 first_column, u32 columns, u32 rows, RowOf row_of) const {
-        if (partial) {
-            partial += size_t(blockIdx.z) * rows * columns;
-            finish<float>(stages, [&](u32 row, u32 column, float (&sums)[4]) {
-                u32 at = row_of(row);
-                if (at == NO_ROW || first_column + column >= columns) return;
-                float *to = partial + size_t(at) * columns + first_column + column;
-                *reinterpret_cast<float4 *>(to) = make_float4(sums[0], sums[1], sums[2], sums[3]);
-            });
-        } else {
-            finish<Out>(stages, [&](u32 row, u32 column, float (&sums)[Vector<Out>::LENGTH]) {
-                u32 at = row_of(row);
-                if (at != NO_ROW && first_column + column < columns) epilogue.store(at, first_column + column, columns, sums);
-            });
+        if (partial) partial += size_t(blockIdx.z) * rows * columns;
+        u32 piece = threadIdx.x % PIECES, column = tile_column + piece * 4;
+        if (column >= columns) return;
+#pragma unroll 2
+        for (u32 row = threadIdx.x / PIECES; row < ROWS; row += TILE_THREADS / PIECES) {
+            u32 at = row_of(row);
+            if (at == NO_ROW) continue;
+            Four sums = *reinterpret_cast<const Four *>(stages + place_of<PIECES>(row, piece));
+            if (partial) store_pack(partial + size_t(at) * columns + column, sums);
+            else epilogue.write(at, column, sums);
         }
     }
 };

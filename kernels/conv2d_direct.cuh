@@ -53,9 +53,12 @@ __device__ __forceinline__ void direct(const T *x, const T *filter, const Epilog
         }
     }
 #pragma unroll
-    for (u32 i = 0; i < ROWS; ++i) {
-        if (row[i] >= rows) break;
-        epilogue.write(row[i], first_column + threadIdx.x % 8 * 4, sums[i][0]);
-        epilogue.write(row[i], first_column + threadIdx.x % 8 * 4 + 32, sums[i][1]);
+    for (u32 j = 0; j < 2; ++j) {
+        u32 column = first_column + threadIdx.x % 8 * 4 + j * 32;
+        if (column >= sizes.outputs) break;
+        auto terms = epilogue.terms(column);
+#pragma unroll
+        for (u32 i = 0; i < ROWS; ++i)
+            if (row[i] < rows) epilogue.write(row[i], column, terms, sums[i][j]);
     }
 }

@@ -130,21 +130,20 @@ __device__ __forceinline__ void tap_product(const T *source, const T *filter, co
         multiply<Tile>(sums, left, right, walk, end - begin);
     }
 
-    for_each_four<Tile>(sums, [&](int row, int column, const Four &sum) {
-        row += first_row;
-        if (row >= rows) return;
-        int image = row % p.batch, pixel = row / p.batch;
-        int i = p.vertical.first_pixel + pixel / p.horizontal.pixels * p.vertical.pixel_step;
-        int j = p.horizontal.first_pixel + pixel % p.horizontal.pixels * p.horizontal.pixel_step;
-        int result_row = (i * p.result_width + j) * p.batch + image;
-        if (p.splits > 1) {
-            float *out = partial + u64(blockIdx.z) * p.result_rows * p.columns;
-            Epilogue<float>{nullptr, nullptr, nullptr, nullptr, out, p.columns, p.columns % 4 == 0}.write(
-                result_row, first_column + column, sum);
-        } else {
-            epilogue.write(result_row, first_column + column, sum);
-        }
-    });
+    int result_rows[Tile::THREAD_ROWS];
+#pragma unroll
+    for (int i = 0; i < Tile::THREAD_ROWS; ++i) {
+        int row = first_row + Tile::row(i), image = row % p.batch, pixel = row / p.batch;
+        int y = p.vertical.first_pixel + pixel / p.horizontal.pixels * p.vertical.pixel_step;
+        int x = p.horizontal.first_pixel + pixel % p.horizontal.pixels * p.horizontal.pixel_step;
+        result_rows[i] = row < rows ? (y * p.result_width + x) * p.batch + image : -1;
+    }
+    if (p.splits == 1) {
+        write_tile<Tile>(sums, epilogue, first_column, result_rows);
+    } else {
+        float *out = partial + u64(blockIdx.z) * p.result_rows * p.columns;
+        write_tile<Tile>(sums, plain(out, p.columns, p.columns % 4 == 0), first_column, result_rows);
+    }
 }
 
 // The block's place in the pixels of d_y, and in the images of a pixel.
@@ -250,9 +249,12 @@ __device__ __forceinline__ void weight_product(const T *x, const T *d_y, float *
         {d_y + first_column, p.outputs - first_column, p.batch, p.outputs, p.batch * p.outputs, bool(p.right_vectors)}};
     multiply<Tile>(sums, left, right, walk, end - begin);
 
-    Epilogue<float> epilogue{nullptr, nullptr, nullptr, nullptr, out, p.outputs, bool(p.out_vectors)};
-    for_each_four<Tile>(sums, [&](int row, int column, const Four &sum) {
-        row += first_row;
-        if (row < rows) epilogue.write(blockIdx.z * rows + row, first_column + column, sum);
-    });
+    int result_rows[Tile::THREAD_ROWS];
+#pragma unroll
+    for (int i = 0; i < Tile::THREAD_ROWS; ++i) {
+        int row = first_row + Tile::row(i);
+        result_rows[i] = row < rows ? row : -1;
+    }
+    out += u64(blockIdx.z) * rows * p.outputs;
+    write_tile<Tile>(sums, plain(out, p.outputs, p.out_vectors), first_column, result_rows);
 }

@@ -217,16 +217,6 @@ __device__ __forceinline__ void multiply(float (&sums)[Tile::THREAD_ROWS][Tile::
     }
 }
 
-// Calls body(row, column, four values) for every vector of this thread's part of the result, in the tile's coordinates.
-template <class Tile, class Body>
-__device__ __forceinline__ void for_each_four(float (&sums)[Tile::THREAD_ROWS][Tile::THREAD_COLUMNS], Body body) {
-#pragma unroll
-    for (int i = 0; i < Tile::THREAD_ROWS; ++i)
-#pragma unroll
-        for (int j = 0; j < Tile::THREAD_COLUMNS; j += 4)
-            body(Tile::row(i), Tile::column(j), Four{sums[i][j], sums[i][j + 1], sums[i][j + 2], sums[i][j + 3]});
-}
-
 // What becomes of a sum: value = sum + bias[column]; kept = value; out = addend + prelu(value). Absent operands are null.
 template <class T>
 struct Epilogue {
@@ -236,22 +226,26 @@ struct Epilogue {
     int columns;
     bool vectors;  // columns is a multiple of 4, and the matrices are aligned to four elements
 
-    // Four sums of a row; columns beyond the last are ignored.
-    __device__ __forceinline__ void write(u32 row, int column, Four value) const {
-        int valid = columns - column;
-        if (valid <= 0) return;
+    // What four columns have in common in all rows; a slope of 1 leaves values as they are.
+    struct Terms {
+        Four bias, slope;
+    };
+    __device__ __forceinline__ Terms terms(int column) const {
+        Terms terms = {{}, {1, 1, 1, 1}};
+        if (bias) terms.bias = read_four(bias + column, columns - column, false);
+        if (slope) terms.slope = read_four(slope + column, columns - column, false);
+        return terms;
+    }
+
+    // Finishes four sums of a row; columns beyond the last are ignored.
+    __device__ __forceinline__ void write(u32 row, int column, const Terms &terms, Four value) const {
         u64 at = u64(row) * columns + column;
-        if (bias) {
-            Four biases = read_four(bias + column, valid, false);
+        int valid = columns - column;
 #pragma unroll
-            for (int i = 0; i < 4; ++i) value.values[i] += biases.values[i];
-        }
+        for (int i = 0; i < 4; ++i) value.values[i] += terms.bias.values[i];
         if (kept) write_four(kept + at, value, valid, vectors);
-        if (slope) {
-            Four slopes = read_four(slope + column, valid, false);
 #pragma unroll
-            for (int i = 0; i < 4; ++i) value.values[i] *= value.values[i] > 0 ? 1.0f : slopes.values[i];
-        }
+        for (int i = 0; i < 4; ++i) value.values[i] *= value.values[i] > 0 ? 1.0f : terms.slope.values[i];
         if (addend) {
             Four addends = read_four(addend + at, valid, vectors);
 #pragma unroll
@@ -260,6 +254,29 @@ struct Epilogue {
         write_four(out + at, value, valid, vectors);
     }
 };
+
+// Writes a block's tile: `result_row` says where a row of the product belongs, or is negative.
+template <class Tile, class T>
+__device__ __forceinline__ void write_tile(float (&sums)[Tile::THREAD_ROWS][Tile::THREAD_COLUMNS],
+                                           const Epilogue<T> &epilogue, int first_column,
+                                           const int (&result_rows)[Tile::THREAD_ROWS]) {
+#pragma unroll
+    for (int j = 0; j < Tile::THREAD_COLUMNS; j += 4) {
+        int column = first_column + Tile::column(j);
+        if (column >= epilogue.columns) continue;
+        auto terms = epilogue.terms(column);
+#pragma unroll
+        for (int i = 0; i < Tile::THREAD_ROWS; ++i) {
+            Four sum = {sums[i][j], sums[i][j + 1], sums[i][j + 2], sums[i][j + 3]};
+            if (result_rows[i] >= 0) epilogue.write(result_rows[i], column, terms, sum);
+        }
+    }
+}
+
+// Where partial sums go: as they are.
+__device__ __forceinline__ Epilogue<float> plain(float *out, int columns, bool vectors) {
+    return {nullptr, nullptr, nullptr, nullptr, out, columns, vectors};
+}
 
 // Adds up the partial sums [splits, rows, columns] of a product in order, and finishes them. Grid: any, a thread takes
 // four columns of a row at a time.
@@ -276,6 +293,6 @@ __device__ __forceinline__ void sum_splits(const float *partial, u32 rows, u32 s
 #pragma unroll
             for (int i = 0; i < 4; ++i) sum.values[i] += part.values[i];
         }
-        epilogue.write(row, column, sum);
+        epilogue.write(row, column, epilogue.terms(column), sum);
     }
 }

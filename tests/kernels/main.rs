@@ -9,8 +9,8 @@ use sphereface_testkit::check_case;
 use std::collections::BTreeMap;
 use std::io::Write;
 
-/// A file to which each test appends the kernels it ran and their largest errors: `cargo xtask kernels` sets it.
-const ERRORS: &str = "SPHEREFACE_KERNEL_ERRORS";
+mod conv2d;
+mod elementwise;
 
 /// A backend on an emulated device, or a line that says why there is none.
 fn backend(options: Options) -> Option<CudaBackend<EmulatorDriver>> {

@@ -77,6 +77,10 @@ fn whole_numbers_change_their_width() {
     assert_eq!(from_short("cvt.s64.s32 %d0, %r1;", 0x8000_0000), 0xffff_ffff_8000_0000);
     assert_eq!(from_short("cvt.u64.u32 %d0, %r1;", 0x8000_0000), 0x8000_0000);
     assert_eq!(from_short("cvt.s64.s8 %d0, %r1;", 0xfe), u64::MAX - 1);
+    // Source registers may be wider than the type they are read as.
+    assert_eq!(long("cvt.s64.s32 %d0, %d1;", [0x1_8000_0000, 0]), 0xffff_ffff_8000_0000);
+    assert_eq!(long("cvt.u64.u32 %d0, %d1;", [0x1_8000_0000, 0]), 0x8000_0000);
+    assert_eq!(long("cvt.u16.u32 %h0, %d1;\ncvt.u64.u16 %d0, %h0;", [0x1_8001_2345, 0]), 0x2345);
 }
 
 #[test]

@@ -217,13 +217,7 @@ fn sum(dtype: DType, partial: Slice, finish: &Finish, [rows, columns, splits]: [
 
 pub(super) fn forward(op: Conv2dForward, operands: &Operands<'_>) -> Result<Kernel, Error> {
     check_sizes(&op, &[&operands.reads[..], &operands.writes].concat())?;
-    let g = Conv2dGeometry::new(
-        op.name(),
-        &operands.reads[0].shape,
-        &operands.reads[1].shape,
-        op.stride,
-        op.padding,
-    )?;
+    let g = Conv2dGeometry::new(op.name(), &operands.reads[0].shape, &operands.reads[1].shape, op.stride, op.padding)?;
     let dtype = operands.reads[0].dtype;
     let finish = move |reads: &[Slice], writes: &[Slice]| {
         let mut rest = reads[2..].iter().copied();

@@ -27,7 +27,10 @@ pub(super) fn decode(decoder: &mut Decoder<'_>, m: &mut Modifiers<'_>, operands:
     if matches!(to, Type::Bf16x2 | Type::F16x2) {
         return packed(decoder, m, to, from, operands);
     }
+    // A source register may be wider than the type it is read as; the compiler narrows 64-bit registers so.
+    let wide = operands.get(1).and_then(|a| decoder.type_of(a)).is_some_and(|register| register.bits() == 64);
     let conversion = match (to.is_float(), from.is_float()) {
+        (false, false) if wide && from.bits() == 32 => of_lower_half(m, to, from)?,
         (false, false) => between_integers(m, to, from)?,
         (true, false) => to_float(m, to, from)?,
         (false, true) => to_integer(m, to, from)?,
@@ -107,6 +110,16 @@ fn between_integers(m: &mut Modifiers<'_>, to: Type, from: Type) -> Result<Conve
         (false, false, _, true) => Short(map!(|a: u32| i32::from(a as i8) as u32 & 0xffff)),
         (false, false, _, false) => Short(map!(|a: u32| a & 0xff)),
     })
+}
+
+/// From the lower half of a register of 64 bits.
+fn of_lower_half(m: &mut Modifiers<'_>, to: Type, from: Type) -> Result<Conversion, LoadError> {
+    match (to.bits() == 64, from.is_signed()) {
+        (true, true) => Ok(Long(map!(|a: u64| i64::from(a as i32) as u64))),
+        (true, false) => Ok(Long(map!(|a: u64| a & 0xffff_ffff))),
+        (false, signed) if !m.take("sat") => between_integers(m, to, if signed { Type::S64 } else { Type::U64 }),
+        _ => Err(m.unknown()),
+    }
 }
 
 /// A whole number of a short type as `i64`.

@@ -87,9 +87,11 @@ __device__ __forceinline__ u32 fill(TapTable<ROWS> &table, const TapProduct &p, 
     if (threadIdx.x < 64 && taps >> threadIdx.x & 1) {
         int u = threadIdx.x / horizontal.taps, v = threadIdx.x % horizontal.taps;
         int further = vertical.direction * u * horizontal.source + horizontal.direction * v;
-        u32 tap = (vertical.first_tap + vertical.tap_step * u) * p.filter_width + horizontal.first_tap + horizontal.tap_step * v;
-        u32 place = __popcll(taps & ((u64(1) << threadIdx.x) - 1));
-        table.taps[place] = {further * p.batch * p.length, 1u << u | 1u << (16 + v), tap};
+        int r = vertical.first_tap + vertical.tap_step * u, s = horizontal.first_tap + horizontal.tap_step * v;
+        SeenTap &tap = table.taps[__popcll(taps & ((u64(1) << threadIdx.x) - 1))];
+        tap.offset = further * p.batch * p.length;
+        tap.bits = 1u << u | 1u << (16 + v);
+        tap.index = r * p.filter_width + s;
     }
     __syncthreads();
     return __popcll(taps);
@@ -252,8 +254,7 @@ __device__ __forceinline__ void weight_product_mma(const T *x, const T *d_y, flo
     tile.add(operands, stages, share.first, share.end);
     // Every part is a whole filter, also the only one.
     u32 inputs = p.inputs, first = blockIdx.y * inputs;
-    Epilogue<float> unused{nullptr, nullptr, nullptr, nullptr, nullptr, p.outputs, true};
-    tile.finish(stages, unused, d_filter, first_output, p.filter_height * p.filter_width * inputs,
+    tile.finish(stages, plain(nullptr, p.outputs, true), d_filter, first_output, p.filter_height * p.filter_width * inputs,
                 [&](u32 row) { return first_input + row < inputs ? first + first_input + row : NO_ROW; });
 }
 

@@ -36,7 +36,11 @@ pub const HEADERS: &[File] = files![
     "common.cuh",
     "conv2d.cuh",
     "conv2d_direct.cuh",
+    "conv2d_mma.cuh",
     "conv2d_simt.cuh",
+    "gemm_mma.cuh",
+    "mma.cuh",
+    "mma_tile.cuh",
     "random.cuh",
     "tile.cuh",
 ];

@@ -284,13 +284,14 @@ struct MmaTile {
         if (partial) partial += size_t(blockIdx.z) * rows * columns;
         u32 piece = threadIdx.x % PIECES, column = tile_column + piece * 4;
         if (column >= columns) return;
+        auto terms = epilogue.terms(column);
 #pragma unroll 2
         for (u32 row = threadIdx.x / PIECES; row < ROWS; row += TILE_THREADS / PIECES) {
             u32 at = row_of(row);
             if (at == NO_ROW) continue;
             Four sums = *reinterpret_cast<const Four *>(stages + place_of<PIECES>(row, piece));
             if (partial) store_pack(partial + size_t(at) * columns + column, sums);
-            else epilogue.write(at, column, sums);
+            else epilogue.write(at, column, terms, sums);
         }
     }
 };

@@ -1,5 +1,7 @@
 //! Every CUDA kernel against the f64 reference: the PTX that NVRTC makes of it, executed by the emulator.
 
+mod conv2d;
+mod conv2d_mma;
 mod elementwise;
 
 use sphereface_cuda::nvrtc::{Architecture, Nvrtc};
@@ -9,8 +11,8 @@ use sphereface_testkit::check_case;
 use std::collections::BTreeMap;
 use std::io::Write;
 
-mod conv2d;
-mod elementwise;
+/// A file to which each test appends the kernels it ran and their largest errors: `cargo xtask kernels` sets it.
+const ERRORS: &str = "SPHEREFACE_KERNEL_ERRORS";
 
 /// A backend on an emulated device, or a line that says why there is none.
 fn backend(options: Options) -> Option<CudaBackend<EmulatorDriver>> {

@@ -14,6 +14,8 @@ use std::sync::Arc;
 pub enum Fill {
     /// Standard normal.
     Normal,
+    /// Standard normal, rounded to what TF32 holds: 10 bits of mantissa.
+    Tf32,
     /// Uniform in `[0.5, 1.5)`.
     Positive,
     /// Whole numbers in `0..limit`.
@@ -42,7 +44,29 @@ pub struct Case {
 /// Per-element bound for fp32 sums of products.
 pub const FP32: Tolerance = Tolerance::Products(1e-6);
 
+/// Per-element bound for sums of products on tensor cores, whose operands were rounded before.
+pub const TENSOR: Tolerance = Tolerance::Products(5e-5);
+
 impl Case {
+    /// The same case with operands that TF32 holds exactly, within the bound of tensor cores.
+    pub fn in_tf32(&self) -> Case {
+        let mut case = Case { name: format!("{} tf32", self.name), ..self.clone() }.on_tensor_cores();
+        for (_, fill) in case.reads.iter_mut().filter(|(_, fill)| *fill == Fill::Normal) {
+            *fill = Fill::Tf32;
+        }
+        case
+    }
+
+    /// The same case within the bound of tensor cores. Where it is one of the largest element, that is for a slope,
+    /// which multiplies a sum: it stays one.
+    pub fn on_tensor_cores(mut self) -> Case {
+        self.tolerance = match self.tolerance {
+            Tolerance::Largest(factor) => Tolerance::Largest(factor.max(5e-5)),
+            _ => TENSOR,
+        };
+        self
+    }
+
     /// The same case with bf16 in place of every operand that may be; `None` if there is none.
     pub fn in_bf16(&self) -> Option<Case> {
         let mut case = Case { name: format!("{} bf16", self.name), ..self.clone() };

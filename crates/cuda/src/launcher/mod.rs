@@ -9,6 +9,7 @@ mod gradient_norm;
 #[cfg(test)]
 mod layout;
 mod metrics;
+mod mma;
 mod optimizer;
 mod prelu;
 mod tile;
@@ -26,12 +27,12 @@ pub(crate) struct Context {
 }
 
 /// The launches of an operator with these operands.
-pub(crate) fn kernel(op: &Op, operands: &Operands<'_>, _context: &Context) -> Result<Kernel, Error> {
+pub(crate) fn kernel(op: &Op, operands: &Operands<'_>, context: &Context) -> Result<Kernel, Error> {
     match op {
         Op::GatherBatch(op) => Ok(gather_batch::gather_batch(*op, operands)),
-        Op::Conv2dForward(op) => conv2d::forward(*op, operands),
-        Op::Conv2dBackwardData(op) => conv2d::backward_data(*op, operands),
-        Op::Conv2dBackwardWeight(op) => conv2d::backward_weight(*op, operands),
+        Op::Conv2dForward(op) => conv2d::forward(*op, operands, context),
+        Op::Conv2dBackwardData(op) => conv2d::backward_data(*op, operands, context),
+        Op::Conv2dBackwardWeight(op) => conv2d::backward_weight(*op, operands, context),
         Op::PreluForward(_) => Ok(prelu::forward(operands)),
         Op::PreluBackward(_) => Ok(prelu::backward(operands)),
         Op::Add(_) => Ok(add::add(operands)),

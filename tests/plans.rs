@@ -360,7 +360,7 @@ fn narrowed_plans_convert_each_weight_once_and_compute_the_same() {
         assert!(step.writes.iter().all(|id| dtype(id) == DType::Bf16), "{}", step.label);
     }
     assert!(plan.buffers.iter().zip(&narrowed.buffers).all(|(a, b)| a.place == Place::Arena || a == b));
-    // The reference rounds where values are cast: a step's loss moves by about 2⁻⁸, and by nothing else.
+    // Rounding moves the loss of a step by about 2⁻⁸, and nothing else does.
     let losses = [&plan, &narrowed].map(|plan| {
         let mut reference = case.reference(&parameters);
         reference.run(plan);

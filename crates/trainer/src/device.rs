@@ -15,10 +15,12 @@ pub(crate) fn backend(config: &Config) -> Result<Box<dyn Backend>> {
     let settings = &config.backend;
     match settings.device.as_str() {
         "auto" | "cpu" => {
-            if settings.precision != "fp32" {
-                bail!("backend.precision: the CPU computes in fp32, found '{}'", settings.precision);
+            let backend = CpuBackend::new(settings.threads)?;
+            match settings.precision.as_str() {
+                "fp32" => Ok(Box::new(backend)),
+                "bf16" => Ok(Box::new(backend.in_bf16())),
+                other => bail!("backend.precision: the CPU computes in fp32 or bf16, found '{other}'"),
             }
-            Ok(Box::new(CpuBackend::new(settings.threads)?))
         }
         "emulator" => {
             Nvrtc::find().map_err(|error| anyhow!("backend.device: emulator: {error}"))?;

@@ -5,6 +5,7 @@ mod advance;
 mod cast;
 mod conv2d;
 mod gather_batch;
+mod gemm;
 mod gradient_norm;
 mod linear;
 mod matrix_product;
@@ -43,6 +44,7 @@ pub(crate) fn kernel(op: &Op, operands: &Operands<'_>, _context: &Context) -> Re
         Op::Metrics(_) => Ok(metrics::metrics(operands)),
         Op::Advance(_) => Ok(advance::advance()),
         Op::Cast(_) => Ok(cast::cast(operands)),
+        Op::Gemm(op) => gemm::gemm(*op, operands),
         other => Err(Error::Attribute { op: other.name(), message: "has no CUDA kernel".into() }),
     }
 }

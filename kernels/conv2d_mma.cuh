@@ -18,21 +18,6 @@
 #include "conv2d.cuh"
 #include "mma_tile.cuh"
 
-// Division by a number that is not known before the launch, exact for all 32-bit numbers.
-struct Divisor {
-    u32 divisor, reciprocal;
-
-    __device__ __forceinline__ explicit Divisor(u32 divisor) : divisor(divisor), reciprocal(0xffffffffu / divisor) {}
-
-    __device__ __forceinline__ u32 divide(u32 number, u32 &rest) const {
-        u32 quotient = __umulhi(number, reciprocal);  // At most one too small.
-        rest = number - quotient * divisor;
-        bool short_by_one = rest >= divisor;
-        rest -= short_by_one ? divisor : 0;
-        return quotient + short_by_one;
-    }
-};
-
 // A tap that some row of the tile sees.
 struct SeenTap {
     int offset;  // from a row's origin to the source's element, in elements
@@ -278,10 +263,4 @@ __device__ __forceinline__ void weight_product_mma(const T *x, const T *d_y, flo
         weight_product_mma<T, ROWS, COLUMNS>(x, d_y, d_filter, p);                                                    \
     }
 
-// The tiles, with the blocks that an SM shall hold: what a thread may have of registers follows from them.
-CONV2D_MMA(128, 128, 2, tf32, float)
-CONV2D_MMA(128, 64, 3, tf32, float)
-CONV2D_MMA(64, 64, 4, tf32, float)
-CONV2D_MMA(128, 128, 2, bf16, bf16)
-CONV2D_MMA(128, 64, 3, bf16, bf16)
-CONV2D_MMA(64, 64, 4, bf16, bf16)
+FOR_EACH_MMA_TILE(CONV2D_MMA)

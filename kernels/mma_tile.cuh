@@ -296,6 +296,21 @@ struct MmaTile {
     }
 };
 
+// Division by a number that is not known before the launch, exact for all 32-bit numbers.
+struct Divisor {
+    u32 divisor, reciprocal;
+
+    __device__ __forceinline__ explicit Divisor(u32 divisor) : divisor(divisor), reciprocal(0xffffffffu / divisor) {}
+
+    __device__ __forceinline__ u32 divide(u32 number, u32 &rest) const {
+        u32 quotient = __umulhi(number, reciprocal);  // At most one too small.
+        rest = number - quotient * divisor;
+        bool short_by_one = rest >= divisor;
+        rest -= short_by_one ? divisor : 0;
+        return quotient + short_by_one;
+    }
+};
+
 // The chunks of this block where blockIdx.z counts the parts of a split reduction.
 struct Share {
     u32 first, end;
@@ -306,3 +321,13 @@ struct Share {
         end = min(first + each, chunks);
     }
 };
+
+// Calls KERNEL(ROWS, COLUMNS, BLOCKS, DTYPE, T) for every tile and type, with the blocks that an SM shall hold: what a
+// thread may have of registers follows from them.
+#define FOR_EACH_MMA_TILE(KERNEL)      \
+    KERNEL(128, 128, 2, tf32, float)   \
+    KERNEL(128, 64, 3, tf32, float)    \
+    KERNEL(64, 64, 4, tf32, float)     \
+    KERNEL(128, 128, 2, bf16, bf16)    \
+    KERNEL(128, 64, 3, bf16, bf16)     \
+    KERNEL(64, 64, 4, bf16, bf16)

@@ -31,6 +31,11 @@ fn linear_matches_reference() {
 }
 
 #[test]
+fn gemm_matches_reference() {
+    check(cases::gemm());
+}
+
+#[test]
 fn prelu_matches_reference() {
     check(cases::prelu());
 }

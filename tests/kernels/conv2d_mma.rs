@@ -1,7 +1,6 @@
 //! Convolutions on the tensor cores: TF32 and bf16.
 
-use crate::check_with;
-use sphereface_cuda::{Options, Precision};
+use crate::gemm_mma::{check_bf16, check_tf32};
 use sphereface_testkit::cases::{self, Case};
 
 /// Height, width, batch, inputs, outputs, filter, stride, padding: channels of one copy, of tails of a tile and of more
@@ -25,14 +24,9 @@ fn pass(name: &str, sizes: &[[usize; 8]]) -> Vec<Case> {
     cases.filter(|case| case.name.starts_with(name)).collect()
 }
 
-fn check_tf32(cases: &[Case]) {
-    let options = Options { precision: Precision::Tf32, ..Options::default() };
-    check_with(options, cases.iter().map(Case::in_tf32).collect());
-}
-
-fn check_bf16(cases: &[Case]) {
-    let options = Options { precision: Precision::Bf16, ..Options::default() };
-    check_with(options, cases.iter().filter_map(|case| Some(case.in_bf16()?.on_tensor_cores())).collect());
+/// Sizes for the larger tiles, of which there must be enough to fill a device: few terms, many rows.
+fn large(name: &str, sizes: &[[usize; 8]]) -> Vec<Case> {
+    sizes.iter().filter_map(|&sizes| pass(name, &[sizes]).pop()).collect()
 }
 
 #[test]
@@ -63,4 +57,16 @@ fn conv2d_backward_weight_tf32_matches_reference() {
 #[test]
 fn conv2d_backward_weight_bf16_matches_reference() {
     check_bf16(&pass("conv2d_backward_weight", &SIZES));
+}
+
+#[test]
+fn larger_tiles_of_conv2d_match_reference() {
+    let cases: Vec<Case> = [
+        large("conv2d_forward", &[[130, 1, 131, 8, 72, 3, 1, 1], [130, 1, 131, 8, 40, 3, 1, 1]]),
+        large("conv2d_backward_data", &[[130, 1, 131, 72, 8, 3, 1, 1], [130, 1, 131, 40, 8, 3, 1, 1]]),
+        large("conv2d_backward_weight", &[[1, 1, 3080, 72, 72, 5, 1, 2], [1, 1, 3080, 72, 40, 5, 1, 2]]),
+    ]
+    .concat();
+    check_tf32(&cases);
+    check_bf16(&cases);
 }

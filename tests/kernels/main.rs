@@ -3,6 +3,9 @@
 mod conv2d;
 mod conv2d_mma;
 mod elementwise;
+mod gemm;
+mod gemm_mma;
+mod linear;
 
 use sphereface_cuda::nvrtc::{Architecture, Nvrtc};
 use sphereface_cuda::{CudaBackend, EmulatorDriver, Options};

@@ -260,7 +260,7 @@ pub(super) fn forward(op: Conv2dForward, operands: &Operands<'_>, context: &Cont
     let (rows, columns) = (product.rows(), g.outputs);
     let terms = [product.taps(), g.inputs];
     let scheme = mma::convolution(context, dtype, &g, [rows, columns], terms)
-        .unwrap_or_else(|| Scheme::portable(dtype, [rows, columns], terms));
+        .unwrap_or_else(|| Scheme::portable(dtype, 1, [rows, columns], terms));
     let Scheme { tile, splits, .. } = scheme;
     product.splits = splits as i32;
     let workspace = if splits > 1 { 4 * splits * rows * columns } else { 0 };
@@ -314,7 +314,7 @@ pub(super) fn backward_data(
     let size = [products[0].rows(), columns];
     let terms = [products.iter().map(TapProduct::taps).max().unwrap_or(0), g.outputs];
     let scheme =
-        mma::convolution(context, dtype, &g, size, terms).unwrap_or_else(|| Scheme::portable(dtype, size, terms));
+        mma::convolution(context, dtype, &g, size, terms).unwrap_or_else(|| Scheme::portable(dtype, 1, size, terms));
     let Scheme { tile, splits, .. } = scheme;
     products.iter_mut().for_each(|product| product.splits = splits as i32);
     let workspace = if splits > 1 { 4 * splits * rows * columns } else { 0 };
@@ -356,7 +356,7 @@ pub(super) fn backward_weight(
     let (rows, columns) = (g.taps[0] * g.taps[1] * g.inputs, g.outputs);
     let pixels = g.output_height * g.output_width;
     let scheme = mma::weight_gradient(context, dtype, &g)
-        .unwrap_or_else(|| Scheme::portable(dtype, [rows, columns], [pixels, g.batch]));
+        .unwrap_or_else(|| Scheme::portable(dtype, 1, [rows, columns], [pixels, g.batch]));
     let splits = scheme.splits;
     let partial_bytes = if splits > 1 { 4 * (splits * rows * columns) as u64 } else { 0 };
     let (chunk_rows, chunks) = chunks(pixels * g.batch);

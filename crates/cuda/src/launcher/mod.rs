@@ -5,9 +5,12 @@ mod advance;
 mod cast;
 mod conv2d;
 mod gather_batch;
+mod gemm;
 mod gradient_norm;
 #[cfg(test)]
 mod layout;
+mod linear;
+mod matrix_product;
 mod metrics;
 mod mma;
 mod optimizer;
@@ -33,6 +36,9 @@ pub(crate) fn kernel(op: &Op, operands: &Operands<'_>, context: &Context) -> Res
         Op::Conv2dForward(op) => conv2d::forward(*op, operands, context),
         Op::Conv2dBackwardData(op) => conv2d::backward_data(*op, operands, context),
         Op::Conv2dBackwardWeight(op) => conv2d::backward_weight(*op, operands, context),
+        Op::LinearForward(op) => linear::forward(*op, operands, context),
+        Op::LinearBackwardData(op) => linear::backward_data(*op, operands, context),
+        Op::LinearBackwardWeight(op) => linear::backward_weight(*op, operands, context),
         Op::PreluForward(_) => Ok(prelu::forward(operands)),
         Op::PreluBackward(_) => Ok(prelu::backward(operands)),
         Op::Add(_) => Ok(add::add(operands)),
@@ -41,6 +47,7 @@ pub(crate) fn kernel(op: &Op, operands: &Operands<'_>, context: &Context) -> Res
         Op::Metrics(_) => Ok(metrics::metrics(operands)),
         Op::Advance(_) => Ok(advance::advance()),
         Op::Cast(_) => Ok(cast::cast(operands)),
+        Op::Gemm(op) => gemm::gemm(*op, operands, context),
         other => Err(Error::Attribute { op: other.name(), message: "has no CUDA kernel".into() }),
     }
 }

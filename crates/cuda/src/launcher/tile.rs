@@ -58,10 +58,15 @@ pub(super) struct Scheme {
 }
 
 impl Scheme {
-    /// The portable tier's, for a result of this size and sums over `segments` of `length` terms each.
-    pub(super) fn portable(dtype: DType, [rows, columns]: [usize; 2], [segments, length]: [usize; 2]) -> Scheme {
+    /// The portable tier's, for `products` results of this size and sums over `segments` of `length` terms each.
+    pub(super) fn portable(
+        dtype: DType,
+        products: usize,
+        [rows, columns]: [usize; 2],
+        [segments, length]: [usize; 2],
+    ) -> Scheme {
         let tile = Tile::of(rows, columns);
-        let splits = splits(tile.count(rows, columns), segments, length);
+        let splits = splits(products * tile.count(rows, columns), segments, length);
         Scheme { tile, element: suffix(dtype), splits, mma: false }
     }
 }
@@ -85,8 +90,8 @@ mod tests {
 
     #[test]
     fn no_sum_is_longer_than_its_bound() {
-        for (segments, length) in [(1, 1), (9, 512), (784, 64), (1, 50_000), (42, 7), (9, 5)] {
-            for tiles in [1, 7, 400] {
+        for (segments, length) in [(1usize, 1usize), (9, 512), (784, 64), (1, 50_000), (42, 7), (9, 5)] {
+            for tiles in [1usize, 7, 400] {
                 let steps = segments * length.div_ceil(DEPTH);
                 let longest = steps.div_ceil(splits(tiles, segments, length)) * DEPTH;
                 assert!(longest <= TERMS, "{segments} × {length} in {tiles} tiles: {longest}");

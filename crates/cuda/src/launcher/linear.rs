@@ -1,0 +1,211 @@
+//! The fully connected layer and its gradients.
+
+use super::Context;
+use super::conv2d::{check_sizes, column_sum};
+use super::matrix_product::Products;
+use super::prelu::chunks;
+use super::tile::{Scheme, fours};
+use crate::launch::{Kernel, Launch, Operands, Slice, blocks, suffix};
+use bytemuck::{Pod, Zeroable};
+use sphereface_tensor::op::{Layout, LinearBackwardData, LinearBackwardWeight, LinearForward};
+use sphereface_tensor::{DType, Error};
+
+/// Layers of at most so many outputs have kernels of their own.
+const FEW: usize = 4;
+/// Threads of a block of these, and of one that adds up splits.
+const DIRECT_THREADS: u32 = 256;
+const SUM_THREADS: u32 = 128;
+
+/// `Linear` of kernels/linear.cu.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+struct Linear {
+    pixels: u32,
+    batch: u32,
+    inputs: u32,
+    outputs: u32,
+}
+
+/// Sizes of a layer, by the shape of its input or of the input's gradient, and the outputs.
+struct Sizes {
+    pixels: usize,
+    batch: usize,
+    inputs: usize,
+    outputs: usize,
+}
+
+impl Sizes {
+    fn of(activation: &sphereface_tensor::Shape, outputs: usize) -> Self {
+        let mut sizes = activation.sizes();
+        let mut next = || sizes.next().unwrap_or(1);
+        let (height, width, batch, inputs) = (next(), next(), next(), next());
+        Sizes { pixels: height * width, batch, inputs, outputs }
+    }
+
+    fn few(&self) -> Option<Linear> {
+        (self.outputs <= FEW).then_some(Linear {
+            pixels: self.pixels as u32,
+            batch: self.batch as u32,
+            inputs: self.inputs as u32,
+            outputs: self.outputs as u32,
+        })
+    }
+}
+
+/// Adds up the partial sums of products.
+fn sum(dtype: DType, products: &Products, splits: usize, partial: Slice, bias: Option<Slice>, out: Slice) -> Launch {
+    let (rows, columns) = (products.batch * products.rows, products.columns);
+    Launch::new("linear", format!("linear_sum_{}", suffix(dtype)))
+        .grid([blocks(rows * columns.div_ceil(4), SUM_THREADS, 1 << 16), 1, 1])
+        .block(SUM_THREADS)
+        .read(partial)
+        .read_if(bias)
+        .write(out)
+        .value(rows as u32)
+        .value(columns as u32)
+        .value(splits as u32)
+        .value(u32::from(fours(out, dtype, columns)))
+}
+
+/// A product, and the sum of its parts if it has several.
+fn product(
+    pass: &str,
+    (products, scheme): (Products, Scheme),
+    [left, right, out, partial]: [Slice; 4],
+    bias: Option<Option<Slice>>,
+    [operand, result]: [DType; 2],
+) -> Vec<Launch> {
+    let whole = scheme.splits == 1;
+    let mut launch =
+        scheme.launch("linear", &format!("linear_{pass}")).grid(products.grid(&scheme)).read(left).read(right);
+    if let Some(bias) = bias {
+        launch = launch.read_if(bias.filter(|_| whole));
+    }
+    launch = launch.write_if(whole.then_some(out)).write(partial).value(products.structure(
+        &scheme,
+        [left, right, out],
+        [operand, result],
+    ));
+    let mut launches = vec![launch];
+    launches.extend((!whole).then(|| sum(result, &products, scheme.splits, partial, bias.flatten(), out)));
+    launches
+}
+
+pub(super) fn forward(op: LinearForward, operands: &Operands<'_>, context: &Context) -> Result<Kernel, Error> {
+    check_sizes(&op, &[&operands.reads[..], &operands.writes].concat())?;
+    let dtype = operands.reads[0].dtype;
+    let sizes = Sizes::of(&operands.reads[0].shape, operands.writes[0].shape.last());
+    if let Some(few) = sizes.few() {
+        return Ok(Kernel::new(0, move |io| {
+            let launch = Launch::new("linear", format!("linear_forward_direct_{}", suffix(dtype)))
+                .grid([few.batch, 1, 1])
+                .block(DIRECT_THREADS)
+                .read(io.reads[0])
+                .read(io.reads[1])
+                .read(io.reads[2])
+                .write(io.writes[0])
+                .value(few);
+            vec![launch]
+        }));
+    }
+    let products = Products {
+        layout: Layout::NN,
+        rows: sizes.batch,
+        columns: sizes.outputs,
+        length: sizes.inputs,
+        segments: sizes.pixels,
+        batch: 1,
+        own: [false; 2],
+    };
+    let scheme = products.scheme(context, dtype);
+    Ok(Kernel::new(products.partial_bytes(&scheme), move |io| {
+        let slices = [io.reads[0], io.reads[1], io.writes[0], io.workspace];
+        product("forward", (products, scheme), slices, Some(Some(io.reads[2])), [dtype, DType::F32])
+    }))
+}
+
+pub(super) fn backward_data(
+    op: LinearBackwardData,
+    operands: &Operands<'_>,
+    context: &Context,
+) -> Result<Kernel, Error> {
+    check_sizes(&op, &[&operands.reads[..], &operands.writes].concat())?;
+    let dtype = operands.reads[0].dtype;
+    let sizes = Sizes::of(&operands.writes[0].shape, operands.reads[0].shape.last());
+    if let Some(few) = sizes.few() {
+        let fours_of_all = sizes.pixels * sizes.batch * sizes.inputs.div_ceil(4);
+        return Ok(Kernel::new(0, move |io| {
+            let launch = Launch::new("linear", format!("linear_backward_data_direct_{}", suffix(dtype)))
+                .grid([blocks(fours_of_all, DIRECT_THREADS, 1 << 16), 1, 1])
+                .block(DIRECT_THREADS)
+                .read(io.reads[0])
+                .read(io.reads[1])
+                .write(io.writes[0])
+                .value(few)
+                .value(u32::from(fours(io.writes[0], dtype, few.inputs as usize)));
+            vec![launch]
+        }));
+    }
+    // A product for each pixel, with the same d_out.
+    let products = Products {
+        layout: Layout::NT,
+        rows: sizes.batch,
+        columns: sizes.inputs,
+        length: sizes.outputs,
+        segments: 1,
+        batch: sizes.pixels,
+        own: [false, true],
+    };
+    let scheme = products.scheme(context, dtype);
+    Ok(Kernel::new(products.partial_bytes(&scheme), move |io| {
+        let slices = [io.reads[0], io.reads[1], io.writes[0], io.workspace];
+        product("backward_data", (products, scheme), slices, None, [dtype, dtype])
+    }))
+}
+
+pub(super) fn backward_weight(
+    op: LinearBackwardWeight,
+    operands: &Operands<'_>,
+    context: &Context,
+) -> Result<Kernel, Error> {
+    check_sizes(&op, &[&operands.reads[..], &operands.writes].concat())?;
+    let dtype = operands.reads[0].dtype;
+    let sizes = Sizes::of(&operands.reads[0].shape, operands.reads[1].shape.last());
+    let few = sizes.few();
+    // A product for each pixel, with the same d_out.
+    let products = Products {
+        layout: Layout::TN,
+        rows: sizes.inputs,
+        columns: sizes.outputs,
+        length: sizes.batch,
+        segments: 1,
+        batch: sizes.pixels,
+        own: [true, false],
+    };
+    let scheme = products.scheme(context, dtype);
+    let partial_bytes = if few.is_some() { 0 } else { products.partial_bytes(&scheme) };
+    let (chunk_rows, chunks) = chunks(sizes.batch);
+    let bias_bytes = 4 * u64::from(chunks) * sizes.outputs as u64;
+    Ok(Kernel::new(partial_bytes + bias_bytes, move |io| {
+        let (x, d_out, d_weight) = (io.reads[0], io.reads[1], io.writes[0]);
+        let mut launches = match few {
+            Some(few) => vec![
+                Launch::new("linear", format!("linear_backward_weight_direct_{}", suffix(dtype)))
+                    .grid([(few.pixels * few.inputs).div_ceil(32), 1, 1])
+                    .block(DIRECT_THREADS)
+                    .read(x)
+                    .read(d_out)
+                    .write(d_weight)
+                    .value(few),
+            ],
+            None => {
+                let slices = [x, d_out, d_weight, io.workspace.part(0, partial_bytes)];
+                product("backward_weight", (products, scheme), slices, None, [dtype, DType::F32])
+            }
+        };
+        let sums = io.workspace.part(partial_bytes, bias_bytes);
+        let column_sizes = [products.length, products.columns, chunk_rows as usize, chunks as usize];
+        launches.extend(column_sum("linear", dtype, [d_out, sums, io.writes[1]], column_sizes));
+        launches
+    }))
+}

@@ -1,0 +1,193 @@
+// linear: the fully connected layer over a whole activation, and its gradients.
+//
+//   out[n, d]            = bias[d] + Σ_{h, w, c} x[h, w, n, c] · weight[h, w, c, d]
+//   d_x[h, w, n, c]      = Σ_d d_out[n, d] · weight[h, w, c, d]
+//   d_weight[h, w, c, d] = Σ_n x[h, w, n, c] · d_out[n, d];  d_bias[d] = Σ_n d_out[n, d]
+//
+// x, d_x              [H·W, N, C] T         x read, d_x written
+// weight              [H·W, C, D] T         read
+// out                 [N, D] f32            written: embeddings are never rounded
+// d_out               [N, D] T              read
+// bias                [D] f32               read
+// d_weight, d_bias    [H·W, C, D], [D] f32  written
+// partial             f32 workspace: the result's shape for each split of a reduction
+//
+// T is float or bf16, converted when it is read; products and sums are fp32. Every operand has fewer than 2³¹ elements;
+// accesses are of 16 bytes (8 in bf16) where rows are multiples of four and pointers aligned.
+//
+// linear_forward_<tile>: one product whose reduction has a segment for each pixel. linear_backward_data_<tile>,
+//   linear_backward_weight_<tile>: a product for each pixel. See matrix_product.cuh. linear_sum adds up splits.
+// linear_…_direct: for D ≤ 4, where a tile would be empty but for a few columns; see there.
+// linear_backward_weight_bias, …_bias_sum: column sums of d_out, see column_sum.cuh.
+//
+// A sum has at most 4,096 terms before it is added to others.
+// Floor: 2·H·W·N·C·D FLOPs of each pass; each operand once.
+// Partners: crates/tensor/src/op/linear.rs, crates/tensor/src/cpu/linear.rs, crates/cuda/src/launcher/linear.rs.
+#include "column_sum.cuh"
+#include "matrix_product.cuh"
+
+// The most outputs that a thread of the direct kernels sums at a time.
+constexpr u32 FEW = 4;
+
+// Sizes of the direct kernels.
+struct Linear {
+    u32 pixels, batch, inputs, outputs;
+};
+
+// A block sums the whole reduction of one image. Grid: N; 256 threads.
+template <class T>
+__device__ __forceinline__ void forward_direct(const T *x, const T *weight, const float *bias, float *out,
+                                               const Linear &sizes) {
+    float sums[FEW] = {};
+    for (u32 i = threadIdx.x; i < sizes.pixels * sizes.inputs; i += 256) {
+        u32 pixel = i / sizes.inputs, channel = i % sizes.inputs;
+        float value = to_float(x[(pixel * sizes.batch + blockIdx.x) * sizes.inputs + channel]);
+#pragma unroll
+        for (u32 d = 0; d < FEW; ++d)
+            if (d < sizes.outputs) sums[d] += value * to_float(weight[i * sizes.outputs + d]);
+    }
+#pragma unroll
+    for (u32 d = 0; d < FEW; ++d) {
+        float sum = block_sum<256>(sums[d]);
+        if (threadIdx.x == 0 && d < sizes.outputs) out[blockIdx.x * sizes.outputs + d] = sum + bias[d];
+    }
+}
+
+// A thread makes four channels of a pixel of an image. Grid: any; 256 threads.
+template <class T>
+__device__ __forceinline__ void backward_data_direct(const T *d_out, const T *weight, T *d_x, const Linear &sizes,
+                                                     bool vectors) {
+    u32 fours = (sizes.inputs + 3) / 4;
+    for (u32 i = global_thread(); i < sizes.pixels * sizes.batch * fours; i += global_threads()) {
+        u32 row = i / fours, channel = i % fours * 4, image = row % sizes.batch, pixel = row / sizes.batch;
+        Four sum = {};
+        for (u32 d = 0; d < sizes.outputs; ++d) {
+            float value = to_float(d_out[image * sizes.outputs + d]);
+#pragma unroll
+            for (u32 j = 0; j < 4; ++j) {
+                u32 place = pixel * sizes.inputs + min(channel + j, sizes.inputs - 1);
+                sum.values[j] += value * to_float(weight[place * sizes.outputs + d]);
+            }
+        }
+        write_four(d_x + row * sizes.inputs + channel, sum, sizes.inputs - channel, vectors);
+    }
+}
+
+// A block sums over the images for 32 places (pixel, channel): a lane a place, a warp every eighth image.
+// Grid: ⌈H·W·C / 32⌉; 256 threads.
+template <class T>
+__device__ __forceinline__ void backward_weight_direct(const T *x, const T *d_out, float *d_weight,
+                                                       const Linear &sizes) {
+    constexpr u32 WARPS = 8, GROUP = 4096;  // images in a group, whose sum is added to those of others
+    __shared__ float partial[WARPS][FEW][WARP];
+    u32 lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
+    u32 place = blockIdx.x * WARP + lane, places = sizes.pixels * sizes.inputs;
+    float totals[FEW] = {};
+    if (place < places) {
+        const T *from = x + place / sizes.inputs * sizes.batch * sizes.inputs + place % sizes.inputs;
+        for (u32 group = 0; group < sizes.batch; group += GROUP) {
+            float sums[FEW] = {};
+            for (u32 image = group + warp; image < min(group + GROUP, sizes.batch); image += WARPS) {
+                float value = to_float(from[image * sizes.inputs]);
+#pragma unroll
+                for (u32 d = 0; d < FEW; ++d)
+                    if (d < sizes.outputs) sums[d] += value * to_float(d_out[image * sizes.outputs + d]);
+            }
+#pragma unroll
+            for (u32 d = 0; d < FEW; ++d) totals[d] += sums[d];
+        }
+    }
+#pragma unroll
+    for (u32 d = 0; d < FEW; ++d) partial[warp][d][lane] = totals[d];
+    __syncthreads();
+    // Warp d adds up output d.
+    if (warp >= sizes.outputs || place >= places) return;
+    float sum = 0;
+#pragma unroll
+    for (u32 other = 0; other < WARPS; ++other) sum += partial[other][warp][lane];
+    d_weight[place * sizes.outputs + warp] = sum;
+}
+
+// The three products of one tile and element type.
+#define LINEAR_PRODUCTS(TILE, DTYPE, T)                                                                               \
+    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS)                                                 \
+    linear_forward_##TILE##_##DTYPE(const T *x, const T *weight, const float *bias, float *out, float *partial,       \
+                                    MatrixProduct p) {                                                                \
+        Epilogue<float> epilogue{bias, nullptr, nullptr, nullptr, out, p.columns, bool(p.out_vectors)};               \
+        matrix_product<Tile##TILE, NN>(x, weight, epilogue, partial, p);                                              \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS)                                                 \
+    linear_backward_data_##TILE##_##DTYPE(const T *d_out, const T *weight, T *d_x, float *partial, MatrixProduct p) { \
+        Epilogue<T> epilogue{nullptr, nullptr, nullptr, nullptr, d_x, p.columns, bool(p.out_vectors)};                \
+        matrix_product<Tile##TILE, NT>(d_out, weight, epilogue, partial, p);                                          \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS)                                                 \
+    linear_backward_weight_##TILE##_##DTYPE(const T *x, const T *d_out, float *d_weight, float *partial,              \
+                                            MatrixProduct p) {                                                        \
+        matrix_product<Tile##TILE, TN>(x, d_out, plain(d_weight, p.columns, p.out_vectors), partial, p);              \
+    }
+
+LINEAR_PRODUCTS(128x64, f32, float)
+LINEAR_PRODUCTS(128x64, bf16, bf16)
+LINEAR_PRODUCTS(32x32, f32, float)
+LINEAR_PRODUCTS(32x32, bf16, bf16)
+
+// What is the same for both element types.
+#define LINEAR_KERNELS(DTYPE, T)                                                                                      \
+    extern "C" __global__ void __launch_bounds__(128)                                                                 \
+    linear_sum_##DTYPE(const float *partial, const float *bias, T *out, u32 rows, u32 columns, u32 splits,            \
+                       u32 vectors) {                                                                                 \
+        sum_splits(partial, rows, splits,                                                                             \
+                   Epilogue<T>{bias, nullptr, nullptr, nullptr, out, int(columns), bool(vectors)});                   \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(256)                                                                 \
+    linear_forward_direct_##DTYPE(const T *x, const T *weight, const float *bias, float *out, Linear sizes) {         \
+        forward_direct(x, weight, bias, out, sizes);                                                                  \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(256)                                                                 \
+    linear_backward_data_direct_##DTYPE(const T *d_out, const T *weight, T *d_x, Linear sizes, u32 vectors) {         \
+        backward_data_direct(d_out, weight, d_x, sizes, vectors);                                                     \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(256)                                                                 \
+    linear_backward_weight_direct_##DTYPE(const T *x, const T *d_out, float *d_weight, Linear sizes) {                \
+        backward_weight_direct(x, d_out, d_weight, sizes);                                                            \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(256)                                                                 \
+    linear_backward_weight_bias_##DTYPE(const T *d_out, float *sums, u32 rows, u32 columns, u32 rows_per_chunk) {     \
+        column_sum_chunk(rows, columns, rows_per_chunk, sums,                                                         \
+                         [&](u32 row, u32 column) { return to_float(d_out[row * columns + column]); });               \
+    }
+
+LINEAR_KERNELS(f32, float)
+LINEAR_KERNELS(bf16, bf16)
+
+extern "C" __global__ void __launch_bounds__(256)
+linear_backward_weight_bias_sum(const float *sums, float *d_bias, u32 chunks, u32 columns) {
+    column_sum_finish(sums, d_bias, chunks, columns);
+}
+
+// The tensor-core tier, from compute capability 8.0 on.
+#if __CUDA_ARCH__ >= 800
+#include "matrix_product_mma.cuh"
+
+#define LINEAR_MMA(ROWS, COLUMNS, BLOCKS, DTYPE, T)                                                                   \
+    extern "C" __global__ void __launch_bounds__(TILE_THREADS, BLOCKS)                                                \
+    linear_forward_mma_##ROWS##x##COLUMNS##_##DTYPE(const T *x, const T *weight, const float *bias, float *out,       \
+                                                    float *partial, MatrixProduct p) {                                \
+        Epilogue<float> epilogue{bias, nullptr, nullptr, nullptr, out, p.columns, true};                              \
+        matrix_product_mma<ROWS, COLUMNS, NN>(x, weight, epilogue, partial, p);                                       \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(TILE_THREADS, BLOCKS)                                                \
+    linear_backward_data_mma_##ROWS##x##COLUMNS##_##DTYPE(const T *d_out, const T *weight, T *d_x, float *partial,    \
+                                                          MatrixProduct p) {                                          \
+        Epilogue<T> epilogue{nullptr, nullptr, nullptr, nullptr, d_x, p.columns, true};                               \
+        matrix_product_mma<ROWS, COLUMNS, NT>(d_out, weight, epilogue, partial, p);                                   \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(TILE_THREADS, BLOCKS)                                                \
+    linear_backward_weight_mma_##ROWS##x##COLUMNS##_##DTYPE(const T *x, const T *d_out, float *d_weight,              \
+                                                            float *partial, MatrixProduct p) {                        \
+        matrix_product_mma<ROWS, COLUMNS, TN>(x, d_out, plain(d_weight, p.columns, true), partial, p);                \
+    }
+
+FOR_EACH_MMA_TILE(LINEAR_MMA)
+#endif

@@ -1,0 +1,77 @@
+// Products of dense matrices of the portable tier, for the engine of tile.cuh.
+#pragma once
+#include "tile.cuh"
+
+// out[b] = Σ over segments of left[b, segment] · right[b, segment], of `rows` × `length` and `length` × `columns`.
+// Matrices are row-major and whole; out[b] follow each other.
+struct MatrixProduct {
+    int rows, columns, length;
+    int segments;
+    int left_segment, right_segment;                // distance of an operand's segments
+    int left_batch, right_batch;                    // distance of an operand's matrices from one b to the next; 0 for one
+    int splits;                                     // parts of the reduction
+    int left_vectors, right_vectors, out_vectors;  // whether operands and result allow vectors of four elements
+};
+
+// Which operand is transposed, as in BLAS: its rows run along the reduction where they usually do not.
+enum Layout { NN, NT, TN };
+
+// The block's place in the reduction.
+struct SegmentWalk {
+    int length, segment, first;
+
+    __device__ __forceinline__ void advance() {
+        first += DEPTH;
+        if (first >= length) first = 0, ++segment;
+    }
+};
+
+// Grid: (tiles of rows × tiles of columns, batch, splits); with splits > 1 the sums go to `partial`
+// [splits, batch, rows, columns]. The epilogue's matrices are [batch, rows, columns].
+template <class Tile, Layout LAYOUT, class T, class Out>
+__device__ __forceinline__ void matrix_product(const T *left, const T *right, const Epilogue<Out> &epilogue,
+                                               float *partial, const MatrixProduct &p) {
+    int column_tiles = (p.columns + Tile::COLUMNS - 1) / Tile::COLUMNS;
+    int first_row = blockIdx.x / column_tiles * Tile::ROWS, first_column = blockIdx.x % column_tiles * Tile::COLUMNS;
+    int rows = p.rows - first_row, columns = p.columns - first_column;
+    left += u64(blockIdx.y) * p.left_batch, right += u64(blockIdx.y) * p.right_batch;
+
+    int chunks = (p.length + DEPTH - 1) / DEPTH;
+    int begin = u64(p.segments * chunks) * blockIdx.z / p.splits;
+    int end = u64(p.segments * chunks) * (blockIdx.z + 1) / p.splits;
+    SegmentWalk walk{p.length, begin / chunks, begin % chunks * DEPTH};
+    float sums[Tile::THREAD_ROWS][Tile::THREAD_COLUMNS] = {};
+
+    MatrixAlong<T> left_along{left + first_row * p.length, rows, p.length, p.length, p.left_segment, bool(p.left_vectors)};
+    MatrixAcross<T> left_across{left + first_row, rows, p.length, p.rows, p.left_segment, bool(p.left_vectors)};
+    MatrixAlong<T> right_along{right + first_column * p.length, columns, p.length, p.length, p.right_segment,
+                               bool(p.right_vectors)};
+    MatrixAcross<T> right_across{right + first_column, columns, p.length, p.columns, p.right_segment,
+                                 bool(p.right_vectors)};
+    using LeftAlong = Along<Tile, Tile::ROWS, MatrixAlong<T>>;
+    using RightAcross = Across<Tile, Tile::COLUMNS, MatrixAcross<T>>;
+    if constexpr (LAYOUT == NN) {
+        LeftAlong a{left_along};
+        RightAcross b{right_across};
+        multiply<Tile>(sums, a, b, walk, end - begin);
+    } else if constexpr (LAYOUT == NT) {
+        LeftAlong a{left_along};
+        Along<Tile, Tile::COLUMNS, MatrixAlong<T>> b{right_along};
+        multiply<Tile>(sums, a, b, walk, end - begin);
+    } else {
+        Across<Tile, Tile::ROWS, MatrixAcross<T>> a{left_across};
+        RightAcross b{right_across};
+        multiply<Tile>(sums, a, b, walk, end - begin);
+    }
+
+    int result_rows[Tile::THREAD_ROWS];
+#pragma unroll
+    for (int i = 0; i < Tile::THREAD_ROWS; ++i)
+        result_rows[i] = Tile::row(i) < rows ? int(blockIdx.y) * p.rows + first_row + Tile::row(i) : -1;
+    if (p.splits == 1) {
+        write_tile<Tile>(sums, epilogue, first_column, result_rows);
+    } else {
+        float *out = partial + u64(blockIdx.z) * gridDim.y * p.rows * p.columns;
+        write_tile<Tile>(sums, plain(out, p.columns, p.columns % 4 == 0), first_column, result_rows);
+    }
+}

@@ -1,7 +1,10 @@
 //! Every CUDA kernel against the f64 reference: the PTX that NVRTC makes of it, executed by the emulator.
 
 mod conv2d;
+mod conv2d_mma;
 mod elementwise;
+mod gemm;
+mod gemm_mma;
 mod linear;
 mod margin_softmax;
 mod training;

@@ -39,6 +39,7 @@ pub const HEADERS: &[File] = files![
     "common.cuh",
     "conv2d.cuh",
     "conv2d_direct.cuh",
+    "conv2d_mma.cuh",
     "conv2d_simt.cuh",
     "margin/modified.cuh",
     "margin/softmax.cuh",
@@ -46,6 +47,9 @@ pub const HEADERS: &[File] = files![
     "margin_softmax.cuh",
     "margin_softmax_small.cuh",
     "matrix_product.cuh",
+    "matrix_product_mma.cuh",
+    "mma.cuh",
+    "mma_tile.cuh",
     "random.cuh",
     "tile.cuh",
 ];

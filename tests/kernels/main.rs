@@ -2,8 +2,11 @@
 //! with SPHEREFACE_TEST_DEVICE=cuda its machine code, on a GPU.
 
 mod conv2d;
+mod conv2d_mma;
 mod device;
 mod elementwise;
+mod gemm;
+mod gemm_mma;
 mod linear;
 mod margin_softmax;
 mod training;

@@ -2,9 +2,10 @@
 
 use crate::compare::Tolerance;
 use sphereface_tensor::op::{
-    Add, Advance, Augmentation, Cast, Conv2dBackwardData, Conv2dBackwardWeight, Conv2dForward, GatherBatch,
-    GradientNorm, Group, LinearBackwardData, LinearBackwardWeight, LinearForward, METRICS, Margin, MarginSoftmax,
-    MarginSoftmaxBackward, MarginSoftmaxForward, Metrics, Op, Optimizer, PreluBackward, PreluForward, Rule, Scale,
+    Add, Advance, Augmentation, Cast, Conv2dBackwardData, Conv2dBackwardWeight, Conv2dForward, GatherBatch, Gemm,
+    GradientNorm, Group, Layout, LinearBackwardData, LinearBackwardWeight, LinearForward, METRICS, Margin,
+    MarginSoftmax, MarginSoftmaxBackward, MarginSoftmaxForward, Metrics, Op, Optimizer, PreluBackward, PreluForward,
+    Rule, Scale,
 };
 use sphereface_tensor::{DType, Dim, Shape, Type};
 use std::sync::Arc;
@@ -14,6 +15,8 @@ use std::sync::Arc;
 pub enum Fill {
     /// Standard normal.
     Normal,
+    /// Standard normal, rounded to what TF32 holds: 10 bits of mantissa.
+    Tf32,
     /// Uniform in `[0.5, 1.5)`.
     Positive,
     /// Whole numbers in `0..limit`.
@@ -42,7 +45,29 @@ pub struct Case {
 /// Per-element bound for fp32 sums of products.
 pub const FP32: Tolerance = Tolerance::Products(1e-6);
 
+/// Per-element bound for sums of products on tensor cores, whose operands were rounded before.
+pub const TENSOR: Tolerance = Tolerance::Products(5e-5);
+
 impl Case {
+    /// The same case with operands that TF32 holds exactly, within the bound of tensor cores.
+    pub fn in_tf32(&self) -> Case {
+        let mut case = Case { name: format!("{} tf32", self.name), ..self.clone() }.on_tensor_cores();
+        for (_, fill) in case.reads.iter_mut().filter(|(_, fill)| *fill == Fill::Normal) {
+            *fill = Fill::Tf32;
+        }
+        case
+    }
+
+    /// The same case within the bound of tensor cores. Where it is one of the largest element, that is for a slope,
+    /// which multiplies a sum: it stays one.
+    pub fn on_tensor_cores(mut self) -> Case {
+        self.tolerance = match self.tolerance {
+            Tolerance::Largest(factor) => Tolerance::Largest(factor.max(5e-5)),
+            _ => TENSOR,
+        };
+        self
+    }
+
     /// The same case with bf16 in place of every operand that may be; `None` if there is none.
     pub fn in_bf16(&self) -> Option<Case> {
         let mut case = Case { name: format!("{} bf16", self.name), ..self.clone() };
@@ -156,16 +181,43 @@ pub fn long_sums() -> Vec<Case> {
 
 /// All passes of the fully connected layer.
 pub fn linear() -> Vec<Case> {
-    let mut cases = Vec::new();
-    for [h, w, n, c, d] in [[2, 2, 128, 128, 2], [1, 1, 1, 1, 1], [3, 2, 33, 5, 7], [7, 6, 2, 16, 64]] {
-        let name = |pass: &str| format!("linear_{pass} {h}x{w} N{n} C{c} D{d}");
-        let (x, weight) = (normal(Shape::activation(h, w, n, c)), normal(Shape::filter(h, w, c, d)));
-        let (bias, d_out) = (normal(Shape::vector(Dim::K, d)), normal(Shape::matrix((Dim::N, n), (Dim::D, d))));
-        cases.push(case(name("forward"), LinearForward, vec![x.clone(), weight.clone(), bias], FP32));
-        cases.push(case(name("backward_data"), LinearBackwardData, vec![d_out.clone(), weight], FP32));
-        cases.push(case(name("backward_weight"), LinearBackwardWeight, vec![x, d_out], FP32));
-    }
-    cases
+    let sizes = [[2, 2, 128, 128, 2], [1, 1, 1, 1, 1], [3, 2, 33, 5, 7], [7, 6, 2, 16, 64]];
+    sizes.into_iter().flat_map(linear_passes).collect()
+}
+
+/// All passes of one fully connected layer: height, width, batch, inputs, outputs.
+pub fn linear_passes([h, w, n, c, d]: [usize; 5]) -> [Case; 3] {
+    let name = |pass: &str| format!("linear_{pass} {h}x{w} N{n} C{c} D{d}");
+    let (x, weight) = (normal(Shape::activation(h, w, n, c)), normal(Shape::filter(h, w, c, d)));
+    let (bias, d_out) = (normal(Shape::vector(Dim::K, d)), normal(Shape::matrix((Dim::N, n), (Dim::D, d))));
+    [
+        case(name("forward"), LinearForward, vec![x.clone(), weight.clone(), bias], FP32),
+        case(name("backward_data"), LinearBackwardData, vec![d_out.clone(), weight], FP32),
+        case(name("backward_weight"), LinearBackwardWeight, vec![x, d_out], FP32),
+    ]
+}
+
+/// Products in every layout: rows, columns and length of the reduction; size one, sizes that no tile and no vector
+/// divides, and a reduction that is split.
+pub fn gemm() -> Vec<Case> {
+    let sizes = [[1, 1, 1], [5, 3, 2], [33, 31, 9], [130, 68, 24], [67, 129, 13], [8, 12, 5000]];
+    sizes
+        .into_iter()
+        .flat_map(|sizes| [Layout::NN, Layout::NT, Layout::TN].map(|layout| gemm_of(layout, sizes)))
+        .collect()
+}
+
+/// One product of these rows, columns and length.
+pub fn gemm_of(layout: Layout, [rows, columns, length]: [usize; 3]) -> Case {
+    let (rows_dim, columns_dim, length_dim) = ((Dim::Rows, rows), (Dim::Columns, columns), (Dim::Length, length));
+    let left =
+        if layout == Layout::TN { Shape::matrix(length_dim, rows_dim) } else { Shape::matrix(rows_dim, length_dim) };
+    let right = if layout == Layout::NT {
+        Shape::matrix(columns_dim, length_dim)
+    } else {
+        Shape::matrix(length_dim, columns_dim)
+    };
+    case(format!("gemm {layout:?} {rows}x{columns}x{length}"), Gemm { layout }, vec![normal(left), normal(right)], FP32)
 }
 
 /// Both passes of the parametric rectifier: channels that fill vectors, and that do not.

@@ -9,7 +9,6 @@ mod cast;
 mod conv2d;
 mod filters;
 mod gather_batch;
-#[allow(unsafe_code)] // The one place where the CPU backend reads through raw pointers: the innermost loop of products.
 mod gemm;
 mod gradient_norm;
 mod linear;
@@ -18,6 +17,8 @@ mod memory;
 mod metrics;
 mod optimizer;
 mod prelu;
+#[allow(unsafe_code)] // The one place where the CPU backend reads through raw pointers: the innermost loop of products.
+mod product;
 
 use crate::arena::{Request, assign};
 use crate::backend::{Backend, Program};
@@ -84,6 +85,7 @@ fn f32_kernel(op: &Op, operands: &Operands<'_>) -> Result<Kernel, Error> {
         Op::Metrics(_) => Ok(metrics::metrics(operands)),
         Op::Advance(_) => Ok(advance::advance()),
         Op::Cast(op) => Ok(cast::cast(*op, operands)),
+        Op::Gemm(op) => gemm::gemm(*op, operands),
     }
 }
 

@@ -23,7 +23,7 @@ pub struct HeadCase {
 /// What a logit's error does to its softmax, relative to the largest gradient. The inner product of normal vectors may be
 /// wrong by 1e-6 · Σ|x w|, with a mean of 2/π for each of the D products; logits reach 4 √D, and rounding one, or its
 /// log-sum-exp, moves it by 2⁻²⁴ of itself.
-fn softmax_tolerance(dimension: usize) -> Tolerance {
+pub(crate) fn softmax_tolerance(dimension: usize) -> Tolerance {
     let dimension = dimension as f64;
     let product = 1e-6 * FRAC_2_PI * dimension;
     let rounding = 4.0 * 4.0 * dimension.sqrt() / f64::from(1 << 24);
@@ -31,7 +31,7 @@ fn softmax_tolerance(dimension: usize) -> Tolerance {
 }
 
 /// The reference's `log_sum_exp`, `target_cosine`, `norm` and `inverse_norm`, for the backward pass.
-fn statistics(results: &[(Type, Array, Array, Array)]) -> [Fill; 4] {
+pub(crate) fn statistics(results: &[(Type, Array, Array, Array)]) -> [Fill; 4] {
     [1, 2, 3, 4].map(|written| Fill::Values(results[written].2.values.clone()))
 }
 

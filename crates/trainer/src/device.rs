@@ -1,15 +1,16 @@
 //! Which backend computes.
 
 use crate::config::{BackendConfig, Config};
+use crate::progress::warn;
 use anyhow::{Result, anyhow, bail};
-use sphereface_cuda::nvrtc::{Architecture, Nvrtc};
+use sphereface_cuda::nvrtc::{Architecture, Nvrtc, cache_folder};
 use sphereface_cuda::{Arena, CudaBackend, CudaDriver, Driver, EmulatorDriver, Options, Precision, Tier};
 use sphereface_tensor::Backend;
 use sphereface_tensor::cpu::CpuBackend;
 use std::io::{IsTerminal, Write};
 
 /// What `--device emulator` emulates: the oldest GPU that has every instruction of the kernels.
-const EMULATED: Architecture = Architecture::new(80);
+pub(crate) const EMULATED: Architecture = Architecture::new(80);
 
 /// The backend that the configuration asks for.
 pub(crate) fn backend(config: &Config) -> Result<Box<dyn Backend>> {
@@ -25,22 +26,24 @@ pub(crate) fn backend(config: &Config) -> Result<Box<dyn Backend>> {
         }
         "emulator" => {
             Nvrtc::find().map_err(|error| anyhow!("backend.device: emulator: {error}"))?;
-            Ok(on(EmulatorDriver::new(EMULATED), settings))
+            Ok(shown(CudaBackend::new(EmulatorDriver::new(EMULATED), options(settings))))
         }
         device if device == "cuda" || device.starts_with("cuda:") => {
             let number = device.strip_prefix("cuda:").unwrap_or("0");
             let ordinal = number.parse().map_err(|_| anyhow!("backend.device: expected cuda:N, found '{device}'"))?;
-            let driver = CudaDriver::new(ordinal)
-                .map_err(|error| anyhow!("backend.device: {device}: {error}; cpu needs none"))?;
-            Ok(on(driver, settings))
+            let verdicts = cache_folder().map(|folder| folder.join("verdicts"));
+            let checked = CudaBackend::checked(&|| CudaDriver::new(ordinal), options(settings), verdicts.as_deref());
+            let (backend, lines) =
+                checked.map_err(|error| anyhow!("backend.device: {device}: {error}; cpu needs none"))?;
+            lines.iter().for_each(warn);
+            Ok(shown(backend))
         }
         device => bail!("backend.device: expected auto, cpu, cuda, cuda:N or emulator, found '{device}'"),
     }
 }
 
-/// A backend on a device. The first start compiles kernels for some seconds, which a terminal shows.
-fn on(driver: impl Driver + 'static, settings: &BackendConfig) -> Box<dyn Backend> {
-    let mut backend = CudaBackend::new(driver, options(settings));
+/// The first start compiles kernels for some seconds, which a terminal shows.
+fn shown(mut backend: CudaBackend<impl Driver + 'static>) -> Box<dyn Backend> {
     if std::io::stderr().is_terminal() {
         backend.on_compile(Box::new(|done, total| {
             let end = if done == total { "\n" } else { "" };

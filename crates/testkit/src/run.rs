@@ -156,7 +156,7 @@ pub fn run_case(case: &Case, backend: &mut dyn Backend) -> Result<Vec<(Type, Arr
     Ok(results)
 }
 
-/// Runs a case and compares every result with the reference. Returns the largest error, as [`assert_close`] does.
+/// Runs a case and compares every result with the reference. Returns the largest error, as [`largest_error`] does.
 ///
 /// # Panics
 /// When a result is outside the case's tolerance, or the case is refused.

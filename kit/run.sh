@@ -53,7 +53,7 @@ part() {
     [ $status -eq 124 ] && result=TIMEOUT
     [ $status -ne 0 ] && [ $status -ne 124 ] && result=FAILED
     [ $status -ne 0 ] && failed=1
-    say "$(printf '%-28s %-8s %4d s  %s' "$name" "$result" $((SECONDS - start)) "$(tail -n 1 "$OUT/$file" | cut -c 1-110)")"
+    say "$(printf '%-28s %-8s %4d s  %s' "$name" "$result" $((SECONDS - start)) "$(grep -v '^ *$' "$OUT/$file" | tail -n 1 | cut -c 1-110)")"
     return $status
 }
 skip() { say "$(printf '%-28s %-8s' "$1" skipped) $2"; }
@@ -76,6 +76,8 @@ fi
 # 2. Are the kernels right?
 part 'self-check' 40 device.txt "$kit/bin/trainer" devices --self-check
 part 'tests' 100 tests.txt "$kit/bin/kernels"
+# The first start on a device judges it, too, and keeps the verdict: the checkers below then see a training alone.
+part 'first start' 60 training.txt bash -c "train --data mnist-10k --batch 8 --steps 2 --evaluate 16 --out '$scratch/first'"
 
 # 3. What hardware checkers see: each activation in an allocation of its own.
 sanitizer="$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null || true)"

@@ -35,19 +35,19 @@
 
 // The three products of one tile and element type.
 #define CONV2D_PRODUCTS(TILE, DTYPE, T)                                                                               \
-    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS)                                                 \
+    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS, Tile##TILE::BLOCKS)                             \
     conv2d_forward_##TILE##_##DTYPE(const T *x, const T *filter, const float *bias, const float *slope,               \
                                     const T *residual, T *y, T *out, float *partial, TapProduct p) {                  \
-        Epilogue<T> epilogue{bias, slope, residual, y, out, p.columns, bool(p.out_vectors)};                          \
+        Epilogue<T> epilogue{bias, slope, residual, y, out, p.columns, Tile##TILE::VECTORS || p.out_vectors};         \
         tap_product<Tile##TILE, false>(x, filter, epilogue, partial, p);                                              \
     }                                                                                                                 \
-    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS)                                                 \
+    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS, Tile##TILE::BLOCKS)                             \
     conv2d_backward_data_##TILE##_##DTYPE(const T *d_y, const T *filter, const T *addend, T *d_x, float *partial,     \
                                           TapProduct p) {                                                             \
-        Epilogue<T> epilogue{nullptr, nullptr, addend, nullptr, d_x, p.columns, bool(p.out_vectors)};                 \
+        Epilogue<T> epilogue{nullptr, nullptr, addend, nullptr, d_x, p.columns, Tile##TILE::VECTORS || p.out_vectors};\
         tap_product<Tile##TILE, true>(d_y, filter, epilogue, partial, p);                                             \
     }                                                                                                                 \
-    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS)                                                 \
+    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS, Tile##TILE::BLOCKS)                             \
     conv2d_backward_weight_##TILE##_##DTYPE(const T *x, const T *d_y, float *d_filter, WeightProduct p) {             \
         weight_product<Tile##TILE>(x, d_y, d_filter, p);                                                              \
     }

@@ -3,20 +3,28 @@
 #include "conv2d.cuh"
 #include "tile.cuh"
 
+// First and last pixel of the result that a tile has rows of.
+struct TilePixels {
+    int top, left, bottom, right;
+};
+
 // The block's place in the taps of a filter, and in the channels of a tap. Taps that only meet padding under all pixels
 // of the tile are left out.
 struct TapWalk {
     const TapProduct &p;
-    int top, left, bottom, right;  // the tile's first and last pixel of the result
-    int u, v;                      // counted taps
-    int segment, first;            // tap of the filter, first channel of the step
-    int down, across, offset;      // from a pixel's source at the first tap to that at this tap
+    const TilePixels &pixels;  // in shared memory: registers are scarce, and it is asked for at a new tap only
+    int u, v;                  // counted taps
+    int first;                 // first channel of the step
 
-    __device__ __forceinline__ TapWalk(const TapProduct &p, int first_row, int last_row) : p(p) {
-        int width = p.horizontal.pixels, first_pixel = first_row / p.batch, last_pixel = last_row / p.batch;
-        top = first_pixel / width, left = first_pixel % width;
-        bottom = last_pixel / width, right = last_pixel % width;
+    // Tap of the filter.
+    __device__ __forceinline__ int segment() const {
+        return (p.vertical.first_tap + p.vertical.tap_step * u) * p.filter_width + p.horizontal.first_tap +
+               p.horizontal.tap_step * v;
     }
+
+    // Source pixel of a result's pixel at this tap, from that at the first tap.
+    __device__ __forceinline__ int down() const { return p.vertical.direction * u; }
+    __device__ __forceinline__ int across() const { return p.horizontal.direction * v; }
 
     // Whether a line of pixels, from one to another, sees some of the source through a tap: may say so where a step is
     // larger than the source, never the other way round.
@@ -26,8 +34,9 @@ struct TapWalk {
     }
 
     __device__ __forceinline__ bool useful() const {
-        for (int i = top; i <= bottom; ++i) {
-            int from = i == top ? left : 0, to = i == bottom ? right : p.horizontal.pixels - 1;
+        for (int i = pixels.top; i <= pixels.bottom; ++i) {
+            int from = i == pixels.top ? pixels.left : 0;
+            int to = i == pixels.bottom ? pixels.right : p.horizontal.pixels - 1;
             if (sees(p.vertical, i, i, u) && sees(p.horizontal, from, to, v)) return true;
         }
         return false;
@@ -43,20 +52,12 @@ struct TapWalk {
         return count;
     }
 
-    __device__ __forceinline__ void enter() {
-        segment = (p.vertical.first_tap + p.vertical.tap_step * u) * p.filter_width + p.horizontal.first_tap +
-                  p.horizontal.tap_step * v;
-        down = p.vertical.direction * u, across = p.horizontal.direction * v;
-        offset = (down * p.horizontal.source + across) * p.batch * p.length;
-    }
-
     // Goes to a step of those that useful taps have.
     __device__ __forceinline__ void start(int step) {
         int chunks = (p.length + DEPTH - 1) / DEPTH, taps = step / chunks;
         u = 0, v = 0;
         while (!useful() || taps-- > 0) next_tap();
         first = step % chunks * DEPTH;
-        enter();
     }
 
     // Goes to the next step, which exists.
@@ -66,7 +67,6 @@ struct TapWalk {
         first = 0;
         do next_tap();
         while (!useful());
-        enter();
     }
 };
 
@@ -75,7 +75,7 @@ struct TapWalk {
 template <class T, int VECTORS>
 struct PixelRows {
     const T *data;
-    int height, width, length;
+    int height, width, length, pixel_pitch;
     bool vectors;
     int top[VECTORS], left[VECTORS], base[VECTORS];  // source at the first tap, of this thread's rows
 
@@ -88,9 +88,9 @@ struct PixelRows {
     }
 
     __device__ __forceinline__ Four read(const TapWalk &walk, int v, int, int depth) const {
-        bool inside = u32(top[v] + walk.down) < u32(height) && u32(left[v] + walk.across) < u32(width);
-        int channel = walk.first + depth;
-        return read_four(data + (base[v] + walk.offset + channel), inside ? length - channel : 0, vectors);
+        bool inside = u32(top[v] + walk.down()) < u32(height) && u32(left[v] + walk.across()) < u32(width);
+        int channel = walk.first + depth, pixels = walk.down() * width + walk.across();
+        return read_four(data + (base[v] + pixels * pixel_pitch + channel), inside ? length - channel : 0, vectors);
     }
 };
 
@@ -100,13 +100,20 @@ struct PixelRows {
 template <class Tile, bool TRANSPOSED, class T>
 __device__ __forceinline__ void tap_product(const T *source, const T *filter, const Epilogue<T> &epilogue,
                                             float *partial, const TapProduct &p) {
-    int column_tiles = (p.columns + Tile::COLUMNS - 1) / Tile::COLUMNS;
+    u32 column_tiles = (p.columns + Tile::COLUMNS - 1) / Tile::COLUMNS;
     int first_row = blockIdx.x / column_tiles * Tile::ROWS, first_column = blockIdx.x % column_tiles * Tile::COLUMNS;
     int rows = p.vertical.pixels * p.horizontal.pixels * p.batch;
 
-    TapWalk walk(p, first_row, min(first_row + Tile::ROWS, rows) - 1);
+    __shared__ TilePixels pixels;
+    if (threadIdx.x == 0) {
+        int first = first_row / p.batch, last = (min(first_row + Tile::ROWS, rows) - 1) / p.batch;
+        pixels = {first / p.horizontal.pixels, first % p.horizontal.pixels, last / p.horizontal.pixels,
+                  last % p.horizontal.pixels};
+    }
+    __syncthreads();
+    TapWalk walk{p, pixels, 0, 0, 0};
     int steps = walk.useful_taps() * ((p.length + DEPTH - 1) / DEPTH);
-    int begin = u64(steps) * blockIdx.z / p.splits, end = u64(steps) * (blockIdx.z + 1) / p.splits;
+    int begin = first_step(steps, blockIdx.z, p.splits), end = first_step(steps, blockIdx.z + 1, p.splits);
     if (begin < end) walk.start(begin);
 
     constexpr int VECTORS = Tile::ROWS * DEPTH / 4 / Tile::THREADS;
@@ -114,7 +121,7 @@ __device__ __forceinline__ void tap_product(const T *source, const T *filter, co
     Left left;
     left.source.data = source;
     left.source.height = p.vertical.source, left.source.width = p.horizontal.source;
-    left.source.length = p.length, left.source.vectors = p.left_vectors;
+    left.source.length = p.length, left.source.pixel_pitch = p.batch * p.length, left.source.vectors = Tile::VECTORS || p.left_vectors;
 #pragma unroll
     for (int v = 0; v < VECTORS; ++v) left.source.place(p, v, first_row + Left::line(v), rows);
 
@@ -122,11 +129,11 @@ __device__ __forceinline__ void tap_product(const T *source, const T *filter, co
     int columns = p.columns - first_column, filter_pitch = p.length * p.columns;
     if constexpr (TRANSPOSED) {
         Along<Tile, Tile::COLUMNS, MatrixAlong<T>> right{
-            {filter + first_column * p.length, columns, p.length, p.length, filter_pitch, bool(p.right_vectors)}};
+            {filter, first_column * p.length, columns, p.length, p.length, filter_pitch, Tile::VECTORS || p.right_vectors}};
         multiply<Tile>(sums, left, right, walk, end - begin);
     } else {
         Across<Tile, Tile::COLUMNS, MatrixAcross<T>> right{
-            {filter + first_column, columns, p.length, p.columns, filter_pitch, bool(p.right_vectors)}};
+            {filter, first_column, columns, p.length, p.columns, filter_pitch, Tile::VECTORS || p.right_vectors}};
         multiply<Tile>(sums, left, right, walk, end - begin);
     }
 
@@ -142,28 +149,23 @@ __device__ __forceinline__ void tap_product(const T *source, const T *filter, co
         write_tile<Tile>(sums, epilogue, first_column, result_rows);
     } else {
         float *out = partial + u64(blockIdx.z) * p.result_rows * p.columns;
-        write_tile<Tile>(sums, plain(out, p.columns, p.columns % 4 == 0), first_column, result_rows);
+        write_tile<Tile>(sums, plain(out, p.columns, Tile::VECTORS || p.columns % 4 == 0), first_column, result_rows);
     }
 }
 
 // The block's place in the pixels of d_y, and in the images of a pixel.
 struct PixelWalk {
-    int batch, output_width, stride, width;
-    int first_column, end_column;
-    int p, q;            // the pixel
-    int segment, first;  // its number, the first image of the step
-    int source;          // number of the input pixel under tap (padding, padding)
+    const WeightProduct &sizes;
+    const TilePixels &pixels;  // a rectangle, in shared memory as above
+    int p, q;                  // the pixel
+    int first;                 // the first image of the step
 
-    __device__ __forceinline__ void enter() {
-        segment = p * output_width + q;
-        source = (p * width + q) * stride;
-    }
+    __device__ __forceinline__ int segment() const { return p * sizes.output_width + q; }
     __device__ __forceinline__ void advance() {
         first += DEPTH;
-        if (first < batch) return;
+        if (first < sizes.batch) return;
         first = 0;
-        if (++q == end_column) q = first_column, ++p;
-        enter();
+        if (++q > pixels.right) q = pixels.left, ++p;
     }
 };
 
@@ -178,15 +180,16 @@ template <class T>
 struct TapRows {
     const T *x;
     const TapRow *rows;  // of the tile, in shared memory
-    int height, width, inputs;
-    bool vectors;  // four neighbouring rows are of one tap, and aligned
+    bool vectors;        // four neighbouring rows are of one tap, and aligned
 
     template <int COUNT>
     __device__ __forceinline__ Four read_row(const PixelWalk &walk, int line, int image) const {
+        const WeightProduct &sizes = walk.sizes;
         TapRow row = rows[line];
-        bool inside = image < walk.batch && u32(walk.p * walk.stride + row.down) < u32(height) &&
-                      u32(walk.q * walk.stride + row.right) < u32(width);
-        int at = (walk.source * walk.batch + image) * inputs + row.offset;
+        int h = walk.p * sizes.stride, w = walk.q * sizes.stride;  // under tap (padding, padding)
+        bool inside = image < sizes.batch && u32(h + row.down) < u32(sizes.height) &&
+                      u32(w + row.right) < u32(sizes.width);
+        int at = ((h * sizes.width + w) * sizes.batch + image) * sizes.inputs + row.offset;
         return read_four(x + at, inside ? COUNT : 0, COUNT == 4);
     }
     __device__ __forceinline__ Four read(const PixelWalk &walk, int, int line, int depth) const {
@@ -213,7 +216,7 @@ __device__ __forceinline__ int end_output(const WeightProduct &p, int size, int 
 template <class Tile, class T>
 __device__ __forceinline__ void weight_product(const T *x, const T *d_y, float *out, const WeightProduct &p) {
     __shared__ TapRow tap_rows[Tile::ROWS];
-    int column_tiles = (p.outputs + Tile::COLUMNS - 1) / Tile::COLUMNS;
+    u32 column_tiles = (p.outputs + Tile::COLUMNS - 1) / Tile::COLUMNS;
     int first_row = blockIdx.x / column_tiles * Tile::ROWS, first_column = blockIdx.x % column_tiles * Tile::COLUMNS;
     int rows = p.filter_height * p.filter_width * p.inputs;
     for (int line = threadIdx.x; line < Tile::ROWS; line += Tile::THREADS) {
@@ -222,7 +225,6 @@ __device__ __forceinline__ void weight_product(const T *x, const T *d_y, float *
         int offset = (down * p.width + right) * p.batch * p.inputs + channel;
         tap_rows[line] = row < rows ? TapRow{offset, short(down), short(right)} : TapRow{0, -0x8000, -0x8000};
     }
-    __syncthreads();
 
     // The pixels that see the source through any tap of the tile: a rectangle.
     int first_tap = first_row / p.inputs, last_tap = (min(first_row + Tile::ROWS, rows) - 1) / p.inputs;
@@ -234,19 +236,21 @@ __device__ __forceinline__ void weight_product(const T *x, const T *d_y, float *
     int pixels = max(end_p - first_p, 0) * max(end_q - first_q, 0);
 
     int chunks = (p.batch + DEPTH - 1) / DEPTH, steps = pixels * chunks;
-    int begin = u64(steps) * blockIdx.z / p.splits, end = u64(steps) * (blockIdx.z + 1) / p.splits;
-    PixelWalk walk{p.batch, p.output_width, p.stride, p.width, first_q, end_q};
+    int begin = first_step(steps, blockIdx.z, p.splits), end = first_step(steps, blockIdx.z + 1, p.splits);
+    __shared__ TilePixels rectangle;
+    if (threadIdx.x == 0) rectangle = {first_p, first_q, end_p - 1, end_q - 1};
+    __syncthreads();
+    PixelWalk walk{p, rectangle, 0, 0, 0};
     if (begin < end) {
         int pixel = begin / chunks, width = end_q - first_q;
         walk.p = first_p + pixel / width, walk.q = first_q + pixel % width;
         walk.first = begin % chunks * DEPTH;
-        walk.enter();
     }
 
     float sums[Tile::THREAD_ROWS][Tile::THREAD_COLUMNS] = {};
-    Across<Tile, Tile::ROWS, TapRows<T>> left{{x, tap_rows, p.height, p.width, p.inputs, bool(p.left_vectors)}};
+    Across<Tile, Tile::ROWS, TapRows<T>> left{{x, tap_rows, Tile::VECTORS || p.left_vectors}};
     Across<Tile, Tile::COLUMNS, MatrixAcross<T>> right{
-        {d_y + first_column, p.outputs - first_column, p.batch, p.outputs, p.batch * p.outputs, bool(p.right_vectors)}};
+        {d_y, first_column, p.outputs - first_column, p.batch, p.outputs, p.batch * p.outputs, Tile::VECTORS || p.right_vectors}};
     multiply<Tile>(sums, left, right, walk, end - begin);
 
     int result_rows[Tile::THREAD_ROWS];
@@ -256,5 +260,5 @@ __device__ __forceinline__ void weight_product(const T *x, const T *d_y, float *
         result_rows[i] = row < rows ? row : -1;
     }
     out += u64(blockIdx.z) * rows * p.outputs;
-    write_tile<Tile>(sums, plain(out, p.outputs, p.out_vectors), first_column, result_rows);
+    write_tile<Tile>(sums, plain(out, p.outputs, Tile::VECTORS || p.out_vectors), first_column, result_rows);
 }

@@ -18,9 +18,9 @@
 
 // The three products of one tile and element type.
 #define GEMM(LAYOUT, NAME, TILE, DTYPE, T)                                                                            \
-    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS)                                                 \
+    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS, Tile##TILE::BLOCKS)                             \
     gemm_##NAME##_##TILE##_##DTYPE(const T *left, const T *right, float *out, float *partial, MatrixProduct p) {      \
-        matrix_product<Tile##TILE, LAYOUT>(left, right, plain(out, p.columns, p.out_vectors), partial, p);            \
+        matrix_product<Tile##TILE, LAYOUT>(left, right, plain(out, p.columns, Tile##TILE::VECTORS || p.out_vectors), partial, p);\
     }
 #define GEMM_LAYOUTS(TILE, DTYPE, T)                                                                                  \
     GEMM(NN, nn, TILE, DTYPE, T)                                                                                      \

@@ -110,21 +110,21 @@ __device__ __forceinline__ void backward_weight_direct(const T *x, const T *d_ou
 
 // The three products of one tile and element type.
 #define LINEAR_PRODUCTS(TILE, DTYPE, T)                                                                               \
-    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS)                                                 \
+    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS, Tile##TILE::BLOCKS)                             \
     linear_forward_##TILE##_##DTYPE(const T *x, const T *weight, const float *bias, float *out, float *partial,       \
                                     MatrixProduct p) {                                                                \
-        Epilogue<float> epilogue{bias, nullptr, nullptr, nullptr, out, p.columns, bool(p.out_vectors)};               \
+        Epilogue<float> epilogue{bias, nullptr, nullptr, nullptr, out, p.columns, Tile##TILE::VECTORS || p.out_vectors};\
         matrix_product<Tile##TILE, NN>(x, weight, epilogue, partial, p);                                              \
     }                                                                                                                 \
-    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS)                                                 \
+    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS, Tile##TILE::BLOCKS)                             \
     linear_backward_data_##TILE##_##DTYPE(const T *d_out, const T *weight, T *d_x, float *partial, MatrixProduct p) { \
-        Epilogue<T> epilogue{nullptr, nullptr, nullptr, nullptr, d_x, p.columns, bool(p.out_vectors)};                \
+        Epilogue<T> epilogue{nullptr, nullptr, nullptr, nullptr, d_x, p.columns, Tile##TILE::VECTORS || p.out_vectors};\
         matrix_product<Tile##TILE, NT>(d_out, weight, epilogue, partial, p);                                          \
     }                                                                                                                 \
-    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS)                                                 \
+    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS, Tile##TILE::BLOCKS)                             \
     linear_backward_weight_##TILE##_##DTYPE(const T *x, const T *d_out, float *d_weight, float *partial,              \
                                             MatrixProduct p) {                                                        \
-        matrix_product<Tile##TILE, TN>(x, d_out, plain(d_weight, p.columns, p.out_vectors), partial, p);              \
+        matrix_product<Tile##TILE, TN>(x, d_out, plain(d_weight, p.columns, Tile##TILE::VECTORS || p.out_vectors), partial, p);\
     }
 
 LINEAR_PRODUCTS(128x64, f32, float)

@@ -18,11 +18,12 @@ enum Layout { NN, NT, TN };
 
 // The block's place in the reduction.
 struct SegmentWalk {
-    int length, segment, first;
+    int length, number, first;
 
+    __device__ __forceinline__ int segment() const { return number; }
     __device__ __forceinline__ void advance() {
         first += DEPTH;
-        if (first >= length) first = 0, ++segment;
+        if (first >= length) first = 0, ++number;
     }
 };
 
@@ -31,23 +32,23 @@ struct SegmentWalk {
 template <class Tile, Layout LAYOUT, class T, class Out>
 __device__ __forceinline__ void matrix_product(const T *left, const T *right, const Epilogue<Out> &epilogue,
                                                float *partial, const MatrixProduct &p) {
-    int column_tiles = (p.columns + Tile::COLUMNS - 1) / Tile::COLUMNS;
+    u32 column_tiles = (p.columns + Tile::COLUMNS - 1) / Tile::COLUMNS;
     int first_row = blockIdx.x / column_tiles * Tile::ROWS, first_column = blockIdx.x % column_tiles * Tile::COLUMNS;
     int rows = p.rows - first_row, columns = p.columns - first_column;
-    left += u64(blockIdx.y) * p.left_batch, right += u64(blockIdx.y) * p.right_batch;
+    int left_start = blockIdx.y * p.left_batch, right_start = blockIdx.y * p.right_batch;
 
-    int chunks = (p.length + DEPTH - 1) / DEPTH;
-    int begin = u64(p.segments * chunks) * blockIdx.z / p.splits;
-    int end = u64(p.segments * chunks) * (blockIdx.z + 1) / p.splits;
-    SegmentWalk walk{p.length, begin / chunks, begin % chunks * DEPTH};
+    u32 chunks = (p.length + DEPTH - 1) / DEPTH, steps = p.segments * chunks;
+    u32 begin = first_step(steps, blockIdx.z, p.splits), end = first_step(steps, blockIdx.z + 1, p.splits);
+    SegmentWalk walk{p.length, int(begin / chunks), int(begin % chunks * DEPTH)};
+    bool left_vectors = Tile::VECTORS || p.left_vectors, right_vectors = Tile::VECTORS || p.right_vectors;
     float sums[Tile::THREAD_ROWS][Tile::THREAD_COLUMNS] = {};
 
-    MatrixAlong<T> left_along{left + first_row * p.length, rows, p.length, p.length, p.left_segment, bool(p.left_vectors)};
-    MatrixAcross<T> left_across{left + first_row, rows, p.length, p.rows, p.left_segment, bool(p.left_vectors)};
-    MatrixAlong<T> right_along{right + first_column * p.length, columns, p.length, p.length, p.right_segment,
-                               bool(p.right_vectors)};
-    MatrixAcross<T> right_across{right + first_column, columns, p.length, p.columns, p.right_segment,
-                                 bool(p.right_vectors)};
+    MatrixAlong<T> left_along{left, left_start + first_row * p.length, rows, p.length, p.length, p.left_segment, left_vectors};
+    MatrixAcross<T> left_across{left, left_start + first_row, rows, p.length, p.rows, p.left_segment, left_vectors};
+    MatrixAlong<T> right_along{right, right_start + first_column * p.length, columns, p.length, p.length, p.right_segment,
+                               right_vectors};
+    MatrixAcross<T> right_across{right, right_start + first_column, columns, p.length, p.columns, p.right_segment,
+                                 right_vectors};
     using LeftAlong = Along<Tile, Tile::ROWS, MatrixAlong<T>>;
     using RightAcross = Across<Tile, Tile::COLUMNS, MatrixAcross<T>>;
     if constexpr (LAYOUT == NN) {
@@ -72,6 +73,6 @@ __device__ __forceinline__ void matrix_product(const T *left, const T *right, co
         write_tile<Tile>(sums, epilogue, first_column, result_rows);
     } else {
         float *out = partial + u64(blockIdx.z) * gridDim.y * p.rows * p.columns;
-        write_tile<Tile>(sums, plain(out, p.columns, p.columns % 4 == 0), first_column, result_rows);
+        write_tile<Tile>(sums, plain(out, p.columns, Tile::VECTORS || p.columns % 4 == 0), first_column, result_rows);
     }
 }

@@ -1,7 +1,7 @@
 //! Convolution and its gradients.
 
 use super::tile::{Tile, fours, splits};
-use crate::launch::{Kernel, Launch, Operands, Slice, blocks, suffix};
+use crate::launch::{Io, Kernel, Launch, Operands, Slice, blocks, suffix};
 use crate::launcher::prelu::chunks;
 use bytemuck::{Pod, Zeroable};
 use sphereface_tensor::op::{Conv2dBackwardData, Conv2dBackwardWeight, Conv2dForward, Conv2dGeometry, Operator};
@@ -121,7 +121,7 @@ impl TapProduct {
         self.vertical.taps as usize * self.horizontal.taps as usize
     }
 
-    /// A product that is not split and has no vectors yet.
+    /// A product that is not split yet.
     fn new(g: &Conv2dGeometry, [vertical, horizontal]: [TapAxis; 2], result: Result2d) -> Self {
         TapProduct {
             vertical,
@@ -133,9 +133,9 @@ impl TapProduct {
             result_width: result.width as i32,
             result_rows: (result.height * result.width * g.batch) as i32,
             splits: 1,
-            left_vectors: 0,
-            right_vectors: 0,
-            out_vectors: 0,
+            left_vectors: fours(result.length).into(),
+            right_vectors: fours(g.outputs).into(),
+            out_vectors: fours(result.columns).into(),
         }
     }
 }
@@ -191,13 +191,6 @@ struct Finish {
     out: Slice,
 }
 
-impl Finish {
-    /// Whether all its matrices allow vectors.
-    fn fours(&self, dtype: DType, columns: usize) -> bool {
-        [self.addend, self.kept, Some(self.out)].into_iter().flatten().all(|slice| fours(slice, dtype, columns))
-    }
-}
-
 /// Adds up partial sums `[splits, rows, columns]`.
 fn sum(dtype: DType, partial: Slice, finish: &Finish, [rows, columns, splits]: [usize; 3]) -> Launch {
     Launch::new("conv2d", format!("conv2d_sum_{}", suffix(dtype)))
@@ -212,7 +205,7 @@ fn sum(dtype: DType, partial: Slice, finish: &Finish, [rows, columns, splits]: [
         .value(rows as u32)
         .value(columns as u32)
         .value(splits as u32)
-        .value(u32::from(finish.fours(dtype, columns)))
+        .value(u32::from(fours(columns)))
 }
 
 pub(super) fn forward(op: Conv2dForward, operands: &Operands<'_>) -> Result<Kernel, Error> {
@@ -246,7 +239,7 @@ pub(super) fn forward(op: Conv2dForward, operands: &Operands<'_>) -> Result<Kern
                 .write_if(finish.kept)
                 .write(finish.out)
                 .value(Conv2d::from(&g))
-                .value(u32::from(finish.fours(dtype, g.outputs)));
+                .value(u32::from(fours(g.outputs)));
             vec![launch]
         }));
     }
@@ -257,18 +250,12 @@ pub(super) fn forward(op: Conv2dForward, operands: &Operands<'_>) -> Result<Kern
     let result = Result2d { height: g.output_height, width: g.output_width, columns: g.outputs, length: g.inputs };
     let mut product = TapProduct::new(&g, axes, result);
     let (rows, columns) = (product.rows(), g.outputs);
-    let tile = Tile::of(rows, columns);
+    let tile = Tile::of(rows, columns, fours(g.inputs) && fours(g.outputs));
     let splits = splits(tile.count(rows, columns), product.taps(), g.inputs);
     product.splits = splits as i32;
     let workspace = if splits > 1 { 4 * splits * rows * columns } else { 0 };
     Ok(Kernel::new(workspace as u64, move |io| {
         let finish = finish(&io.reads, &io.writes);
-        let product = TapProduct {
-            left_vectors: fours(io.reads[0], dtype, g.inputs).into(),
-            right_vectors: fours(io.reads[1], dtype, columns).into(),
-            out_vectors: finish.fours(dtype, columns).into(),
-            ..product
-        };
         let now = (splits == 1).then_some(finish);
         let launch = Launch::new("conv2d", format!("conv2d_forward_{}_{}", tile.name, suffix(dtype)))
             .grid(tile.grid(rows, columns, splits))
@@ -289,6 +276,9 @@ pub(super) fn forward(op: Conv2dForward, operands: &Operands<'_>) -> Result<Kern
 }
 
 pub(super) fn backward_data(op: Conv2dBackwardData, operands: &Operands<'_>) -> Result<Kernel, Error> {
+    if op.slope {
+        return backward_data_then_prelu(op, operands);
+    }
     check_sizes(&op, &[&operands.reads[..], &operands.writes].concat())?;
     let g = op.geometry(&operands.reads[0].shape, &operands.reads[1].shape)?;
     let dtype = operands.reads[0].dtype;
@@ -304,7 +294,7 @@ pub(super) fn backward_data(op: Conv2dBackwardData, operands: &Operands<'_>) -> 
         .map(|axes| TapProduct::new(&g, axes, result))
         .filter(|product| product.rows() > 0)
         .collect();
-    let tile = Tile::of(products[0].rows(), columns);
+    let tile = Tile::of(products[0].rows(), columns, fours(g.inputs) && fours(g.outputs));
     let most_taps = products.iter().map(TapProduct::taps).max().unwrap_or(0);
     let splits = splits(tile.count(products[0].rows(), columns), most_taps, g.outputs);
     products.iter_mut().for_each(|product| product.splits = splits as i32);
@@ -313,12 +303,6 @@ pub(super) fn backward_data(op: Conv2dBackwardData, operands: &Operands<'_>) -> 
         let finish = Finish { addend: io.reads.get(2).copied(), out: io.writes[0], ..Finish::default() };
         let now = (splits == 1).then_some(finish);
         let launch = |(index, product): (usize, &TapProduct)| {
-            let product = TapProduct {
-                left_vectors: fours(io.reads[0], dtype, g.outputs).into(),
-                right_vectors: fours(io.reads[1], dtype, g.outputs).into(),
-                out_vectors: finish.fours(dtype, columns).into(),
-                ..*product
-            };
             let launch = Launch::new("conv2d", format!("conv2d_backward_data_{}_{}", tile.name, suffix(dtype)))
                 .grid(tile.grid(product.rows(), columns, splits))
                 .block(tile.threads)
@@ -328,10 +312,35 @@ pub(super) fn backward_data(op: Conv2dBackwardData, operands: &Operands<'_>) -> 
             // The pixels of one class lie between those of the others: only the first launch finds nothing written.
             let (out, partial) = (now.map(|finish| finish.out).unwrap_or_default(), io.workspace);
             let launch = if index == 0 { launch.write(out).write(partial) } else { launch.update(out).update(partial) };
-            launch.value(product)
+            launch.value(*product)
         };
         let mut launches: Vec<Launch> = products.iter().enumerate().map(launch).collect();
         launches.extend((splits > 1).then(|| sum(dtype, io.workspace, &finish, [rows, columns, splits])));
+        launches
+    }))
+}
+
+/// The gradient of the input, then that of the PReLU before it.
+fn backward_data_then_prelu(op: Conv2dBackwardData, operands: &Operands<'_>) -> Result<Kernel, Error> {
+    let (conv_reads, prelu_reads) = operands.reads.split_at(2 + usize::from(op.addend));
+    let (conv_reads, prelu_reads) = (conv_reads.to_vec(), prelu_reads.to_vec());
+    let [.., d_pre, d_slope] = operands.writes[..] else { unreachable!("what the shape rule says") };
+    let plain = Conv2dBackwardData::plain(op.stride, op.padding, op.size, op.addend);
+    let pre = conv_reads.len();
+    let conv = backward_data(plain, &Operands { reads: conv_reads, writes: vec![d_pre], updates: vec![] })?;
+    let reads = vec![d_pre, prelu_reads[0], prelu_reads[1]];
+    let prelu = super::prelu::backward(&Operands { reads, writes: vec![d_pre, d_slope], updates: vec![] });
+    let scratch = conv.workspace_bytes.max(prelu.workspace_bytes).next_multiple_of(16);
+    let d_x_bytes = if op.keep { 0 } else { d_pre.bytes() as u64 };
+    Ok(Kernel::new(scratch + d_x_bytes, move |io| {
+        let d_x = if op.keep { io.writes[0] } else { io.workspace.part(scratch, d_x_bytes) };
+        let results = &io.writes[usize::from(op.keep)..];
+        let part = |kernel: &Kernel, reads: Vec<Slice>, writes: Vec<Slice>| {
+            let workspace = io.workspace.part(0, kernel.workspace_bytes);
+            (kernel.build)(&Io { reads, writes, updates: vec![], workspace, constants: Slice::default() })
+        };
+        let mut launches = part(&conv, io.reads[..pre].to_vec(), vec![d_x]);
+        launches.extend(part(&prelu, vec![d_x, io.reads[pre], io.reads[pre + 1]], results.to_vec()));
         launches
     }))
 }
@@ -342,7 +351,7 @@ pub(super) fn backward_weight(op: Conv2dBackwardWeight, operands: &Operands<'_>)
     let dtype = operands.reads[0].dtype;
     let (rows, columns) = (g.taps[0] * g.taps[1] * g.inputs, g.outputs);
     let pixels = g.output_height * g.output_width;
-    let tile = Tile::of(rows, columns);
+    let tile = Tile::of(rows, columns, fours(g.inputs) && fours(g.outputs));
     let splits = splits(tile.count(rows, columns), pixels, g.batch);
     let partial_bytes = if splits > 1 { 4 * (splits * rows * columns) as u64 } else { 0 };
     let (chunk_rows, chunks) = chunks(pixels * g.batch);
@@ -354,9 +363,9 @@ pub(super) fn backward_weight(op: Conv2dBackwardWeight, operands: &Operands<'_>)
         let product = WeightProduct {
             sizes: Conv2d::from(&g),
             splits: splits as i32,
-            left_vectors: fours(x, dtype, g.inputs).into(),
-            right_vectors: fours(d_y, dtype, columns).into(),
-            out_vectors: fours(out, DType::F32, columns).into(),
+            left_vectors: fours(g.inputs).into(),
+            right_vectors: fours(columns).into(),
+            out_vectors: fours(columns).into(),
         };
         let launch = Launch::new("conv2d", format!("conv2d_backward_weight_{}_{}", tile.name, suffix(dtype)))
             .grid(tile.grid(rows, columns, splits))

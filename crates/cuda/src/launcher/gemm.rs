@@ -4,8 +4,8 @@ use super::conv2d::check_sizes;
 use super::matrix_product::Products;
 use super::tile::fours;
 use crate::launch::{Kernel, Launch, Operands, blocks, suffix};
+use sphereface_tensor::Error;
 use sphereface_tensor::op::{Gemm, Layout};
-use sphereface_tensor::{DType, Error};
 
 /// Threads of a block that adds up splits.
 const SUM_THREADS: u32 = 128;
@@ -32,7 +32,7 @@ pub(super) fn gemm(op: Gemm, operands: &Operands<'_>) -> Result<Kernel, Error> {
             .read(right)
             .write_if(whole.then_some(out))
             .write(io.workspace)
-            .value(products.structure([left, right, out], [dtype, DType::F32]));
+            .value(products.structure());
         let mut launches = vec![launch];
         if !whole {
             launches.push(
@@ -44,7 +44,7 @@ pub(super) fn gemm(op: Gemm, operands: &Operands<'_>) -> Result<Kernel, Error> {
                     .value(rows as u32)
                     .value(columns as u32)
                     .value(products.splits() as u32)
-                    .value(u32::from(fours(out, DType::F32, columns))),
+                    .value(u32::from(fours(columns))),
             );
         }
         launches

@@ -63,7 +63,7 @@ fn sum(dtype: DType, products: &Products, partial: Slice, bias: Option<Slice>, o
         .value(rows as u32)
         .value(columns as u32)
         .value(products.splits() as u32)
-        .value(u32::from(fours(out, dtype, columns)))
+        .value(u32::from(fours(columns)))
 }
 
 /// A product, and the sum of its parts if it has several.
@@ -84,10 +84,7 @@ fn product(
     if let Some(bias) = bias {
         launch = launch.read_if(bias.filter(|_| whole));
     }
-    launch = launch
-        .write_if(whole.then_some(out))
-        .write(partial)
-        .value(products.structure([left, right, out], [operand, result]));
+    launch = launch.write_if(whole.then_some(out)).write(partial).value(products.structure());
     let mut launches = vec![launch];
     launches.extend((!whole).then(|| sum(result, &products, partial, bias.flatten(), out)));
     launches
@@ -139,7 +136,7 @@ pub(super) fn backward_data(op: LinearBackwardData, operands: &Operands<'_>) -> 
                 .read(io.reads[1])
                 .write(io.writes[0])
                 .value(few)
-                .value(u32::from(fours(io.writes[0], dtype, few.inputs as usize)));
+                .value(u32::from(fours(few.inputs as usize)));
             vec![launch]
         }));
     }

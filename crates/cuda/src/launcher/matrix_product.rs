@@ -1,9 +1,7 @@
 //! Products of dense matrices of the portable tier, as kernels/matrix_product.cuh has them.
 
-use super::tile::{self, Tile};
-use crate::launch::Slice;
+use super::tile::{self, Tile, fours};
 use bytemuck::{Pod, Zeroable};
-use sphereface_tensor::DType;
 use sphereface_tensor::op::Layout;
 
 /// `MatrixProduct` of kernels/matrix_product.cuh.
@@ -41,7 +39,7 @@ pub(super) struct Products {
 
 impl Products {
     pub(super) fn tile(&self) -> Tile {
-        Tile::of(self.rows, self.columns)
+        Tile::of(self.rows, self.columns, self.rows_in_memory().into_iter().all(fours) && fours(self.columns))
     }
 
     /// Parts of the reduction.
@@ -59,13 +57,18 @@ impl Products {
         [self.tile().count(self.rows, self.columns) as u32, self.batch as u32, self.splits() as u32]
     }
 
-    /// For these operands, of one type, and this result of another.
-    pub(super) fn structure(&self, [left, right, out]: [Slice; 3], [operand, result]: [DType; 2]) -> MatrixProduct {
-        let (left_row, right_row) = match self.layout {
-            Layout::NN => (self.length, self.columns),
-            Layout::NT => (self.length, self.length),
-            Layout::TN => (self.rows, self.columns),
-        };
+    /// Lengths of the rows of both operands as they lie in memory.
+    fn rows_in_memory(&self) -> [usize; 2] {
+        match self.layout {
+            Layout::NN => [self.length, self.columns],
+            Layout::NT => [self.length, self.length],
+            Layout::TN => [self.rows, self.columns],
+        }
+    }
+
+    /// What the kernel is told.
+    pub(super) fn structure(&self) -> MatrixProduct {
+        let [left_row, right_row] = self.rows_in_memory();
         let (left_size, right_size) = ((self.rows * self.length) as i32, (self.length * self.columns) as i32);
         MatrixProduct {
             rows: self.rows as i32,
@@ -77,9 +80,9 @@ impl Products {
             left_batch: if self.own[0] { left_size } else { 0 },
             right_batch: if self.own[1] { right_size } else { 0 },
             splits: self.splits() as i32,
-            left_vectors: tile::fours(left, operand, left_row).into(),
-            right_vectors: tile::fours(right, operand, right_row).into(),
-            out_vectors: tile::fours(out, result, self.columns).into(),
+            left_vectors: fours(left_row).into(),
+            right_vectors: fours(right_row).into(),
+            out_vectors: fours(self.columns).into(),
         }
     }
 }

@@ -1,8 +1,5 @@
 //! Which tile of the portable tier a product takes, and how its reduction is split.
 
-use crate::launch::Slice;
-use sphereface_tensor::DType;
-
 /// Steps of a reduction between two barriers, `DEPTH` of kernels/tile.cuh.
 const DEPTH: usize = 8;
 /// Most terms of a sum before it is added to others; a longer one would lose digits.
@@ -27,9 +24,9 @@ const LARGE: Tile = Tile { name: "128x64", threads: 128, rows: 128, columns: 64 
 const SMALL: Tile = Tile { name: "32x32", threads: 64, rows: 32, columns: 32 };
 
 impl Tile {
-    /// The tile for a result of this size.
-    pub(super) fn of(rows: usize, columns: usize) -> Tile {
-        if rows > LARGE.rows / 2 && columns > LARGE.columns / 2 { LARGE } else { SMALL }
+    /// The tile for a result of this size; `vectors`: whether the rows of result and operands are all [`fours`].
+    pub(super) fn of(rows: usize, columns: usize, vectors: bool) -> Tile {
+        if vectors && rows > LARGE.rows / 2 && columns > LARGE.columns / 2 { LARGE } else { SMALL }
     }
 
     /// Tiles that cover a result.
@@ -51,9 +48,10 @@ pub(super) fn splits(tiles: usize, segments: usize, length: usize) -> usize {
     needed.max(useful).max(1)
 }
 
-/// Whether four neighbouring elements of a matrix with such rows may be accessed at once.
-pub(super) fn fours(slice: Slice, dtype: DType, row: usize) -> bool {
-    row.is_multiple_of(4) && slice.pointer.is_multiple_of(4 * dtype.bytes() as u64)
+/// Whether four neighbouring elements of a matrix with such rows may be accessed at once: every buffer begins at a
+/// multiple of 16 bytes.
+pub(super) fn fours(row: usize) -> bool {
+    row.is_multiple_of(4)
 }
 
 #[cfg(test)]

@@ -41,12 +41,9 @@ struct TapProduct {
     int left_vectors, right_vectors, out_vectors;  // whether source, filter and result allow vectors of four elements
 };
 
-// d_filter[r, s, c, k] = Σ over p, q, n of x · d_y. Sizes as in Conv2d, but signed: positions reach into the padding.
+// d_filter[r, s, c, k] = Σ over p, q, n of x · d_y.
 struct WeightProduct {
-    int height, width, batch, inputs;
-    int filter_height, filter_width, outputs;
-    int output_height, output_width;
-    int stride, padding;
+    Conv2d sizes;
     int splits;
     int left_vectors, right_vectors, out_vectors;  // whether x, d_y and the result allow vectors of four elements
 };

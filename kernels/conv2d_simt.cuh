@@ -155,17 +155,24 @@ __device__ __forceinline__ void tap_product(const T *source, const T *filter, co
 
 // The block's place in the pixels of d_y, and in the images of a pixel.
 struct PixelWalk {
-    const WeightProduct &sizes;
+    const Conv2d &sizes;
     const TilePixels &pixels;  // a rectangle, in shared memory as above
-    int p, q;                  // the pixel
-    int first;                 // the first image of the step
+    int h, w;                  // the pixel of x that the pixel of d_y sees through tap (padding, padding)
+    int pixel, first;          // number of the pixel of d_y, first image of the step
 
-    __device__ __forceinline__ int segment() const { return p * sizes.output_width + q; }
+    __device__ __forceinline__ int segment() const { return pixel; }
+
+    __device__ __forceinline__ void enter(int p, int q) {
+        pixel = p * int(sizes.output_width) + q;
+        h = p * int(sizes.stride), w = q * int(sizes.stride);
+    }
     __device__ __forceinline__ void advance() {
         first += DEPTH;
-        if (first < sizes.batch) return;
+        if (first < int(sizes.batch)) return;
         first = 0;
-        if (++q > pixels.right) q = pixels.left, ++p;
+        int p = pixel / int(sizes.output_width), q = pixel % int(sizes.output_width) + 1;
+        if (q > pixels.right) q = pixels.left, ++p;
+        enter(p, q);
     }
 };
 
@@ -183,17 +190,16 @@ struct TapRows {
     bool vectors;        // four neighbouring rows are of one tap, and aligned
 
     template <int COUNT>
-    __device__ __forceinline__ Four read_row(const PixelWalk &walk, int line, int image) const {
-        const WeightProduct &sizes = walk.sizes;
+    __device__ __forceinline__ Four read_row(const PixelWalk &walk, int line, u32 image) const {
+        const Conv2d &sizes = walk.sizes;
         TapRow row = rows[line];
-        int h = walk.p * sizes.stride, w = walk.q * sizes.stride;  // under tap (padding, padding)
-        bool inside = image < sizes.batch && u32(h + row.down) < u32(sizes.height) &&
-                      u32(w + row.right) < u32(sizes.width);
-        int at = ((h * sizes.width + w) * sizes.batch + image) * sizes.inputs + row.offset;
+        bool inside = image < sizes.batch && u32(walk.h + row.down) < sizes.height &&
+                      u32(walk.w + row.right) < sizes.width;
+        int at = ((walk.h * sizes.width + walk.w) * sizes.batch + image) * sizes.inputs + row.offset;
         return read_four(x + at, inside ? COUNT : 0, COUNT == 4);
     }
     __device__ __forceinline__ Four read(const PixelWalk &walk, int, int line, int depth) const {
-        int image = walk.first + depth;
+        u32 image = walk.first + depth;
         if (vectors) return read_row<4>(walk, line, image);
         Four value;
 #pragma unroll
@@ -202,13 +208,15 @@ struct TapRows {
     }
 };
 
-// First and last output position that sees the source through one of the taps first..=last, along one axis.
-__device__ __forceinline__ int first_output(const WeightProduct &p, int last_tap) {
-    return last_tap >= p.padding ? 0 : (p.padding - last_tap + p.stride - 1) / p.stride;
+// First output that sees the source through one of the taps up to `last_tap`, along one axis.
+__device__ __forceinline__ int first_output(const Conv2d &sizes, int last_tap) {
+    int padding = sizes.padding, stride = sizes.stride;
+    return last_tap >= padding ? 0 : (padding - last_tap + stride - 1) / stride;
 }
-__device__ __forceinline__ int end_output(const WeightProduct &p, int size, int outputs, int first_tap) {
-    int reach = size + p.padding - first_tap;  // from the first tap of output 0 to the end of the source
-    return reach <= 0 ? 0 : min(outputs, (reach + p.stride - 1) / p.stride);
+// End of the outputs that see it through one of the taps from `first_tap` on.
+__device__ __forceinline__ int end_output(const Conv2d &sizes, int size, int outputs, int first_tap) {
+    int reach = size + int(sizes.padding) - first_tap, stride = sizes.stride;  // from output 0 to the source's end
+    return reach <= 0 ? 0 : min(outputs, (reach + stride - 1) / stride);
 }
 
 // out[split, (r, s, c), k] = Σ over the split's pixels and images of x · d_y.
@@ -216,41 +224,44 @@ __device__ __forceinline__ int end_output(const WeightProduct &p, int size, int 
 template <class Tile, class T>
 __device__ __forceinline__ void weight_product(const T *x, const T *d_y, float *out, const WeightProduct &p) {
     __shared__ TapRow tap_rows[Tile::ROWS];
-    u32 column_tiles = (p.outputs + Tile::COLUMNS - 1) / Tile::COLUMNS;
+    const Conv2d &sizes = p.sizes;
+    int inputs = sizes.inputs, outputs = sizes.outputs, batch = sizes.batch;
+    int filter_width = sizes.filter_width, rows = sizes.filter_height * filter_width * inputs;
+    u32 column_tiles = (outputs + Tile::COLUMNS - 1) / Tile::COLUMNS;
     int first_row = blockIdx.x / column_tiles * Tile::ROWS, first_column = blockIdx.x % column_tiles * Tile::COLUMNS;
-    int rows = p.filter_height * p.filter_width * p.inputs;
     for (int line = threadIdx.x; line < Tile::ROWS; line += Tile::THREADS) {
-        int row = first_row + line, tap = row / p.inputs, channel = row % p.inputs;
-        int down = tap / p.filter_width - p.padding, right = tap % p.filter_width - p.padding;
-        int offset = (down * p.width + right) * p.batch * p.inputs + channel;
+        int row = first_row + line, tap = row / inputs, channel = row % inputs;
+        int down = tap / filter_width - int(sizes.padding), right = tap % filter_width - int(sizes.padding);
+        int offset = (down * int(sizes.width) + right) * batch * inputs + channel;
         tap_rows[line] = row < rows ? TapRow{offset, short(down), short(right)} : TapRow{0, -0x8000, -0x8000};
     }
 
     // The pixels that see the source through any tap of the tile: a rectangle.
-    int first_tap = first_row / p.inputs, last_tap = (min(first_row + Tile::ROWS, rows) - 1) / p.inputs;
-    int first_r = first_tap / p.filter_width, last_r = last_tap / p.filter_width;
+    int first_tap = first_row / inputs, last_tap = (min(first_row + Tile::ROWS, rows) - 1) / inputs;
+    int first_r = first_tap / filter_width, last_r = last_tap / filter_width;
     bool one = first_r == last_r;
-    int first_s = one ? first_tap % p.filter_width : 0, last_s = one ? last_tap % p.filter_width : p.filter_width - 1;
-    int first_p = first_output(p, last_r), end_p = end_output(p, p.height, p.output_height, first_r);
-    int first_q = first_output(p, last_s), end_q = end_output(p, p.width, p.output_width, first_s);
+    int first_s = one ? first_tap % filter_width : 0, last_s = one ? last_tap % filter_width : filter_width - 1;
+    int first_p = first_output(sizes, last_r), end_p = end_output(sizes, sizes.height, sizes.output_height, first_r);
+    int first_q = first_output(sizes, last_s), end_q = end_output(sizes, sizes.width, sizes.output_width, first_s);
     int pixels = max(end_p - first_p, 0) * max(end_q - first_q, 0);
-
-    int chunks = (p.batch + DEPTH - 1) / DEPTH, steps = pixels * chunks;
-    int begin = first_step(steps, blockIdx.z, p.splits), end = first_step(steps, blockIdx.z + 1, p.splits);
     __shared__ TilePixels rectangle;
     if (threadIdx.x == 0) rectangle = {first_p, first_q, end_p - 1, end_q - 1};
     __syncthreads();
-    PixelWalk walk{p, rectangle, 0, 0, 0};
+
+    int chunks = (batch + DEPTH - 1) / DEPTH, steps = pixels * chunks;
+    int begin = first_step(steps, blockIdx.z, p.splits), end = first_step(steps, blockIdx.z + 1, p.splits);
+    PixelWalk walk{sizes, rectangle, 0, 0, 0, 0};
     if (begin < end) {
         int pixel = begin / chunks, width = end_q - first_q;
-        walk.p = first_p + pixel / width, walk.q = first_q + pixel % width;
+        walk.enter(first_p + pixel / width, first_q + pixel % width);
         walk.first = begin % chunks * DEPTH;
     }
 
     float sums[Tile::THREAD_ROWS][Tile::THREAD_COLUMNS] = {};
-    Across<Tile, Tile::ROWS, TapRows<T>> left{{x, tap_rows, Tile::VECTORS || p.left_vectors}};
+    bool left_vectors = Tile::VECTORS || p.left_vectors, right_vectors = Tile::VECTORS || p.right_vectors;
+    Across<Tile, Tile::ROWS, TapRows<T>> left{{x, tap_rows, left_vectors}};
     Across<Tile, Tile::COLUMNS, MatrixAcross<T>> right{
-        {d_y, first_column, p.outputs - first_column, p.batch, p.outputs, p.batch * p.outputs, Tile::VECTORS || p.right_vectors}};
+        {d_y, first_column, outputs - first_column, batch, outputs, batch * outputs, right_vectors}};
     multiply<Tile>(sums, left, right, walk, end - begin);
 
     int result_rows[Tile::THREAD_ROWS];
@@ -259,6 +270,6 @@ __device__ __forceinline__ void weight_product(const T *x, const T *d_y, float *
         int row = first_row + Tile::row(i);
         result_rows[i] = row < rows ? row : -1;
     }
-    out += u64(blockIdx.z) * rows * p.outputs;
-    write_tile<Tile>(sums, plain(out, p.outputs, Tile::VECTORS || p.out_vectors), first_column, result_rows);
+    out += u64(blockIdx.z) * u32(rows * outputs);
+    write_tile<Tile>(sums, plain(out, outputs, Tile::VECTORS || p.out_vectors), first_column, result_rows);
 }

@@ -10,18 +10,18 @@ use sphereface_tensor::{DType, Error, Type};
 /// `Conv2d` of kernels/conv2d.cuh.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-pub(crate) struct Conv2d {
-    height: u32,
-    width: u32,
-    batch: u32,
-    inputs: u32,
-    filter_height: u32,
-    filter_width: u32,
-    outputs: u32,
-    output_height: u32,
-    output_width: u32,
-    stride: u32,
-    padding: u32,
+pub(super) struct Conv2d {
+    pub(super) height: u32,
+    pub(super) width: u32,
+    pub(super) batch: u32,
+    pub(super) inputs: u32,
+    pub(super) filter_height: u32,
+    pub(super) filter_width: u32,
+    pub(super) outputs: u32,
+    pub(super) output_height: u32,
+    pub(super) output_width: u32,
+    pub(super) stride: u32,
+    pub(super) padding: u32,
 }
 
 impl From<&Conv2dGeometry> for Conv2d {
@@ -45,17 +45,17 @@ impl From<&Conv2dGeometry> for Conv2d {
 /// `TapAxis` of kernels/conv2d.cuh.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-struct TapAxis {
-    pixels: i32,
-    step: i32,
-    origin: i32,
-    direction: i32,
-    source: i32,
-    taps: i32,
-    first_tap: i32,
-    tap_step: i32,
-    first_pixel: i32,
-    pixel_step: i32,
+pub(super) struct TapAxis {
+    pub(super) pixels: i32,
+    pub(super) step: i32,
+    pub(super) origin: i32,
+    pub(super) direction: i32,
+    pub(super) source: i32,
+    pub(super) taps: i32,
+    pub(super) first_tap: i32,
+    pub(super) tap_step: i32,
+    pub(super) first_pixel: i32,
+    pub(super) pixel_step: i32,
 }
 
 impl TapAxis {
@@ -97,19 +97,19 @@ impl TapAxis {
 /// `TapProduct` of kernels/conv2d.cuh.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-struct TapProduct {
-    vertical: TapAxis,
-    horizontal: TapAxis,
-    batch: i32,
-    length: i32,
-    columns: i32,
-    filter_width: i32,
-    result_width: i32,
-    result_rows: i32,
-    splits: i32,
-    left_vectors: i32,
-    right_vectors: i32,
-    out_vectors: i32,
+pub(super) struct TapProduct {
+    pub(super) vertical: TapAxis,
+    pub(super) horizontal: TapAxis,
+    pub(super) batch: i32,
+    pub(super) length: i32,
+    pub(super) columns: i32,
+    pub(super) filter_width: i32,
+    pub(super) result_width: i32,
+    pub(super) result_rows: i32,
+    pub(super) splits: i32,
+    pub(super) left_vectors: i32,
+    pub(super) right_vectors: i32,
+    pub(super) out_vectors: i32,
 }
 
 impl TapProduct {
@@ -153,11 +153,11 @@ struct Result2d {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub(super) struct WeightProduct {
-    sizes: Conv2d,
-    splits: i32,
-    left_vectors: i32,
-    right_vectors: i32,
-    out_vectors: i32,
+    pub(super) sizes: Conv2d,
+    pub(super) splits: i32,
+    pub(super) left_vectors: i32,
+    pub(super) right_vectors: i32,
+    pub(super) out_vectors: i32,
 }
 
 /// Inputs of at most so many channels, with a filter of at most so many bytes a block, are convolved directly.

@@ -18,11 +18,11 @@ const SUM_THREADS: u32 = 128;
 /// `Linear` of kernels/linear.cu.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-struct Linear {
-    pixels: u32,
-    batch: u32,
-    inputs: u32,
-    outputs: u32,
+pub(super) struct Linear {
+    pub(super) pixels: u32,
+    pub(super) batch: u32,
+    pub(super) inputs: u32,
+    pub(super) outputs: u32,
 }
 
 /// Sizes of a layer, by the shape of its input or of the input's gradient, and the outputs.

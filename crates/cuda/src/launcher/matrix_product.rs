@@ -8,18 +8,18 @@ use sphereface_tensor::op::Layout;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub(super) struct MatrixProduct {
-    rows: i32,
-    columns: i32,
-    length: i32,
-    segments: i32,
-    left_segment: i32,
-    right_segment: i32,
-    left_batch: i32,
-    right_batch: i32,
-    splits: i32,
-    left_vectors: i32,
-    right_vectors: i32,
-    out_vectors: i32,
+    pub(super) rows: i32,
+    pub(super) columns: i32,
+    pub(super) length: i32,
+    pub(super) segments: i32,
+    pub(super) left_segment: i32,
+    pub(super) right_segment: i32,
+    pub(super) left_batch: i32,
+    pub(super) right_batch: i32,
+    pub(super) splits: i32,
+    pub(super) left_vectors: i32,
+    pub(super) right_vectors: i32,
+    pub(super) out_vectors: i32,
 }
 
 /// Products of one size, and how they are done.

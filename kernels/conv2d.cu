@@ -1,9 +1,10 @@
 // conv2d: two-dimensional convolution and its gradients, as products of matrices that are read where they lie.
 //
-//   y[p, q, n, k]           = bias[k] + Σ_{r, s, c} x[p·stride + r − padding, q·stride + s − padding, n, c] · filter[r, s, c, k]
-//   out                     = residual + prelu(y), where fused
-//   d_x[h, w, n, c]         = addend + Σ_{r, s, k} d_y[p, q, n, k] · filter[r, s, c, k], over the p, q that see h, w
-//   d_filter[r, s, c, k]    = Σ_{p, q, n} x[·, ·, n, c] · d_y[p, q, n, k];  d_bias[k] = Σ_{p, q, n} d_y[p, q, n, k]
+//   y[p, q, n, k]        = bias[k] + Σ_{r, s, c} x[h, w, n, c] · filter[r, s, c, k]
+//   out                  = residual + prelu(y), where fused
+//   d_x[h, w, n, c]      = addend[h, w, n, c] + Σ_{r, s, k} d_y[p, q, n, k] · filter[r, s, c, k]
+//   d_filter[r, s, c, k] = Σ_{p, q, n} x[h, w, n, c] · d_y[p, q, n, k];  d_bias[k] = Σ_{p, q, n} d_y[p, q, n, k]
+//   where h = p·stride + r − padding and w = q·stride + s − padding lie in x
 //
 // x, d_x                  [H, W, N, C] T        x read, d_x written
 // filter                  [R, S, C, K] T        read
@@ -14,8 +15,8 @@
 // partial                 f32 workspace: the result's shape for each split of a reduction
 //
 // T is float or bf16, converted when it is read; products and sums are fp32. Bias, slope, residual, addend and y may be
-// absent (null). Every operand has fewer than 2³¹ elements, H and W are below 2¹⁵; nothing else is asked of sizes or
-// alignment, but accesses are of 16 bytes (8 in bf16) only where channels are a multiple of four and pointers aligned.
+// absent (null). All pointers are 16-byte aligned. Every operand has fewer than 2³¹ elements, H and W are below 2¹⁵.
+// Accesses are of 16 bytes (8 in bf16) where channels are a multiple of four; the tile 128x64 asks for that.
 //
 // conv2d_forward_<tile>, conv2d_backward_data_<tile>: rows are pixels and images, the reduction runs over taps and
 //   channels; taps that lie in the padding under a whole tile are skipped. Gradients of strided convolutions are one
@@ -38,13 +39,13 @@
     extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS, Tile##TILE::BLOCKS)                             \
     conv2d_forward_##TILE##_##DTYPE(const T *x, const T *filter, const float *bias, const float *slope,               \
                                     const T *residual, T *y, T *out, float *partial, TapProduct p) {                  \
-        Epilogue<T> epilogue{bias, slope, residual, y, out, p.columns, Tile##TILE::VECTORS || p.out_vectors};         \
+        Epilogue<T> epilogue{bias, slope, residual, y, out, p.columns, Tile##TILE::vectors(p.out_vectors)};           \
         tap_product<Tile##TILE, false>(x, filter, epilogue, partial, p);                                              \
     }                                                                                                                 \
     extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS, Tile##TILE::BLOCKS)                             \
     conv2d_backward_data_##TILE##_##DTYPE(const T *d_y, const T *filter, const T *addend, T *d_x, float *partial,     \
                                           TapProduct p) {                                                             \
-        Epilogue<T> epilogue{nullptr, nullptr, addend, nullptr, d_x, p.columns, Tile##TILE::VECTORS || p.out_vectors};\
+        Epilogue<T> epilogue{nullptr, nullptr, addend, nullptr, d_x, p.columns, Tile##TILE::vectors(p.out_vectors)};  \
         tap_product<Tile##TILE, true>(d_y, filter, epilogue, partial, p);                                             \
     }                                                                                                                 \
     extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS, Tile##TILE::BLOCKS)                             \

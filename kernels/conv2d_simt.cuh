@@ -94,9 +94,10 @@ struct PixelRows {
     }
 };
 
-// out[pixel, n, column] = Σ over taps and channels of source · filter; see TapProduct. `filter` is [R, S, length, columns]
-// or, transposed, [R, S, columns, length].
-// Grid: (tiles of rows × tiles of columns, 1, splits); with splits > 1 the sums go to `partial` [splits, rows, columns].
+// out[pixel, n, column] = Σ over taps and channels of source · filter; see TapProduct. `filter` is
+// [R, S, length, columns] or, transposed, [R, S, columns, length].
+// Grid: (tiles of rows × tiles of columns, 1, splits); with splits > 1 the sums go to `partial`
+// [splits, rows of the result, columns].
 template <class Tile, bool TRANSPOSED, class T>
 __device__ __forceinline__ void tap_product(const T *source, const T *filter, const Epilogue<T> &epilogue,
                                             float *partial, const TapProduct &p) {
@@ -118,10 +119,8 @@ __device__ __forceinline__ void tap_product(const T *source, const T *filter, co
 
     constexpr int VECTORS = Tile::ROWS * DEPTH / 4 / Tile::THREADS;
     using Left = Along<Tile, Tile::ROWS, PixelRows<T, VECTORS>>;
-    Left left;
-    left.source.data = source;
-    left.source.height = p.vertical.source, left.source.width = p.horizontal.source;
-    left.source.length = p.length, left.source.pixel_pitch = p.batch * p.length, left.source.vectors = Tile::VECTORS || p.left_vectors;
+    bool left_vectors = Tile::vectors(p.left_vectors), right_vectors = Tile::vectors(p.right_vectors);
+    Left left{{source, p.vertical.source, p.horizontal.source, p.length, p.batch * p.length, left_vectors}};
 #pragma unroll
     for (int v = 0; v < VECTORS; ++v) left.source.place(p, v, first_row + Left::line(v), rows);
 
@@ -129,11 +128,11 @@ __device__ __forceinline__ void tap_product(const T *source, const T *filter, co
     int columns = p.columns - first_column, filter_pitch = p.length * p.columns;
     if constexpr (TRANSPOSED) {
         Along<Tile, Tile::COLUMNS, MatrixAlong<T>> right{
-            {filter, first_column * p.length, columns, p.length, p.length, filter_pitch, Tile::VECTORS || p.right_vectors}};
+            {filter, first_column * p.length, columns, p.length, p.length, filter_pitch, right_vectors}};
         multiply<Tile>(sums, left, right, walk, end - begin);
     } else {
         Across<Tile, Tile::COLUMNS, MatrixAcross<T>> right{
-            {filter, first_column, columns, p.length, p.columns, filter_pitch, Tile::VECTORS || p.right_vectors}};
+            {filter, first_column, columns, p.length, p.columns, filter_pitch, right_vectors}};
         multiply<Tile>(sums, left, right, walk, end - begin);
     }
 
@@ -149,7 +148,7 @@ __device__ __forceinline__ void tap_product(const T *source, const T *filter, co
         write_tile<Tile>(sums, epilogue, first_column, result_rows);
     } else {
         float *out = partial + u64(blockIdx.z) * p.result_rows * p.columns;
-        write_tile<Tile>(sums, plain(out, p.columns, Tile::VECTORS || p.columns % 4 == 0), first_column, result_rows);
+        write_tile<Tile>(sums, plain(out, p.columns, Tile::vectors(p.columns % 4 == 0)), first_column, result_rows);
     }
 }
 
@@ -258,7 +257,7 @@ __device__ __forceinline__ void weight_product(const T *x, const T *d_y, float *
     }
 
     float sums[Tile::THREAD_ROWS][Tile::THREAD_COLUMNS] = {};
-    bool left_vectors = Tile::VECTORS || p.left_vectors, right_vectors = Tile::VECTORS || p.right_vectors;
+    bool left_vectors = Tile::vectors(p.left_vectors), right_vectors = Tile::vectors(p.right_vectors);
     Across<Tile, Tile::ROWS, TapRows<T>> left{{x, tap_rows, left_vectors}};
     Across<Tile, Tile::COLUMNS, MatrixAcross<T>> right{
         {d_y, first_column, outputs - first_column, batch, outputs, batch * outputs, right_vectors}};
@@ -271,5 +270,5 @@ __device__ __forceinline__ void weight_product(const T *x, const T *d_y, float *
         result_rows[i] = row < rows ? row : -1;
     }
     out += u64(blockIdx.z) * u32(rows * outputs);
-    write_tile<Tile>(sums, plain(out, outputs, Tile::VECTORS || p.out_vectors), first_column, result_rows);
+    write_tile<Tile>(sums, plain(out, outputs, Tile::vectors(p.out_vectors)), first_column, result_rows);
 }

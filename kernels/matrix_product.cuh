@@ -7,9 +7,9 @@
 struct MatrixProduct {
     int rows, columns, length;
     int segments;
-    int left_segment, right_segment;                // distance of an operand's segments
-    int left_batch, right_batch;                    // distance of an operand's matrices from one b to the next; 0 for one
-    int splits;                                     // parts of the reduction
+    int left_segment, right_segment;               // distance of an operand's segments
+    int left_batch, right_batch;                   // distance of an operand's matrices of b and b + 1; 0 if it has one
+    int splits;                                    // parts of the reduction
     int left_vectors, right_vectors, out_vectors;  // whether operands and result allow vectors of four elements
 };
 
@@ -40,28 +40,29 @@ __device__ __forceinline__ void matrix_product(const T *left, const T *right, co
     u32 chunks = (p.length + DEPTH - 1) / DEPTH, steps = p.segments * chunks;
     u32 begin = first_step(steps, blockIdx.z, p.splits), end = first_step(steps, blockIdx.z + 1, p.splits);
     SegmentWalk walk{p.length, int(begin / chunks), int(begin % chunks * DEPTH)};
-    bool left_vectors = Tile::VECTORS || p.left_vectors, right_vectors = Tile::VECTORS || p.right_vectors;
+    bool left_vectors = Tile::vectors(p.left_vectors), right_vectors = Tile::vectors(p.right_vectors);
     float sums[Tile::THREAD_ROWS][Tile::THREAD_COLUMNS] = {};
 
-    MatrixAlong<T> left_along{left, left_start + first_row * p.length, rows, p.length, p.length, p.left_segment, left_vectors};
-    MatrixAcross<T> left_across{left, left_start + first_row, rows, p.length, p.rows, p.left_segment, left_vectors};
-    MatrixAlong<T> right_along{right, right_start + first_column * p.length, columns, p.length, p.length, p.right_segment,
-                               right_vectors};
-    MatrixAcross<T> right_across{right, right_start + first_column, columns, p.length, p.columns, p.right_segment,
-                                 right_vectors};
-    using LeftAlong = Along<Tile, Tile::ROWS, MatrixAlong<T>>;
-    using RightAcross = Across<Tile, Tile::COLUMNS, MatrixAcross<T>>;
+    int left_pitch = LAYOUT == TN ? p.rows : p.length, right_pitch = LAYOUT == NT ? p.length : p.columns;
+    left_start += first_row * (LAYOUT == TN ? 1 : left_pitch);
+    right_start += first_column * (LAYOUT == NT ? right_pitch : 1);
     if constexpr (LAYOUT == NN) {
-        LeftAlong a{left_along};
-        RightAcross b{right_across};
+        Along<Tile, Tile::ROWS, MatrixAlong<T>> a{
+            {left, left_start, rows, p.length, left_pitch, p.left_segment, left_vectors}};
+        Across<Tile, Tile::COLUMNS, MatrixAcross<T>> b{
+            {right, right_start, columns, p.length, right_pitch, p.right_segment, right_vectors}};
         multiply<Tile>(sums, a, b, walk, end - begin);
     } else if constexpr (LAYOUT == NT) {
-        LeftAlong a{left_along};
-        Along<Tile, Tile::COLUMNS, MatrixAlong<T>> b{right_along};
+        Along<Tile, Tile::ROWS, MatrixAlong<T>> a{
+            {left, left_start, rows, p.length, left_pitch, p.left_segment, left_vectors}};
+        Along<Tile, Tile::COLUMNS, MatrixAlong<T>> b{
+            {right, right_start, columns, p.length, right_pitch, p.right_segment, right_vectors}};
         multiply<Tile>(sums, a, b, walk, end - begin);
     } else {
-        Across<Tile, Tile::ROWS, MatrixAcross<T>> a{left_across};
-        RightAcross b{right_across};
+        Across<Tile, Tile::ROWS, MatrixAcross<T>> a{
+            {left, left_start, rows, p.length, left_pitch, p.left_segment, left_vectors}};
+        Across<Tile, Tile::COLUMNS, MatrixAcross<T>> b{
+            {right, right_start, columns, p.length, right_pitch, p.right_segment, right_vectors}};
         multiply<Tile>(sums, a, b, walk, end - begin);
     }
 
@@ -73,6 +74,6 @@ __device__ __forceinline__ void matrix_product(const T *left, const T *right, co
         write_tile<Tile>(sums, epilogue, first_column, result_rows);
     } else {
         float *out = partial + u64(blockIdx.z) * gridDim.y * p.rows * p.columns;
-        write_tile<Tile>(sums, plain(out, p.columns, Tile::VECTORS || p.columns % 4 == 0), first_column, result_rows);
+        write_tile<Tile>(sums, plain(out, p.columns, Tile::vectors(p.columns % 4 == 0)), first_column, result_rows);
     }
 }

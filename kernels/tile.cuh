@@ -6,7 +6,7 @@
 //
 //   a source   says what stands at a line (a row of the left or a column of the right operand) and a place of the
 //              reduction: four neighbouring values at once, zeros beyond the edges;
-//   a loader   (Along, Across) deals a source's vectors to threads, by whether they run along the reduction or across it;
+//   a loader   (Along, Across) deals a source's vectors to threads, as they run along the reduction or across it;
 //   a walk     is the block's place in the reduction, the same for all threads: `segment` (a filter's tap, a pixel, or
 //              nothing) and `first`, the place inside of it. A step never straddles two segments.
 #pragma once
@@ -17,9 +17,9 @@ constexpr int DEPTH = 8;
 
 // A tile of the result: ROWS × COLUMNS a block, THREAD_ROWS × THREAD_COLUMNS a thread. VECTORS: only for operands and
 // results whose rows are multiples of four elements; there is no code for others then.
-template <int ROWS_, int COLUMNS_, int THREAD_ROWS_, int THREAD_COLUMNS_, bool VECTORS_>
+template <int ROWS_, int COLUMNS_, int THREAD_ROWS_, int THREAD_COLUMNS_, bool VECTORS>
 struct Tile {
-    static constexpr bool VECTORS = VECTORS_;
+    static __device__ __forceinline__ bool vectors(int allowed) { return VECTORS || allowed; }
     static constexpr int ROWS = ROWS_, COLUMNS = COLUMNS_;
     static constexpr int THREAD_ROWS = THREAD_ROWS_, THREAD_COLUMNS = THREAD_COLUMNS_;
     static constexpr int THREADS = ROWS * COLUMNS / (THREAD_ROWS * THREAD_COLUMNS);
@@ -237,7 +237,7 @@ __device__ __forceinline__ u32 first_step(u32 steps, u32 split, u32 splits) {
     return steps / splits * split + min(steps % splits, split);
 }
 
-// What becomes of a sum: value = sum + bias[column]; kept = value; out = addend + prelu(value). Absent operands are null.
+// What becomes of a sum: value = sum + bias[column]; kept = value; out = addend + prelu(value). What is absent is null.
 template <class T>
 struct Epilogue {
     const float *bias, *slope;  // [columns]

@@ -160,7 +160,15 @@ pub fn long_sums() -> Vec<Case> {
 /// All passes of the fully connected layer.
 pub fn linear() -> Vec<Case> {
     let mut cases = Vec::new();
-    for [h, w, n, c, d] in [[2, 2, 128, 128, 2], [1, 1, 1, 1, 1], [3, 2, 33, 5, 7], [7, 6, 2, 16, 64]] {
+    let layers = [
+        [2, 2, 128, 128, 2],
+        [1, 1, 1, 1, 1],
+        [3, 2, 33, 5, 7],
+        [7, 6, 2, 16, 64],
+        [1, 2, 72, 68, 72],
+        [1, 1, 3, 8, 520],
+    ];
+    for [h, w, n, c, d] in layers {
         let name = |pass: &str| format!("linear_{pass} {h}x{w} N{n} C{c} D{d}");
         let (x, weight) = (normal(Shape::activation(h, w, n, c)), normal(Shape::filter(h, w, c, d)));
         let (bias, d_out) = (normal(Shape::vector(Dim::K, d)), normal(Shape::matrix((Dim::N, n), (Dim::D, d))));

@@ -185,13 +185,13 @@ struct TapRow {
 template <class T>
 struct TapRows {
     const T *x;
-    const TapRow *rows;  // of the tile, in shared memory
-    bool vectors;        // four neighbouring rows are of one tap, and aligned
+    const TapRow *rows;  // of the tile, in shared memory; with vectors, every fourth: they are of one tap
+    bool vectors;
 
     template <int COUNT>
-    __device__ __forceinline__ Four read_row(const PixelWalk &walk, int line, u32 image) const {
+    __device__ __forceinline__ Four read_row(const PixelWalk &walk, int index, u32 image) const {
         const Conv2d &sizes = walk.sizes;
-        TapRow row = rows[line];
+        TapRow row = rows[index];
         bool inside = image < sizes.batch && u32(walk.h + row.down) < sizes.height &&
                       u32(walk.w + row.right) < sizes.width;
         int at = ((walk.h * sizes.width + walk.w) * sizes.batch + image) * sizes.inputs + row.offset;
@@ -199,7 +199,7 @@ struct TapRows {
     }
     __device__ __forceinline__ Four read(const PixelWalk &walk, int, int line, int depth) const {
         u32 image = walk.first + depth;
-        if (vectors) return read_row<4>(walk, line, image);
+        if (vectors) return read_row<4>(walk, line / 4, image);
         Four value;
 #pragma unroll
         for (int i = 0; i < 4; ++i) value.values[i] = read_row<1>(walk, line + i, image).values[0];
@@ -228,11 +228,13 @@ __device__ __forceinline__ void weight_product(const T *x, const T *d_y, float *
     int filter_width = sizes.filter_width, rows = sizes.filter_height * filter_width * inputs;
     u32 column_tiles = (outputs + Tile::COLUMNS - 1) / Tile::COLUMNS;
     int first_row = blockIdx.x / column_tiles * Tile::ROWS, first_column = blockIdx.x % column_tiles * Tile::COLUMNS;
-    for (int line = threadIdx.x; line < Tile::ROWS; line += Tile::THREADS) {
-        int row = first_row + line, tap = row / inputs, channel = row % inputs;
+    bool left_vectors = Tile::vectors(p.left_vectors), right_vectors = Tile::vectors(p.right_vectors);
+    int group = left_vectors ? 4 : 1;
+    for (int index = threadIdx.x; index < Tile::ROWS / group; index += Tile::THREADS) {
+        int row = first_row + index * group, tap = row / inputs, channel = row % inputs;
         int down = tap / filter_width - int(sizes.padding), right = tap % filter_width - int(sizes.padding);
         int offset = (down * int(sizes.width) + right) * batch * inputs + channel;
-        tap_rows[line] = row < rows ? TapRow{offset, short(down), short(right)} : TapRow{0, -0x8000, -0x8000};
+        tap_rows[index] = row < rows ? TapRow{offset, short(down), short(right)} : TapRow{0, -0x8000, -0x8000};
     }
 
     // The pixels that see the source through any tap of the tile: a rectangle.
@@ -244,7 +246,11 @@ __device__ __forceinline__ void weight_product(const T *x, const T *d_y, float *
     int first_q = first_output(sizes, last_s), end_q = end_output(sizes, sizes.width, sizes.output_width, first_s);
     int pixels = max(end_p - first_p, 0) * max(end_q - first_q, 0);
     __shared__ TilePixels rectangle;
-    if (threadIdx.x == 0) rectangle = {first_p, first_q, end_p - 1, end_q - 1};
+    __shared__ int origin[2];  // of the tile: kept here until the end
+    if (threadIdx.x == 0) {
+        rectangle = {first_p, first_q, end_p - 1, end_q - 1};
+        origin[0] = first_row, origin[1] = first_column;
+    }
     __syncthreads();
 
     int chunks = (batch + DEPTH - 1) / DEPTH, steps = pixels * chunks;
@@ -257,7 +263,6 @@ __device__ __forceinline__ void weight_product(const T *x, const T *d_y, float *
     }
 
     float sums[Tile::THREAD_ROWS][Tile::THREAD_COLUMNS] = {};
-    bool left_vectors = Tile::vectors(p.left_vectors), right_vectors = Tile::vectors(p.right_vectors);
     Across<Tile, Tile::ROWS, TapRows<T>> left{{x, tap_rows, left_vectors}};
     Across<Tile, Tile::COLUMNS, MatrixAcross<T>> right{
         {d_y, first_column, outputs - first_column, batch, outputs, batch * outputs, right_vectors}};
@@ -266,9 +271,9 @@ __device__ __forceinline__ void weight_product(const T *x, const T *d_y, float *
     int result_rows[Tile::THREAD_ROWS];
 #pragma unroll
     for (int i = 0; i < Tile::THREAD_ROWS; ++i) {
-        int row = first_row + Tile::row(i);
+        int row = origin[0] + Tile::row(i);
         result_rows[i] = row < rows ? row : -1;
     }
     out += u64(blockIdx.z) * u32(rows * outputs);
-    write_tile<Tile>(sums, plain(out, outputs, Tile::vectors(p.out_vectors)), first_column, result_rows);
+    write_tile<Tile>(sums, plain(out, outputs, Tile::vectors(p.out_vectors)), origin[1], result_rows);
 }

@@ -3,9 +3,10 @@
 use crate::config::{BackendConfig, Config};
 use anyhow::{Result, anyhow, bail};
 use sphereface_cuda::nvrtc::{Architecture, Nvrtc};
-use sphereface_cuda::{Arena, CudaBackend, EmulatorDriver, Options, Precision, Tier};
+use sphereface_cuda::{Arena, CudaBackend, CudaDriver, Driver, EmulatorDriver, Options, Precision, Tier};
 use sphereface_tensor::Backend;
 use sphereface_tensor::cpu::CpuBackend;
+use std::io::{IsTerminal, Write};
 
 /// What `--device emulator` emulates: the oldest GPU that has every instruction of the kernels.
 const EMULATED: Architecture = Architecture::new(80);
@@ -24,13 +25,29 @@ pub(crate) fn backend(config: &Config) -> Result<Box<dyn Backend>> {
         }
         "emulator" => {
             Nvrtc::find().map_err(|error| anyhow!("backend.device: emulator: {error}"))?;
-            Ok(Box::new(CudaBackend::new(EmulatorDriver::new(EMULATED), options(settings))))
+            Ok(on(EmulatorDriver::new(EMULATED), settings))
         }
         device if device == "cuda" || device.starts_with("cuda:") => {
-            bail!("backend.device: '{device}' is not in this version; use 'auto', 'cpu' or 'emulator'")
+            let number = device.strip_prefix("cuda:").unwrap_or("0");
+            let ordinal = number.parse().map_err(|_| anyhow!("backend.device: expected cuda:N, found '{device}'"))?;
+            let driver = CudaDriver::new(ordinal)
+                .map_err(|error| anyhow!("backend.device: {device}: {error}; cpu needs none"))?;
+            Ok(on(driver, settings))
         }
         device => bail!("backend.device: expected auto, cpu, cuda, cuda:N or emulator, found '{device}'"),
     }
+}
+
+/// A backend on a device. The first start compiles kernels for some seconds, which a terminal shows.
+fn on(driver: impl Driver + 'static, settings: &BackendConfig) -> Box<dyn Backend> {
+    let mut backend = CudaBackend::new(driver, options(settings));
+    if std::io::stderr().is_terminal() {
+        backend.on_compile(Box::new(|done, total| {
+            let end = if done == total { "\n" } else { "" };
+            let _ = write!(std::io::stderr(), "\rcompiling {done}/{total}{end}");
+        }));
+    }
+    Box::new(backend)
 }
 
 /// What the configuration says of a CUDA device.

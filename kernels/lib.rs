@@ -44,6 +44,7 @@ pub const HEADERS: &[File] = files![
     "margin/softmax.cuh",
     "margin/sphereface.cuh",
     "margin_softmax.cuh",
+    "margin_softmax_large.cuh",
     "margin_softmax_small.cuh",
     "matrix_product.cuh",
     "random.cuh",

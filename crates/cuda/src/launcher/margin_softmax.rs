@@ -1,9 +1,10 @@
 //! The fused head.
 
+use super::matrix_product::{Layout, Products};
 use crate::launch::{Io, Kernel, Launch, Operands, Slice};
 use bytemuck::{Pod, Zeroable};
-use sphereface_tensor::Error;
 use sphereface_tensor::op::{MARGIN_PARAMETERS, MarginSoftmax, Scale};
+use sphereface_tensor::{DType, Error};
 
 /// `Head` of `kernels/margin_softmax.cuh`.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -20,7 +21,11 @@ struct Head {
 
 /// Bytes of `Slopes`.
 const SLOPES_BYTES: u64 = 16;
-/// Threads of a block of every kernel.
+/// Bytes of `RowTerms`.
+const TERMS_BYTES: u64 = 16;
+/// Bytes of `Online`.
+const ONLINE_BYTES: u64 = 16;
+/// Threads of a block, where it makes no tile.
 const THREADS: u32 = 256;
 /// Rows or classes of a block that gives each a warp.
 const WARPS: usize = 8;
@@ -30,6 +35,17 @@ const SMALL_CLASSES: usize = 32;
 const SMALL_ROWS: usize = 16;
 /// What the weights of a small head may take of shared memory.
 const SMALL_WEIGHT_BYTES: usize = 40 * 1024;
+/// `HeadTile` of `kernels/margin_softmax_large.cuh`.
+const TILE_ROWS: usize = 128;
+const TILE_CLASSES: usize = 64;
+const TILE_THREADS: u32 = 128;
+/// Classes are split until there are as many blocks: four for each processor of the largest GPUs. A constant, so that
+/// every device sums in the same order.
+const BLOCKS: usize = 528;
+/// Gradients of products that exist at a time: 32 MiB, which the L2 cache of a large GPU holds.
+const CHUNK_GRADIENTS: usize = 8 << 20;
+/// The most classes of a chunk.
+const CHUNK_CLASSES: usize = 8192;
 
 /// What launches of one head share.
 #[derive(Clone)]
@@ -100,7 +116,39 @@ pub(super) fn forward(spec: &MarginSoftmax, operands: &Operands<'_>) -> Result<K
             vec![io.writes.iter().fold(launch, |launch, &write| launch.write(write)).value(launcher.head)]
         }));
     }
-    Err(Error::Attribute { op: "margin_softmax", message: "has no CUDA kernel for this many classes".into() })
+    let splits = launcher.splits();
+    let terms_bytes = TERMS_BYTES * launcher.batch() as u64;
+    let partial_bytes = ONLINE_BYTES * (launcher.batch() * splits) as u64;
+    Ok(Kernel::new(terms_bytes + partial_bytes, move |io| {
+        let terms = io.workspace.part(0, terms_bytes);
+        let partial = io.workspace.part(terms_bytes, partial_bytes);
+        let [loss, log_sum_exp, target_cosine, norm, inverse_norm, hits] = io.writes[..] else { return vec![] };
+        let warps = launcher.batch() + launcher.classes();
+        let rows = reads(launcher.launch("margin_softmax_forward_rows", warps.div_ceil(WARPS)), io)
+            .write(terms)
+            .write(inverse_norm)
+            .value(launcher.head);
+        let tiles = launcher
+            .launch("margin_softmax_forward_tiles_f32", splits)
+            .grid([splits as u32, launcher.row_tiles() as u32, 1])
+            .block(TILE_THREADS)
+            .read(io.reads[0])
+            .read(io.reads[1])
+            .read(terms)
+            .read(inverse_norm)
+            .write(partial)
+            .value(launcher.head);
+        let merge = reads(launcher.launch("margin_softmax_forward_merge", launcher.batch().div_ceil(WARPS)), io)
+            .read(partial)
+            .write(loss)
+            .write(log_sum_exp)
+            .write(target_cosine)
+            .write(norm)
+            .write(hits)
+            .value(launcher.head)
+            .value(splits as u32);
+        vec![rows, tiles, merge]
+    }))
 }
 
 pub(super) fn backward(spec: &MarginSoftmax, operands: &Operands<'_>) -> Result<Kernel, Error> {
@@ -123,7 +171,138 @@ pub(super) fn backward(spec: &MarginSoftmax, operands: &Operands<'_>) -> Result<
             vec![rows, launcher.weight_gradient(io, slopes, sums, 0, launcher.classes(), parts)]
         }));
     }
-    Err(Error::Attribute { op: "margin_softmax", message: "has no CUDA kernel for this many classes".into() })
+    let sizes = BackwardSizes::new(&launcher);
+    let workspace_bytes = sizes.slopes_bytes + sizes.gradients_bytes + sizes.sums_bytes + sizes.parts_bytes;
+    Ok(Kernel::new(workspace_bytes, move |io| {
+        let rows = launcher.launch("margin_softmax_backward_rows", launcher.batch().div_ceil(WARPS));
+        let rows = reads(rows, io).read(io.reads[6]).write(io.workspace.part(0, sizes.slopes_bytes));
+        let mut launches = vec![rows.value(launcher.head)];
+        for first in (0..launcher.classes()).step_by(sizes.chunk) {
+            launches.extend(launcher.backward_chunk(io, &sizes, first));
+        }
+        launches
+    }))
+}
+
+/// How the backward pass of many classes is cut, and the parts of its workspace in their order.
+struct BackwardSizes {
+    /// Classes of a chunk, but for the last.
+    chunk: usize,
+    slopes_bytes: u64,
+    /// Gradients of a chunk's products, `[N, chunk]`.
+    gradients_bytes: u64,
+    /// Sums over rows for the weights' gradient, `[splits, chunk, D]`.
+    sums_bytes: u64,
+    /// Sums over the chunk's classes for the embeddings' gradient, `[splits, N, D]`.
+    parts_bytes: u64,
+}
+
+impl BackwardSizes {
+    fn new(launcher: &Launcher) -> Self {
+        let chunk = (CHUNK_GRADIENTS / launcher.batch()).clamp(1, CHUNK_CLASSES).next_multiple_of(TILE_CLASSES);
+        let chunk = chunk.min(launcher.classes());
+        let last = (launcher.classes() - 1) % chunk + 1;
+        // The last chunk may be shorter and so be split otherwise.
+        let most = |products: fn(&Launcher, usize) -> Products| {
+            [chunk, last].map(|classes| bytes_of(&products(launcher, classes))).into_iter().max().unwrap_or(0)
+        };
+        BackwardSizes {
+            chunk,
+            slopes_bytes: SLOPES_BYTES * launcher.batch() as u64,
+            gradients_bytes: (4 * launcher.batch() * chunk).next_multiple_of(16) as u64,
+            sums_bytes: most(Launcher::weight_products),
+            parts_bytes: most(Launcher::embedding_products),
+        }
+    }
+}
+
+/// Bytes of a product's result, of each split of its reduction.
+fn bytes_of(products: &Products) -> u64 {
+    ((4 * products.splits() * products.rows * products.columns) as u64).next_multiple_of(16)
+}
+
+/// A product whose splits, or whose result when there is but one, go to `out`.
+fn product(layout: &str, products: &Products, left: Slice, right: Slice, out: Slice) -> Launch {
+    let whole = products.splits() == 1;
+    let tile = products.tile();
+    Launch::new("gemm", format!("gemm_{layout}_{}_f32", tile.name))
+        .grid(products.grid())
+        .block(tile.threads)
+        .read(left)
+        .read(right)
+        .write_if(whole.then_some(out))
+        .write_if((!whole).then_some(out))
+        .value(products.structure([left, right, out], [DType::F32; 2]))
+}
+
+impl Launcher {
+    fn row_tiles(&self) -> usize {
+        self.batch().div_ceil(TILE_ROWS)
+    }
+
+    /// Parts of the classes, each with a running softmax of its own in the forward pass.
+    fn splits(&self) -> usize {
+        self.classes().div_ceil(TILE_CLASSES).min(BLOCKS.div_ceil(self.row_tiles()))
+    }
+
+    /// Gradients of a chunk's products, turned, times embeddings.
+    fn weight_products(&self, classes: usize) -> Products {
+        let (rows, columns, length) = (classes, self.dimension(), self.batch());
+        Products { layout: Layout::Tn, rows, columns, length, segments: 1, batch: 1, own: [false; 2] }
+    }
+
+    /// Gradients of a chunk's products times weights.
+    fn embedding_products(&self, classes: usize) -> Products {
+        let (rows, columns, length) = (self.batch(), self.dimension(), classes);
+        Products { layout: Layout::Nn, rows, columns, length, segments: 1, batch: 1, own: [false; 2] }
+    }
+
+    /// What the classes from `first` on add to `d_embedding`, and their `d_weight`.
+    fn backward_chunk(&self, io: &Io, sizes: &BackwardSizes, first: usize) -> [Launch; 5] {
+        let classes = sizes.chunk.min(self.classes() - first);
+        let (by_class, by_row) = (self.weight_products(classes), self.embedding_products(classes));
+        let at_gradients = sizes.slopes_bytes;
+        let at_sums = at_gradients + sizes.gradients_bytes;
+        let slopes = io.workspace.part(0, sizes.slopes_bytes);
+        let gradients = io.workspace.part(at_gradients, (4 * self.batch() * classes) as u64);
+        let sums = io.workspace.part(at_sums, bytes_of(&by_class));
+        let parts = io.workspace.part(at_sums + sizes.sums_bytes, bytes_of(&by_row));
+        let row_bytes = 4 * self.dimension() as u64;
+        let weight = io.reads[1].part(first as u64 * row_bytes, classes as u64 * row_bytes);
+
+        let tiles = self
+            .launch("margin_softmax_backward_tiles_f32", 1)
+            .grid([classes.div_ceil(TILE_CLASSES) as u32, self.row_tiles() as u32, 1])
+            .block(TILE_THREADS);
+        let tiles = [0, 1, 2, 3, 6, 9]
+            .into_iter()
+            .fold(tiles, |launch, read| launch.read(io.reads[read]))
+            .read(slopes)
+            .write(gradients)
+            .value(self.head)
+            .value(first as u32)
+            .value(classes as u32);
+        let embedding = self
+            .launch("margin_softmax_backward_embedding", self.batch().div_ceil(WARPS))
+            .read(io.reads[0])
+            .read(io.reads[3])
+            .read(io.reads[8])
+            .read(slopes)
+            .read(parts);
+        // The first chunk writes, the others add.
+        let embedding = if first == 0 { embedding.write(io.writes[0]) } else { embedding.update(io.writes[0]) };
+        [
+            tiles,
+            product("tn", &by_class, gradients, io.reads[0], sums),
+            self.weight_gradient(io, slopes, sums, first, classes, by_class.splits()),
+            product("nn", &by_row, gradients, weight, parts),
+            embedding
+                .value(self.head)
+                .value(by_row.splits() as u32)
+                .value(u32::from(first == 0))
+                .value(u32::from(first + classes == self.classes())),
+        ]
+    }
 }
 
 impl Launcher {

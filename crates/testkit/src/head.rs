@@ -73,7 +73,7 @@ impl HeadCase {
     }
 
     /// Both passes on embeddings along, against and between the class weights: cosines of exactly ±1 and 0, and on both
-    /// sides of ±½ and ±√½. Two classes lie on the axes; the others, if any, point away from all embeddings.
+    /// sides of ±½ and ±√½. Two classes lie on the axes; the others, if any, point away from most embeddings.
     ///
     /// # Panics
     /// When a result is outside its tolerance.
@@ -85,7 +85,7 @@ impl HeadCase {
             near.map(|c: f64| c.clamp(-1.0, 1.0)).flat_map(|c| [3.0 * c, 3.0 * (1.0 - c * c).sqrt()]).collect();
         let batch = points.len() / 2;
         let mut weights = vec![1.0, 0.0, 0.0, -0.5];
-        weights.extend((2..classes).flat_map(|_| [-0.1, -0.5]));
+        weights.extend((2..classes).flat_map(|class| [-0.1 - 0.007 * class as f64, -0.5]));
         let values = |shape, values| (Type::f32(shape), Fill::Values(values));
         let one = |value: f64| (Type::u32(Shape::vector(Dim::Length, 1)), Fill::Constant(value));
         let reads = vec![

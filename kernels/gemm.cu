@@ -4,32 +4,35 @@
 //   NT: out[m, n] = Σ_k left[m, k] · right[n, k]
 //   TN: out[m, n] = Σ_k left[k, m] · right[k, n]
 //
-// left, right   row-major f32   read
+// left, right   row-major T     read; float or bf16, converted when it is read
 // out           [M, N] f32      written
 // partial       [splits, M, N] f32 workspace, where the reduction is split
 //
 // Products and sums are fp32; a sum has at most 4,096 terms before it is added to others. Every operand has fewer than
-// 2³¹ elements; accesses are of 16 bytes where rows are multiples of four elements and pointers aligned.
+// 2³¹ elements; accesses are of 16 bytes (8 in bf16) where rows are multiples of four elements and pointers aligned.
 // gemm_<layout>_<tile>: grid (tiles, 1, splits), block and shared memory (static) of the tile; see matrix_product.cuh.
 // gemm_sum: any grid, 128 threads.
 // Floor: 2·M·N·K FLOPs; 4·(M·K + K·N + M·N) bytes.
 // Partners: crates/tensor/src/op/gemm.rs, crates/tensor/src/cpu/gemm.rs, crates/cuda/src/launcher/gemm.rs.
 #include "matrix_product.cuh"
 
-#define GEMM(NAME, LAYOUT, TILE)                                                                                      \
+// The three products of one tile and element type.
+#define GEMM(LAYOUT, NAME, TILE, DTYPE, T)                                                                            \
     extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS)                                                 \
-    gemm_##NAME##_##TILE##_f32(const float *left, const float *right, float *out, float *partial, MatrixProduct p) {  \
+    gemm_##NAME##_##TILE##_##DTYPE(const T *left, const T *right, float *out, float *partial, MatrixProduct p) {      \
         matrix_product<Tile##TILE, LAYOUT>(left, right, plain(out, p.columns, p.out_vectors), partial, p);            \
     }
+#define GEMM_LAYOUTS(TILE, DTYPE, T)                                                                                  \
+    GEMM(NN, nn, TILE, DTYPE, T)                                                                                      \
+    GEMM(NT, nt, TILE, DTYPE, T)                                                                                      \
+    GEMM(TN, tn, TILE, DTYPE, T)
 
-GEMM(nn, NN, 128x64)
-GEMM(nt, NT, 128x64)
-GEMM(tn, TN, 128x64)
-GEMM(nn, NN, 32x32)
-GEMM(nt, NT, 32x32)
-GEMM(tn, TN, 32x32)
+GEMM_LAYOUTS(128x64, f32, float)
+GEMM_LAYOUTS(128x64, bf16, bf16)
+GEMM_LAYOUTS(32x32, f32, float)
+GEMM_LAYOUTS(32x32, bf16, bf16)
 
 extern "C" __global__ void __launch_bounds__(128)
-gemm_sum_f32(const float *partial, float *out, u32 rows, u32 columns, u32 splits) {
-    sum_splits(partial, rows, splits, plain(out, columns, columns % 4 == 0));
+gemm_sum(const float *partial, float *out, u32 rows, u32 columns, u32 splits, u32 vectors) {
+    sum_splits(partial, rows, splits, plain(out, columns, vectors));
 }

@@ -26,6 +26,11 @@ fn linear_matches_reference() {
 }
 
 #[test]
+fn gemm_matches_reference() {
+    check(cases::gemm());
+}
+
+#[test]
 fn prelu_matches_reference() {
     check(cases::prelu());
 }

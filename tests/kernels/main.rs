@@ -7,6 +7,7 @@ use sphereface_testkit::check_case;
 
 mod conv2d;
 mod elementwise;
+mod gemm;
 mod linear;
 mod margin_softmax;
 

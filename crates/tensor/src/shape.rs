@@ -34,9 +34,11 @@ pub enum Dim {
     Images,
     /// Steps of a schedule or rows of a log.
     Steps,
-    /// Columns of a log.
+    /// Rows of a matrix.
+    Rows,
+    /// Columns of a matrix or log.
     Columns,
-    /// Length of a flat block.
+    /// Length of a flat block, or of the sums of a product.
     Length,
 }
 
@@ -46,6 +48,7 @@ impl fmt::Display for Dim {
             Dim::Classes => f.write_str("classes"),
             Dim::Images => f.write_str("images"),
             Dim::Steps => f.write_str("steps"),
+            Dim::Rows => f.write_str("rows"),
             Dim::Columns => f.write_str("columns"),
             Dim::Length => f.write_str("length"),
             short => write!(f, "{short:?}"),

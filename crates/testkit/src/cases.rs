@@ -2,9 +2,10 @@
 
 use crate::compare::Tolerance;
 use sphereface_tensor::op::{
-    Add, Advance, Augmentation, Cast, Conv2dBackwardData, Conv2dBackwardWeight, Conv2dForward, GatherBatch,
-    GradientNorm, Group, LinearBackwardData, LinearBackwardWeight, LinearForward, METRICS, Margin, MarginSoftmax,
-    MarginSoftmaxBackward, MarginSoftmaxForward, Metrics, Op, Optimizer, PreluBackward, PreluForward, Rule, Scale,
+    Add, Advance, Augmentation, Cast, Conv2dBackwardData, Conv2dBackwardWeight, Conv2dForward, GatherBatch, Gemm,
+    GradientNorm, Group, Layout, LinearBackwardData, LinearBackwardWeight, LinearForward, METRICS, Margin,
+    MarginSoftmax, MarginSoftmaxBackward, MarginSoftmaxForward, Metrics, Op, Optimizer, PreluBackward, PreluForward,
+    Rule, Scale,
 };
 use sphereface_tensor::{DType, Dim, Shape, Type};
 use std::sync::Arc;
@@ -155,6 +156,29 @@ pub fn linear() -> Vec<Case> {
         cases.push(case(name("backward_weight"), LinearBackwardWeight, vec![x, d_out], FP32));
     }
     cases
+}
+
+/// Products in every layout: rows, columns and length of the reduction; size one, sizes that no tile and no vector
+/// divides, and a reduction that is split.
+pub fn gemm() -> Vec<Case> {
+    let sizes = [[1, 1, 1], [5, 3, 2], [33, 31, 9], [130, 68, 24], [67, 129, 13], [8, 12, 5000]];
+    sizes
+        .into_iter()
+        .flat_map(|sizes| [Layout::NN, Layout::NT, Layout::TN].map(|layout| gemm_of(layout, sizes)))
+        .collect()
+}
+
+/// One product of these rows, columns and length.
+pub fn gemm_of(layout: Layout, [rows, columns, length]: [usize; 3]) -> Case {
+    let (rows_dim, columns_dim, length_dim) = ((Dim::Rows, rows), (Dim::Columns, columns), (Dim::Length, length));
+    let left =
+        if layout == Layout::TN { Shape::matrix(length_dim, rows_dim) } else { Shape::matrix(rows_dim, length_dim) };
+    let right = if layout == Layout::NT {
+        Shape::matrix(columns_dim, length_dim)
+    } else {
+        Shape::matrix(length_dim, columns_dim)
+    };
+    case(format!("gemm {layout:?} {rows}x{columns}x{length}"), Gemm { layout }, vec![normal(left), normal(right)], FP32)
 }
 
 /// Both passes of the parametric rectifier: channels that fill vectors, and that do not.

@@ -1,12 +1,12 @@
 //! The fully connected layer and its gradients.
 
 use super::conv2d::{check_sizes, column_sum};
-use super::matrix_product::{Layout, Products};
+use super::matrix_product::Products;
 use super::prelu::chunks;
 use super::tile::fours;
 use crate::launch::{Kernel, Launch, Operands, Slice, blocks, suffix};
 use bytemuck::{Pod, Zeroable};
-use sphereface_tensor::op::{LinearBackwardData, LinearBackwardWeight, LinearForward};
+use sphereface_tensor::op::{Layout, LinearBackwardData, LinearBackwardWeight, LinearForward};
 use sphereface_tensor::{DType, Error};
 
 /// Layers of at most so many outputs have kernels of their own.
@@ -111,7 +111,7 @@ pub(super) fn forward(op: LinearForward, operands: &Operands<'_>) -> Result<Kern
         }));
     }
     let products = Products {
-        layout: Layout::Nn,
+        layout: Layout::NN,
         rows: sizes.batch,
         columns: sizes.outputs,
         length: sizes.inputs,
@@ -145,7 +145,7 @@ pub(super) fn backward_data(op: LinearBackwardData, operands: &Operands<'_>) -> 
     }
     // A product for each pixel, with the same d_out.
     let products = Products {
-        layout: Layout::Nt,
+        layout: Layout::NT,
         rows: sizes.batch,
         columns: sizes.inputs,
         length: sizes.outputs,
@@ -166,7 +166,7 @@ pub(super) fn backward_weight(op: LinearBackwardWeight, operands: &Operands<'_>)
     let few = sizes.few();
     // A product for each pixel, with the same d_out.
     let products = Products {
-        layout: Layout::Tn,
+        layout: Layout::TN,
         rows: sizes.inputs,
         columns: sizes.outputs,
         length: sizes.batch,

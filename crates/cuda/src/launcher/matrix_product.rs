@@ -1,10 +1,10 @@
 //! Products of dense matrices of the portable tier, as kernels/matrix_product.cuh has them.
 
 use super::tile::{self, Tile};
+use crate::launch::Slice;
 use bytemuck::{Pod, Zeroable};
 use sphereface_tensor::DType;
-
-use crate::launch::Slice;
+use sphereface_tensor::op::Layout;
 
 /// `MatrixProduct` of kernels/matrix_product.cuh.
 #[repr(C)]
@@ -22,14 +22,6 @@ pub(super) struct MatrixProduct {
     left_vectors: i32,
     right_vectors: i32,
     out_vectors: i32,
-}
-
-/// Which operand is transposed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Layout {
-    Nn,
-    Nt,
-    Tn,
 }
 
 /// Products of one size, and how they are done.
@@ -70,9 +62,9 @@ impl Products {
     /// For these operands, of one type, and this result of another.
     pub(super) fn structure(&self, [left, right, out]: [Slice; 3], [operand, result]: [DType; 2]) -> MatrixProduct {
         let (left_row, right_row) = match self.layout {
-            Layout::Nn => (self.length, self.columns),
-            Layout::Nt => (self.length, self.length),
-            Layout::Tn => (self.rows, self.columns),
+            Layout::NN => (self.length, self.columns),
+            Layout::NT => (self.length, self.length),
+            Layout::TN => (self.rows, self.columns),
         };
         let (left_size, right_size) = ((self.rows * self.length) as i32, (self.length * self.columns) as i32);
         MatrixProduct {

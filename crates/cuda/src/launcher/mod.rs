@@ -5,6 +5,7 @@ mod advance;
 mod cast;
 mod conv2d;
 mod gather_batch;
+mod gemm;
 mod gradient_norm;
 mod linear;
 mod margin_softmax;
@@ -46,6 +47,7 @@ pub(crate) fn kernel(op: &Op, operands: &Operands<'_>, _context: &Context) -> Re
         Op::MarginSoftmaxForward(op) => margin_softmax::forward(&op.0, operands),
         Op::MarginSoftmaxBackward(op) => margin_softmax::backward(&op.0, operands),
         Op::Cast(_) => Ok(cast::cast(operands)),
+        Op::Gemm(op) => gemm::gemm(*op, operands),
         other => Err(Error::Attribute { op: other.name(), message: "has no CUDA kernel".into() }),
     }
 }

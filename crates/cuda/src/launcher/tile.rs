@@ -62,8 +62,8 @@ mod tests {
 
     #[test]
     fn no_sum_is_longer_than_its_bound() {
-        for (segments, length) in [(1, 1), (9, 512), (784, 64), (1, 50_000), (42, 7), (9, 5)] {
-            for tiles in [1, 7, 400] {
+        for (segments, length) in [(1usize, 1usize), (9, 512), (784, 64), (1, 50_000), (42, 7), (9, 5)] {
+            for tiles in [1usize, 7, 400] {
                 let steps = segments * length.div_ceil(DEPTH);
                 let longest = steps.div_ceil(splits(tiles, segments, length)) * DEPTH;
                 assert!(longest <= TERMS, "{segments} × {length} in {tiles} tiles: {longest}");

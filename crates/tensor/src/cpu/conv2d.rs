@@ -1,8 +1,8 @@
 //! Convolution: for each output pixel and tap a product of dense matrices, read in place.
 
 use super::filters::FilterLayout;
-use super::gemm::{Matrix, Panels, Sum};
 use super::prelu::rectify;
+use super::product::{Matrix, Panels, Sum};
 use super::{Kernel, Operands};
 use crate::error::Error;
 use crate::op::{Conv2dBackwardData, Conv2dBackwardWeight, Conv2dForward, Conv2dGeometry};

@@ -1,6 +1,6 @@
 //! Filters as right operands of products: as they lie, or copied into panels once a step.
 
-use super::gemm::{Matrix, Panels};
+use super::product::{Matrix, Panels};
 use crate::op::Conv2dGeometry;
 use rayon::prelude::*;
 

@@ -1,7 +1,7 @@
 //! Fully connected layer: one product a pixel.
 
 use super::conv2d::sum_rows;
-use super::gemm::{Into, Matrix, product};
+use super::product::{Into, Matrix, product};
 use super::{Kernel, Operands};
 use crate::error::Error;
 use crate::op::LinearGeometry;

@@ -1,6 +1,6 @@
 //! The fused head: logits exist one tile of classes at a time.
 
-use super::gemm::{Into, Matrix, product};
+use super::product::{Into, Matrix, product};
 use super::{Kernel, Operands};
 use crate::op::margin_softmax::NORM_FLOOR;
 use crate::op::{Hit, MarginSoftmax, Scale, TargetLogit};

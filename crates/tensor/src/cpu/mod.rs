@@ -8,7 +8,6 @@ mod cast;
 mod conv2d;
 mod filters;
 mod gather_batch;
-#[allow(unsafe_code)] // The one place where the CPU backend reads through raw pointers: the innermost loop of products.
 mod gemm;
 mod gradient_norm;
 mod linear;
@@ -17,6 +16,8 @@ mod memory;
 mod metrics;
 mod optimizer;
 mod prelu;
+#[allow(unsafe_code)] // The one place where the CPU backend reads through raw pointers: the innermost loop of products.
+mod product;
 
 use crate::arena::{Request, assign};
 use crate::backend::{Backend, Program};
@@ -78,6 +79,7 @@ fn kernel(op: &Op, operands: &Operands<'_>) -> Result<Kernel, Error> {
         Op::Metrics(_) => Ok(metrics::metrics(operands)),
         Op::Advance(_) => Ok(advance::advance()),
         Op::Cast(op) => Ok(cast::cast(*op, operands)),
+        Op::Gemm(op) => gemm::gemm(*op, operands),
     }
 }
 

@@ -5,6 +5,7 @@ mod advance;
 mod cast;
 pub(crate) mod conv2d;
 mod gather_batch;
+mod gemm;
 mod gradient_norm;
 mod linear;
 pub(crate) mod margin_softmax;
@@ -17,6 +18,7 @@ pub use advance::Advance;
 pub use cast::Cast;
 pub use conv2d::{Conv2dBackwardData, Conv2dBackwardWeight, Conv2dForward, Conv2dGeometry};
 pub use gather_batch::{Augmentation, GatherBatch, Sample};
+pub use gemm::{Gemm, GemmGeometry, Layout};
 pub use gradient_norm::GradientNorm;
 pub use linear::{LinearBackwardData, LinearBackwardWeight, LinearForward, LinearGeometry};
 pub use margin_softmax::{
@@ -158,6 +160,7 @@ operators![
     Metrics,
     Advance,
     Cast,
+    Gemm,
 ];
 
 /// The element type of those operands that may be bf16, the first among them; all others are f32.

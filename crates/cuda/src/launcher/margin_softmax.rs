@@ -1,9 +1,9 @@
 //! The fused head.
 
-use super::matrix_product::{Layout, Products};
+use super::matrix_product::Products;
 use crate::launch::{Io, Kernel, Launch, Operands, Slice};
 use bytemuck::{Pod, Zeroable};
-use sphereface_tensor::op::{MARGIN_PARAMETERS, MarginSoftmax, Scale};
+use sphereface_tensor::op::{Layout, MARGIN_PARAMETERS, MarginSoftmax, Scale};
 use sphereface_tensor::{DType, Error};
 
 /// `Head` of `kernels/margin_softmax.cuh`.
@@ -248,13 +248,13 @@ impl Launcher {
     /// Gradients of a chunk's products, turned, times embeddings.
     fn weight_products(&self, classes: usize) -> Products {
         let (rows, columns, length) = (classes, self.dimension(), self.batch());
-        Products { layout: Layout::Tn, rows, columns, length, segments: 1, batch: 1, own: [false; 2] }
+        Products { layout: Layout::TN, rows, columns, length, segments: 1, batch: 1, own: [false; 2] }
     }
 
     /// Gradients of a chunk's products times weights.
     fn embedding_products(&self, classes: usize) -> Products {
         let (rows, columns, length) = (self.batch(), self.dimension(), classes);
-        Products { layout: Layout::Nn, rows, columns, length, segments: 1, batch: 1, own: [false; 2] }
+        Products { layout: Layout::NN, rows, columns, length, segments: 1, batch: 1, own: [false; 2] }
     }
 
     /// What the classes from `first` on add to `d_embedding`, and their `d_weight`.

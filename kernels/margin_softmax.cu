@@ -74,7 +74,7 @@ margin_softmax_forward_rows(const float *embedding, const float *weight, const u
     forward_rows(head, {embedding, weight, labels, count, lambdas, counter}, terms, inverse_norm);
 }
 
-extern "C" __global__ void __launch_bounds__(HeadTile::THREADS)
+extern "C" __global__ void __launch_bounds__(HeadTile::THREADS, 3)
 margin_softmax_forward_tiles_f32(const float *embedding, const float *weight, const RowTerms *terms,
                                  const float *inverse_norm, Online *partial, Head head) {
     forward_tiles(head, {embedding, weight}, terms, inverse_norm, partial);
@@ -97,7 +97,7 @@ margin_softmax_backward_rows(const float *embedding, const float *weight, const 
     backward_rows(head, {embedding, weight, labels, count, lambdas, counter}, log_sum_exp, slopes);
 }
 
-extern "C" __global__ void __launch_bounds__(HeadTile::THREADS)
+extern "C" __global__ void __launch_bounds__(HeadTile::THREADS, 3)
 margin_softmax_backward_tiles_f32(const float *embedding, const float *weight, const u32 *labels, const u32 *count,
                                   const float *log_sum_exp, const float *inverse_norm, const Slopes *slopes,
                                   float *gradients, Head head, u32 first, u32 classes) {

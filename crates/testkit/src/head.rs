@@ -3,7 +3,7 @@
 use crate::cases::{Case, Fill, margin_softmax_backward_of, margin_softmax_forward_of};
 use crate::compare::{Tolerance, assert_close};
 use crate::run::{check_case, check_results, run_case};
-use sphereface_models::margin::{ModifiedSoftmax, OriginalSoftmax, SphereFace};
+use sphereface_models::margin::{LOSSES, ModifiedSoftmax, SphereFace};
 use sphereface_tensor::op::{Array, Margin, MarginSoftmax, MarginSoftmaxForward, Scale};
 use sphereface_tensor::{Backend, Dim, Shape, Type};
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_PI};
@@ -44,18 +44,23 @@ impl HeadCase {
         HeadCase { margin: Arc::new(margin), scale, lambda }
     }
 
-    /// Every margin, every scale, and SphereFace with every m and with and without annealing.
+    /// Every loss, those that are annealed with every m and with and without annealing; then margins and scales that no
+    /// loss combines.
     pub fn all() -> Vec<HeadCase> {
-        let mut cases = vec![
-            HeadCase::new(OriginalSoftmax, Scale::InnerProduct, 0.0),
-            HeadCase::new(ModifiedSoftmax, Scale::FeatureNorm, 0.0),
+        let mut cases = Vec::new();
+        for loss in LOSSES {
+            let (margins, lambdas) =
+                if loss.annealed { (1..=SphereFace::MAX_M, &[0.0, 5.0][..]) } else { (1..=1, &[0.0][..]) };
+            for m in margins {
+                let (margin, scale) = (loss.head)(m);
+                cases.extend(lambdas.iter().map(|&lambda| HeadCase { margin: Arc::clone(&margin), scale, lambda }));
+            }
+        }
+        cases.extend([
             HeadCase::new(ModifiedSoftmax, Scale::Constant(10.0), 0.0),
             HeadCase::new(SphereFace::new(3), Scale::Constant(8.0), 1.0),
             HeadCase::new(SphereFace::new(2), Scale::InnerProduct, 0.5),
-        ];
-        for m in 1..=SphereFace::MAX_M {
-            cases.extend([0.0, 5.0].map(|lambda| HeadCase::new(SphereFace::new(m), Scale::FeatureNorm, lambda)));
-        }
+        ]);
         cases
     }
 

@@ -46,7 +46,10 @@ pub const HEADERS: &[File] = files![
     "margin_softmax.cuh",
     "margin_softmax_large.cuh",
     "margin_softmax_small.cuh",
+    "margin_softmax_tile.cuh",
     "matrix_product.cuh",
+    "mma.cuh",
+    "mma_tile.cuh",
     "random.cuh",
     "tile.cuh",
 ];

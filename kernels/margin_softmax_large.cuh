@@ -1,12 +1,6 @@
 // The head of many classes: products of embeddings and class weights a tile at a time, an online softmax over the tiles.
 #pragma once
-#include "margin_softmax.cuh"
-#include "matrix_product.cuh"
-
-// Rows × classes of a block. A row of the tile lies in eight neighbouring lanes of one warp, eight classes in each.
-using HeadTile = Tile128x64;
-constexpr int TILE_ROWS = HeadTile::THREAD_ROWS, TILE_CLASSES = HeadTile::THREAD_COLUMNS;
-constexpr int LANES_OF_ROW = 8;
+#include "margin_softmax_tile.cuh"
 
 // What the tiles of the forward pass need of a row.
 struct alignas(16) RowTerms {
@@ -16,39 +10,28 @@ struct alignas(16) RowTerms {
 };
 
 // Maximum and sum over the lanes that hold one row, the same bits in each of them.
+template <int LANES>
 __device__ __forceinline__ float row_max(float value) {
 #pragma unroll
-    for (int offset = LANES_OF_ROW / 2; offset > 0; offset /= 2)
+    for (int offset = LANES / 2; offset > 0; offset /= 2)
         value = larger(value, __shfl_xor_sync(0xffffffffu, value, offset));
     return value;
 }
 
+template <int LANES>
 __device__ __forceinline__ float row_sum(float value) {
 #pragma unroll
-    for (int offset = LANES_OF_ROW / 2; offset > 0; offset /= 2) value += __shfl_xor_sync(0xffffffffu, value, offset);
+    for (int offset = LANES / 2; offset > 0; offset /= 2) value += __shfl_xor_sync(0xffffffffu, value, offset);
     return value;
 }
 
-// x · w of a tile: rows from `first_row`, classes from `first_class` on.
-__device__ __forceinline__ void tile_products(const Head &head, const Operands &in, u32 first_row, u32 first_class,
-                                              float (&products)[TILE_ROWS][TILE_CLASSES]) {
-    int length = head.dimension;
-    bool vectors = length % 4 == 0;
-    using Source = MatrixAlong<float>;
-    Along<HeadTile, HeadTile::ROWS, Source> rows{
-        Source{in.embedding + u64(first_row) * length, int(head.batch - first_row), length, length, 0, vectors}};
-    Along<HeadTile, HeadTile::COLUMNS, Source> classes{
-        Source{in.weight + u64(first_class) * length, int(head.classes - first_class), length, length, 0, vectors}};
-    SegmentWalk walk{length, 0, 0};
-    multiply<HeadTile>(products, rows, classes, walk, (length + DEPTH - 1) / DEPTH);
-}
-
 // The inverse norms of the thread's classes; 0 past the last.
+template <class Tile>
 __device__ __forceinline__ void tile_inverse_norms(const Head &head, const float *__restrict__ inverse_norm,
-                                                   u32 first_class, float (&inverse)[TILE_CLASSES]) {
+                                                   u32 first_class, float (&inverse)[TILE_OF_THREAD]) {
 #pragma unroll
-    for (int j = 0; j < TILE_CLASSES; ++j) {
-        u32 at = first_class + HeadTile::column(j);
+    for (int j = 0; j < TILE_OF_THREAD; ++j) {
+        u32 at = first_class + Tile::column(j);
         inverse[j] = at < head.classes ? inverse_norm[at] : 0;
     }
 }
@@ -67,15 +50,16 @@ __device__ __forceinline__ void forward_rows(const Head &head, const Operands &i
     }
 }
 
-// The softmax of one row over a tile's classes, in each of the lanes that hold the row.
+// The softmax of one row over a warp's classes of a tile, in each of the lanes that hold the row.
+template <class Tile>
 __device__ __forceinline__ Online tile_softmax(const Head &head, const RowTerms &row,
-                                               const float (&products)[TILE_CLASSES],
-                                               const float (&inverse)[TILE_CLASSES], u32 first_class) {
+                                               const float (&products)[TILE_OF_THREAD],
+                                               const float (&inverse)[TILE_OF_THREAD], u32 first_class) {
     Online online = {LOWEST, 0, LOWEST, LOWEST};
-    float logits[TILE_CLASSES];
+    float logits[TILE_OF_THREAD];
 #pragma unroll
-    for (int j = 0; j < TILE_CLASSES; ++j) {
-        u32 at = first_class + HeadTile::column(j);
+    for (int j = 0; j < TILE_OF_THREAD; ++j) {
+        u32 at = first_class + Tile::column(j);
         float logit = row.factor * (products[j] * class_factor(head, inverse[j]));
         if (at != row.label && at < head.classes) {
             online.rival = larger(online.rival, logit);
@@ -84,13 +68,13 @@ __device__ __forceinline__ Online tile_softmax(const Head &head, const RowTerms 
         logits[j] = at == row.label ? row.penalised : logit;
         if (at < head.classes) online.largest = larger(online.largest, logits[j]);
     }
-    online.largest = row_max(online.largest);
-    online.rival = row_max(online.rival);
-    online.rival_cosine = row_max(online.rival_cosine);
+    online.largest = row_max<Tile::LANES>(online.largest);
+    online.rival = row_max<Tile::LANES>(online.rival);
+    online.rival_cosine = row_max<Tile::LANES>(online.rival_cosine);
 #pragma unroll
-    for (int j = 0; j < TILE_CLASSES; ++j)
-        if (first_class + HeadTile::column(j) < head.classes) online.sum += expf(logits[j] - online.largest);
-    online.sum = row_sum(online.sum);
+    for (int j = 0; j < TILE_OF_THREAD; ++j)
+        if (first_class + Tile::column(j) < head.classes) online.sum += expf(logits[j] - online.largest);
+    online.sum = row_sum<Tile::LANES>(online.sum);
     return online;
 }
 
@@ -101,31 +85,37 @@ __device__ __forceinline__ Online merged(const Online &a, const Online &b) {
             larger(a.rival_cosine, b.rival_cosine)};
 }
 
-// Softmaxes of the block's rows over the tiles of its split, partial [N, splits]. Grid: (splits, tiles of rows).
+// Softmaxes of the block's rows over the tiles of its split, partial [N, splits · PARTS]. Grid: (splits, tiles of rows).
+template <class Tile>
 __device__ __forceinline__ void forward_tiles(const Head &head, const Operands &in, const RowTerms *terms,
                                               const float *inverse_norm, Online *partial) {
-    u32 first_row = blockIdx.y * HeadTile::ROWS, splits = gridDim.x;
-    u32 tiles = (head.classes + HeadTile::COLUMNS - 1) / HeadTile::COLUMNS;
+    u32 first_row = blockIdx.y * TILE_ROWS, splits = gridDim.x;
+    u32 tiles = (head.classes + TILE_CLASSES - 1) / TILE_CLASSES;
     u32 end = u64(tiles) * (blockIdx.x + 1) / splits;
-    int lane = threadIdx.x % LANES_OF_ROW;
-    // Of a thread's eight rows, it keeps the softmax of the one that has its lane's number.
-    Online online = {LOWEST, 0, LOWEST, LOWEST};
-    for (u32 tile = u64(tiles) * blockIdx.x / splits; tile < end; ++tile) {
-        u32 first_class = tile * HeadTile::COLUMNS;
-        float products[TILE_ROWS][TILE_CLASSES] = {}, inverse[TILE_CLASSES];
-        tile_products(head, in, first_row, first_class, products);
-        tile_inverse_norms(head, inverse_norm, first_class, inverse);
+    int lane = threadIdx.x % Tile::LANES;
+    // The lanes that hold the same eight rows share out their softmaxes.
+    Online online[TILE_OF_THREAD / Tile::LANES];
 #pragma unroll
-        for (int i = 0; i < TILE_ROWS; ++i) {
-            u32 row = min(first_row + HeadTile::row(i), head.batch - 1);
-            Online part = tile_softmax(head, terms[row], products[i], inverse, first_class);
-            if (i == lane) online = merged(online, part);
+    for (Online &one : online) one = {LOWEST, 0, LOWEST, LOWEST};
+    for (u32 tile = u64(tiles) * blockIdx.x / splits; tile < end; ++tile) {
+        u32 first_class = tile * TILE_CLASSES;
+        float inverse[TILE_OF_THREAD];
+        Products products = {};
+        Tile::products(head, in, first_row, first_class, products);
+        tile_inverse_norms<Tile>(head, inverse_norm, first_class, inverse);
+#pragma unroll
+        for (int i = 0; i < TILE_OF_THREAD; ++i) {
+            u32 row = min(first_row + Tile::row(i), head.batch - 1);
+            Online part = tile_softmax<Tile>(head, terms[row], products[i], inverse, first_class);
+            Online &mine = online[i / Tile::LANES];
+            if (i % Tile::LANES == lane) mine = merged(mine, part);
         }
     }
 #pragma unroll
-    for (int i = 0; i < TILE_ROWS; ++i) {
-        u32 row = first_row + HeadTile::row(i);
-        if (i == lane && row < head.batch) partial[u64(row) * splits + blockIdx.x] = online;
+    for (int i = 0; i < TILE_OF_THREAD; ++i) {
+        u32 row = first_row + Tile::row(i);
+        if (i % Tile::LANES == lane && row < head.batch)
+            partial[(u64(row) * splits + blockIdx.x) * Tile::PARTS + Tile::part()] = online[i / Tile::LANES];
     }
 }
 
@@ -154,37 +144,51 @@ __device__ __forceinline__ void backward_rows(const Head &head, const Operands &
     if (threadIdx.x % WARP == 0) slopes[row] = slopes_of(head, entry, log_sum_exp[row], row, in.count[0]);
 }
 
+template <int LENGTH>
+struct alignas(4 * LENGTH) Group {
+    float values[LENGTH];
+};
+
 // The gradients of the products x_i · w_j of the classes [first, first + classes): gradients [N, classes], of which a block
 // writes a tile. Grid: (tiles of classes, tiles of rows).
+template <class Tile>
 __device__ __forceinline__ void backward_tiles(const Head &head, const Operands &in, const float *log_sum_exp,
                                                const float *inverse_norm, const Slopes *slopes, float *gradients,
                                                u32 first, u32 classes) {
-    u32 first_row = blockIdx.y * HeadTile::ROWS, first_in_chunk = blockIdx.x * HeadTile::COLUMNS;
+    constexpr int GROUP = Tile::GROUP;
+    u32 first_row = blockIdx.y * TILE_ROWS, first_in_chunk = blockIdx.x * TILE_CLASSES;
     u32 first_class = first + first_in_chunk, count = in.count[0];
-    float products[TILE_ROWS][TILE_CLASSES] = {}, inverse[TILE_CLASSES];
-    tile_products(head, in, first_row, first_class, products);
-    tile_inverse_norms(head, inverse_norm, first_class, inverse);
+    float inverse[TILE_OF_THREAD];
+    Products products = {};
+    Tile::products(head, in, first_row, first_class, products);
+    tile_inverse_norms<Tile>(head, inverse_norm, first_class, inverse);
 #pragma unroll
-    for (int i = 0; i < TILE_ROWS; ++i) {
-        u32 row = first_row + HeadTile::row(i);
+    for (int i = 0; i < TILE_OF_THREAD; ++i) {
+        u32 row = first_row + Tile::row(i);
         if (row >= head.batch) continue;
         Slopes slope = slopes[row];
         float normaliser = log_sum_exp[row];
         u32 label = in.labels[row];
 #pragma unroll
-        for (int j = 0; j < TILE_CLASSES; j += 4) {
-            Four values;
+        for (int j = 0; j < TILE_OF_THREAD; j += GROUP) {
+            Group<GROUP> group;
 #pragma unroll
-            for (int k = 0; k < 4; ++k) {
+            for (int k = 0; k < GROUP; ++k) {
                 float factor = class_factor(head, inverse[j + k]);
                 float softmax = expf(slope.factor * (products[i][j + k] * factor) - normaliser);
-                bool is_target = first_class + HeadTile::column(j + k) == label;
+                bool is_target = first_class + Tile::column(j + k) == label;
                 float gradient = is_target ? slope.target : slope.weight * softmax;
-                values.values[k] = row < count ? gradient * factor : 0;
+                group.values[k] = row < count ? gradient * factor : 0;
             }
-            u32 at = first_in_chunk + HeadTile::column(j);
-            if (at < classes)
-                write_four(gradients + u64(row) * classes + at, values, classes - at, classes % 4 == 0);
+            u32 at = first_in_chunk + Tile::column(j);
+            float *to = gradients + u64(row) * classes + at;
+            if (classes % GROUP == 0) {
+                if (at < classes) *reinterpret_cast<Group<GROUP> *>(to) = group;
+            } else {
+#pragma unroll
+                for (int k = 0; k < GROUP; ++k)
+                    if (at + k < classes) to[k] = group.values[k];
+            }
         }
     }
 }

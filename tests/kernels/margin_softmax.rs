@@ -2,7 +2,7 @@
 
 use crate::backend;
 use sphereface_cuda::nvrtc::Architecture;
-use sphereface_cuda::{CudaBackend, EmulatorDriver, Options};
+use sphereface_cuda::{CudaBackend, EmulatorDriver, Options, Precision};
 use sphereface_models::margin::SphereFace;
 use sphereface_tensor::op::{Margin, Scale, TargetLogit};
 use sphereface_testkit::cases::margin_softmax_forward_of;
@@ -17,6 +17,14 @@ const SMALL: [[usize; 4]; 7] =
 /// vectors fill, padded rows, weights too large for the small head, several splits of both products' reductions.
 const LARGE: [[usize; 4]; 5] =
     [[33, 2, 5, 4], [64, 20, 130, 129], [1025, 7, 3, 3], [600, 36, 65, 65], [12, 1025, 2, 2]];
+
+fn one_of_each_scale() -> [HeadCase; 3] {
+    [
+        HeadCase::new(SphereFace::new(4), Scale::FeatureNorm, 5.0),
+        HeadCase::new(SphereFace::new(3), Scale::Constant(8.0), 1.0),
+        HeadCase::new(SphereFace::new(2), Scale::InnerProduct, 0.5),
+    ]
+}
 
 fn check_all(sizes: &[[usize; 4]]) {
     let Some(mut backend) = backend(Options::default()) else { return };
@@ -51,14 +59,23 @@ fn margin_softmax_of_many_classes_matches_reference_at_boundary_cosines() {
 #[test]
 fn margin_softmax_over_chunks_and_splits_matches_reference() {
     let Some(mut backend) = backend(Options::default()) else { return };
-    let sphereface = HeadCase::new(SphereFace::new(4), Scale::FeatureNorm, 5.0);
-    let with_constant = HeadCase::new(SphereFace::new(3), Scale::Constant(8.0), 1.0);
-    let unnormalised = HeadCase::new(SphereFace::new(2), Scale::InnerProduct, 0.5);
-    for head in [&sphereface, &with_constant, &unnormalised] {
+    let heads = one_of_each_scale();
+    for head in &heads {
         head.check([8200, 4, 3, 3], &mut backend);
     }
-    sphereface.check([6800, 2, 513, 500], &mut backend);
-    sphereface.check([34, 2, 4100, 4099], &mut backend);
+    heads[0].check([6800, 2, 513, 500], &mut backend);
+    heads[0].check([34, 2, 4100, 4099], &mut backend);
+}
+
+/// On tensor cores, with a tail of the reduction's chunks of 32, and a batch that no tile of the rows divides.
+#[test]
+fn margin_softmax_of_many_classes_in_tf32_matches_reference() {
+    let Some(mut backend) = backend(Options { precision: Precision::Tf32, ..Options::default() }) else { return };
+    for head in one_of_each_scale() {
+        for sizes in [[33, 4, 5, 4], [64, 20, 130, 129], [601, 36, 65, 65]] {
+            head.check_rounded(sizes, &mut backend);
+        }
+    }
 }
 
 #[test]

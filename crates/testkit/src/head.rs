@@ -3,8 +3,10 @@
 use crate::cases::{Case, Fill, margin_softmax_backward_of, margin_softmax_forward_of};
 use crate::compare::{Tolerance, assert_close};
 use crate::run::{check_case, check_results, run_case};
+use half::bf16;
 use sphereface_models::margin::{LOSSES, ModifiedSoftmax, SphereFace};
 use sphereface_tensor::op::{Array, Margin, MarginSoftmax, MarginSoftmaxForward, Scale};
+use sphereface_tensor::random::{Stream, normal};
 use sphereface_tensor::{Backend, Dim, Shape, Type};
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_PI};
 use std::sync::Arc;
@@ -38,6 +40,12 @@ fn statistics(results: &[(Type, Array, Array, Array)]) -> [Fill; 4] {
     [1, 2, 3, 4].map(|written| Fill::Values(results[written].2.values.clone()))
 }
 
+/// Standard normal numbers, rounded to bf16.
+fn rounded_normal(elements: usize, operand: u32) -> Vec<f64> {
+    let number = |i: usize| normal(11, Stream::Initialisation, operand, i as u64);
+    (0..elements).map(|i| bf16::from_f64(number(i)).to_f64()).collect()
+}
+
 impl HeadCase {
     /// A loss at one λ.
     pub fn new(margin: impl Margin + 'static, scale: Scale, lambda: f64) -> Self {
@@ -69,7 +77,22 @@ impl HeadCase {
     /// # Panics
     /// When a result is outside its tolerance.
     pub fn check(&self, sizes: [usize; 4], backend: &mut dyn Backend) {
-        let forward = margin_softmax_forward_of(&self.margin, self.scale, self.lambda, sizes);
+        self.check_case(margin_softmax_forward_of(&self.margin, self.scale, self.lambda, sizes), sizes, backend);
+    }
+
+    /// As [`check`](Self::check), on embeddings and weights that bf16 and TF32 hold without rounding.
+    ///
+    /// # Panics
+    /// When a result is outside its tolerance.
+    pub fn check_rounded(&self, sizes: [usize; 4], backend: &mut dyn Backend) {
+        let mut forward = margin_softmax_forward_of(&self.margin, self.scale, self.lambda, sizes);
+        for (operand, (kind, fill)) in (0..).zip(&mut forward.reads[..2]) {
+            *fill = Fill::Values(rounded_normal(kind.shape.elements(), operand));
+        }
+        self.check_case(forward, sizes, backend);
+    }
+
+    fn check_case(&self, forward: Case, sizes: [usize; 4], backend: &mut dyn Backend) {
         let results = run_case(&forward, backend).unwrap_or_else(|error| panic!("{}: {error}", forward.name));
         check_results(&forward, &results);
         let [classes, dimension, ..] = sizes;

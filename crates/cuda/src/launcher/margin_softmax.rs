@@ -1,6 +1,8 @@
 //! The fused head.
 
+use super::Context;
 use super::matrix_product::Products;
+use crate::backend::Precision;
 use crate::launch::{Io, Kernel, Launch, Operands, Slice};
 use bytemuck::{Pod, Zeroable};
 use sphereface_tensor::op::{Layout, MARGIN_PARAMETERS, MarginSoftmax, Scale};
@@ -35,7 +37,7 @@ const SMALL_CLASSES: usize = 32;
 const SMALL_ROWS: usize = 16;
 /// What the weights of a small head may take of shared memory.
 const SMALL_WEIGHT_BYTES: usize = 40 * 1024;
-/// `HeadTile` of `kernels/margin_softmax_large.cuh`.
+/// A tile of `kernels/margin_softmax_tile.cuh`.
 const TILE_ROWS: usize = 128;
 const TILE_CLASSES: usize = 64;
 const TILE_THREADS: u32 = 128;
@@ -52,10 +54,31 @@ const CHUNK_CLASSES: usize = 8192;
 struct Launcher {
     head: Head,
     define: String,
+    tile: HeadTile,
 }
 
+/// How the tiles of products of many classes are made.
+#[derive(Clone, Copy)]
+struct HeadTile {
+    /// As the kernels' names have it.
+    name: &'static str,
+    shared_bytes: u32,
+    /// Warps that hold the same rows: softmaxes of a row that one block leaves.
+    parts: usize,
+}
+
+/// `SimtTile` of `kernels/margin_softmax_tile.cuh`.
+const SIMT: HeadTile = HeadTile { name: "f32", shared_bytes: 0, parts: 1 };
+/// `MmaTf32Tile`: three stages of 128 bytes for each row and class.
+const MMA_TF32: HeadTile = HeadTile { name: "mma_tf32", shared_bytes: 3 * (128 + 64) * 128, parts: 2 };
+
 impl Launcher {
-    fn new(op: &'static str, spec: &MarginSoftmax, operands: &Operands<'_>) -> Result<Launcher, Error> {
+    fn new(
+        op: &'static str,
+        spec: &MarginSoftmax,
+        operands: &Operands<'_>,
+        context: &Context,
+    ) -> Result<Launcher, Error> {
         let margin = spec.margin.name();
         let Some(header) = sphereface_kernels::margin(margin) else {
             let message = format!("margin {margin}: expected kernels/margin/{margin}.cuh, found no such header");
@@ -76,7 +99,10 @@ impl Launcher {
             constant,
             parameters: spec.margin.parameters(),
         };
-        Ok(Launcher { head, define: format!("MARGIN_HEADER=\"{}\"", header.path) })
+        // Operands are copied 16 bytes at a time to where the tensor cores take them from.
+        let mma = context.mma && context.options.precision != Precision::Fp32 && head.dimension.is_multiple_of(4);
+        let tile = if mma { MMA_TF32 } else { SIMT };
+        Ok(Launcher { head, define: format!("MARGIN_HEADER=\"{}\"", header.path), tile })
     }
 
     fn launch(&self, kernel: &str, blocks: usize) -> Launch {
@@ -107,8 +133,8 @@ fn reads(launch: Launch, io: &Io) -> Launch {
     io.reads[..6].iter().fold(launch, |launch, &read| launch.read(read))
 }
 
-pub(super) fn forward(spec: &MarginSoftmax, operands: &Operands<'_>) -> Result<Kernel, Error> {
-    let launcher = Launcher::new("margin_softmax_forward", spec, operands)?;
+pub(super) fn forward(spec: &MarginSoftmax, operands: &Operands<'_>, context: &Context) -> Result<Kernel, Error> {
+    let launcher = Launcher::new("margin_softmax_forward", spec, operands, context)?;
     if let Some(shared_bytes) = launcher.small_shared_bytes() {
         return Ok(Kernel::new(0, move |io| {
             let launch = launcher.launch("margin_softmax_forward_small", launcher.batch().div_ceil(WARPS));
@@ -118,7 +144,8 @@ pub(super) fn forward(spec: &MarginSoftmax, operands: &Operands<'_>) -> Result<K
     }
     let splits = launcher.splits();
     let terms_bytes = TERMS_BYTES * launcher.batch() as u64;
-    let partial_bytes = ONLINE_BYTES * (launcher.batch() * splits) as u64;
+    let parts = splits * launcher.tile.parts;
+    let partial_bytes = ONLINE_BYTES * (launcher.batch() * parts) as u64;
     Ok(Kernel::new(terms_bytes + partial_bytes, move |io| {
         let terms = io.workspace.part(0, terms_bytes);
         let partial = io.workspace.part(terms_bytes, partial_bytes);
@@ -129,9 +156,7 @@ pub(super) fn forward(spec: &MarginSoftmax, operands: &Operands<'_>) -> Result<K
             .write(inverse_norm)
             .value(launcher.head);
         let tiles = launcher
-            .launch("margin_softmax_forward_tiles_f32", splits)
-            .grid([splits as u32, launcher.row_tiles() as u32, 1])
-            .block(TILE_THREADS)
+            .tiles("margin_softmax_forward_tiles", splits)
             .read(io.reads[0])
             .read(io.reads[1])
             .read(terms)
@@ -146,13 +171,13 @@ pub(super) fn forward(spec: &MarginSoftmax, operands: &Operands<'_>) -> Result<K
             .write(norm)
             .write(hits)
             .value(launcher.head)
-            .value(splits as u32);
+            .value(parts as u32);
         vec![rows, tiles, merge]
     }))
 }
 
-pub(super) fn backward(spec: &MarginSoftmax, operands: &Operands<'_>) -> Result<Kernel, Error> {
-    let launcher = Launcher::new("margin_softmax_backward", spec, operands)?;
+pub(super) fn backward(spec: &MarginSoftmax, operands: &Operands<'_>, context: &Context) -> Result<Kernel, Error> {
+    let launcher = Launcher::new("margin_softmax_backward", spec, operands, context)?;
     if let Some(shared_bytes) = launcher.small_shared_bytes() {
         let parts = launcher.batch().div_ceil(SMALL_ROWS);
         let slopes_bytes = SLOPES_BYTES * launcher.batch() as u64;
@@ -236,6 +261,14 @@ fn product(layout: &str, products: &Products, left: Slice, right: Slice, out: Sl
 }
 
 impl Launcher {
+    /// A launch over tiles of all rows.
+    fn tiles(&self, kernel: &str, columns: usize) -> Launch {
+        self.launch(&format!("{kernel}_{}", self.tile.name), columns)
+            .grid([columns as u32, self.row_tiles() as u32, 1])
+            .block(TILE_THREADS)
+            .shared(self.tile.shared_bytes)
+    }
+
     fn row_tiles(&self) -> usize {
         self.batch().div_ceil(TILE_ROWS)
     }
@@ -270,10 +303,7 @@ impl Launcher {
         let row_bytes = 4 * self.dimension() as u64;
         let weight = io.reads[1].part(first as u64 * row_bytes, classes as u64 * row_bytes);
 
-        let tiles = self
-            .launch("margin_softmax_backward_tiles_f32", 1)
-            .grid([classes.div_ceil(TILE_CLASSES) as u32, self.row_tiles() as u32, 1])
-            .block(TILE_THREADS);
+        let tiles = self.tiles("margin_softmax_backward_tiles", classes.div_ceil(TILE_CLASSES));
         let tiles = [0, 1, 2, 3, 6, 9]
             .into_iter()
             .fold(tiles, |launch, read| launch.read(io.reads[read]))

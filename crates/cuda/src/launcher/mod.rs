@@ -28,7 +28,7 @@ pub(crate) struct Context {
 }
 
 /// The launches of an operator with these operands.
-pub(crate) fn kernel(op: &Op, operands: &Operands<'_>, _context: &Context) -> Result<Kernel, Error> {
+pub(crate) fn kernel(op: &Op, operands: &Operands<'_>, context: &Context) -> Result<Kernel, Error> {
     match op {
         Op::GatherBatch(op) => Ok(gather_batch::gather_batch(*op, operands)),
         Op::Conv2dForward(op) => conv2d::forward(*op, operands),
@@ -44,8 +44,8 @@ pub(crate) fn kernel(op: &Op, operands: &Operands<'_>, _context: &Context) -> Re
         Op::Optimizer(op) => Ok(optimizer::optimizer(op, operands)),
         Op::Metrics(_) => Ok(metrics::metrics(operands)),
         Op::Advance(_) => Ok(advance::advance()),
-        Op::MarginSoftmaxForward(op) => margin_softmax::forward(&op.0, operands),
-        Op::MarginSoftmaxBackward(op) => margin_softmax::backward(&op.0, operands),
+        Op::MarginSoftmaxForward(op) => margin_softmax::forward(&op.0, operands, context),
+        Op::MarginSoftmaxBackward(op) => margin_softmax::backward(&op.0, operands, context),
         Op::Cast(_) => Ok(cast::cast(operands)),
         Op::Gemm(op) => gemm::gemm(*op, operands),
         other => Err(Error::Attribute { op: other.name(), message: "has no CUDA kernel".into() }),

@@ -27,6 +27,7 @@ pub const SOURCES: &[File] = files![
     "gemm.cu",
     "gradient_norm.cu",
     "linear.cu",
+    "margin_softmax.cu",
     "metrics.cu",
     "optimizer.cu",
     "prelu.cu",
@@ -40,6 +41,11 @@ pub const HEADERS: &[File] = files![
     "conv2d_direct.cuh",
     "conv2d_mma.cuh",
     "conv2d_simt.cuh",
+    "margin/modified.cuh",
+    "margin/softmax.cuh",
+    "margin/sphereface.cuh",
+    "margin_softmax.cuh",
+    "margin_softmax_small.cuh",
     "matrix_product.cuh",
     "matrix_product_mma.cuh",
     "mma.cuh",
@@ -47,6 +53,12 @@ pub const HEADERS: &[File] = files![
     "random.cuh",
     "tile.cuh",
 ];
+
+/// The header of a margin, `margin/<name>.cuh`.
+pub fn margin(name: &str) -> Option<File> {
+    let in_folder = |path: &'static str| path.strip_prefix("margin/")?.strip_suffix(".cuh");
+    HEADERS.iter().copied().find(|file| in_folder(file.path) == Some(name))
+}
 
 /// The file of an operator.
 pub fn source(stem: &str) -> Option<File> {

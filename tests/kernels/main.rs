@@ -6,6 +6,8 @@ mod elementwise;
 mod gemm;
 mod gemm_mma;
 mod linear;
+mod margin_softmax;
+mod training;
 
 use sphereface_cuda::nvrtc::{Architecture, Nvrtc};
 use sphereface_cuda::{CudaBackend, EmulatorDriver, Options};

@@ -3,10 +3,12 @@
 pub mod cases;
 mod compare;
 mod gradient;
+mod head;
 mod run;
 mod training;
 
 pub use compare::{Tolerance, assert_close};
 pub use gradient::check_gradients;
-pub use run::{PreparedCase, check_case, prepare_case, run_case, to_tf32};
+pub use head::HeadCase;
+pub use run::{PreparedCase, check_case, check_results, prepare_case, run_case, to_tf32};
 pub use training::TrainingCase;

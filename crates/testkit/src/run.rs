@@ -159,6 +159,14 @@ pub fn run_case(case: &Case, backend: &mut dyn Backend) -> Result<Vec<(Type, Arr
 /// When a result is outside the case's tolerance, or the case is refused.
 pub fn check_case(case: &Case, backend: &mut dyn Backend) -> f64 {
     let results = run_case(case, backend).unwrap_or_else(|error| panic!("{}: {error}", case.name));
+    check_results(case, &results)
+}
+
+/// Compares results of [`run_case`] with the reference, and returns the largest error.
+///
+/// # Panics
+/// When one is outside the case's tolerance.
+pub fn check_results(case: &Case, results: &[(Type, Array, Array, Array)]) -> f64 {
     let mut worst = 0.0f64;
     for (index, (kind, found, expected, magnitude)) in results.iter().enumerate() {
         let name = format!("{} result {index} {kind}", case.name);

@@ -137,28 +137,28 @@ impl Driver for EmulatorDriver {
         self.graphs[graph.0] = None;
     }
 
-    /// Counts are those of warps; sector efficiency is the share of the moved 32-byte sectors that lanes asked for.
+    /// Instructions are those of warps, math the share of them in floating point and `mma`; sectors the share of the
+    /// moved 32-byte sectors that lanes asked for, more than all where lanes share bytes.
     fn profile(&self) -> Option<String> {
         let mut table = format!(
-            "{:<34} {:>7} {:>9} {:>6} {:>6} {:>9} {:>6} {:>9} {:>9}\n",
-            "kernel", "runs", "M instr.", "float", "mma", "MB global", "sector", "conflicts", "barriers"
+            "{:<36}{:>6}{:>8}{:>6}{:>9}{:>8}{:>7}\n",
+            "kernel", "runs", "M inst", "math", "MB", "sectors", "banks"
         );
         for (kernel, (launches, counted)) in &self.counters {
             let all = counted.instructions().max(1) as f64;
+            let math = 100.0 * (counted.float + counted.matrix) as f64 / all;
             let bytes = (counted.global_read_bytes + counted.global_written_bytes) as f64;
-            let share = |part: u64| format!("{:.0}%", 100.0 * part as f64 / all);
             let sectors = 100.0 * bytes / (32.0 * counted.global_sectors.max(1) as f64);
+            let conflicts = counted.bank_conflicts as f64 * 1e-6;
             table += &format!(
-                "{kernel:<34} {launches:>7} {:>9.2} {:>6} {:>6} {:>9.2} {:>6} {:>9} {:>9}\n",
+                "{kernel:<36}{launches:>6}{:>8.2}{math:>5.0}%{:>9.2}{sectors:>7.0}%{conflicts:>7.2}\n",
                 all * 1e-6,
-                share(counted.float),
-                share(counted.matrix),
                 bytes * 1e-6,
-                format!("{sectors:.0}%"),
-                counted.bank_conflicts,
-                counted.barriers,
             );
         }
+        table += "M inst: millions of warp instructions. math: of these, floating point and mma.\n\
+                  MB: global memory asked for. sectors: of the sectors moved, those asked for.\n\
+                  banks: millions of passes that conflicts in shared memory added.\n";
         Some(table)
     }
 }

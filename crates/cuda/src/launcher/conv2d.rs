@@ -2,7 +2,7 @@
 
 use super::tile::{Scheme, fours};
 use super::{Context, mma};
-use crate::launch::{Kernel, Launch, Operands, Slice, blocks, suffix};
+use crate::launch::{Io, Kernel, Launch, Operands, Slice, blocks, suffix};
 use crate::launcher::prelu::chunks;
 use bytemuck::{Pod, Zeroable};
 use sphereface_tensor::op::{Conv2dBackwardData, Conv2dBackwardWeight, Conv2dForward, Conv2dGeometry, Operator};
@@ -296,6 +296,9 @@ pub(super) fn backward_data(
     operands: &Operands<'_>,
     context: &Context,
 ) -> Result<Kernel, Error> {
+    if op.slope {
+        return backward_data_then_prelu(op, operands, context);
+    }
     check_sizes(&op, &[&operands.reads[..], &operands.writes].concat())?;
     let g = op.geometry(&operands.reads[0].shape, &operands.reads[1].shape)?;
     let dtype = operands.reads[0].dtype;
@@ -341,6 +344,35 @@ pub(super) fn backward_data(
         };
         let mut launches: Vec<Launch> = products.iter().enumerate().map(launch).collect();
         launches.extend((splits > 1).then(|| sum(dtype, io.workspace, &finish, [rows, columns, splits])));
+        launches
+    }))
+}
+
+/// The gradient of the input, then that of the PReLU before it.
+fn backward_data_then_prelu(
+    op: Conv2dBackwardData,
+    operands: &Operands<'_>,
+    context: &Context,
+) -> Result<Kernel, Error> {
+    let (conv_reads, prelu_reads) = operands.reads.split_at(2 + usize::from(op.addend));
+    let (conv_reads, prelu_reads) = (conv_reads.to_vec(), prelu_reads.to_vec());
+    let [.., d_pre, d_slope] = operands.writes[..] else { unreachable!("what the shape rule says") };
+    let plain = Conv2dBackwardData::plain(op.stride, op.padding, op.size, op.addend);
+    let pre = conv_reads.len();
+    let conv = backward_data(plain, &Operands { reads: conv_reads, writes: vec![d_pre], updates: vec![] }, context)?;
+    let reads = vec![d_pre, prelu_reads[0], prelu_reads[1]];
+    let prelu = super::prelu::backward(&Operands { reads, writes: vec![d_pre, d_slope], updates: vec![] });
+    let scratch = conv.workspace_bytes.max(prelu.workspace_bytes).next_multiple_of(16);
+    let d_x_bytes = if op.keep { 0 } else { d_pre.bytes() as u64 };
+    Ok(Kernel::new(scratch + d_x_bytes, move |io| {
+        let d_x = if op.keep { io.writes[0] } else { io.workspace.part(scratch, d_x_bytes) };
+        let results = &io.writes[usize::from(op.keep)..];
+        let part = |kernel: &Kernel, reads: Vec<Slice>, writes: Vec<Slice>| {
+            let workspace = io.workspace.part(0, kernel.workspace_bytes);
+            (kernel.build)(&Io { reads, writes, updates: vec![], workspace, constants: Slice::default() })
+        };
+        let mut launches = part(&conv, io.reads[..pre].to_vec(), vec![d_x]);
+        launches.extend(part(&prelu, vec![d_x, io.reads[pre], io.reads[pre + 1]], results.to_vec()));
         launches
     }))
 }

@@ -10,6 +10,7 @@ mod gradient_norm;
 #[cfg(test)]
 mod layout;
 mod linear;
+mod margin_softmax;
 mod matrix_product;
 mod metrics;
 mod mma;
@@ -46,8 +47,9 @@ pub(crate) fn kernel(op: &Op, operands: &Operands<'_>, context: &Context) -> Res
         Op::Optimizer(op) => Ok(optimizer::optimizer(op, operands)),
         Op::Metrics(_) => Ok(metrics::metrics(operands)),
         Op::Advance(_) => Ok(advance::advance()),
+        Op::MarginSoftmaxForward(op) => margin_softmax::forward(&op.0, operands),
+        Op::MarginSoftmaxBackward(op) => margin_softmax::backward(&op.0, operands),
         Op::Cast(_) => Ok(cast::cast(operands)),
         Op::Gemm(op) => gemm::gemm(*op, operands, context),
-        other => Err(Error::Attribute { op: other.name(), message: "has no CUDA kernel".into() }),
     }
 }

@@ -1,7 +1,7 @@
 //! A-Softmax: the angle to the target class is multiplied by an integer margin.
 
 use super::Loss;
-use sphereface_tensor::op::{Margin, Scale, TargetLogit};
+use sphereface_tensor::op::{MARGIN_PARAMETERS, Margin, Scale, TargetLogit};
 use std::f64::consts::FRAC_1_SQRT_2;
 use std::sync::Arc;
 
@@ -62,6 +62,10 @@ impl SphereFace {
 impl Margin for SphereFace {
     fn name(&self) -> &'static str {
         "sphereface"
+    }
+
+    fn parameters(&self) -> [f64; MARGIN_PARAMETERS] {
+        [f64::from(self.m), 0.0, 0.0, 0.0]
     }
 
     fn target(&self, cos_theta: f64, lambda: f64) -> TargetLogit {

@@ -20,10 +20,18 @@ pub struct TargetLogit {
     pub slope: f64,
 }
 
+/// The most numbers that a margin can have; the rest are zeros.
+pub const MARGIN_PARAMETERS: usize = 4;
+
 /// A margin: what becomes of the target's cosine before the softmax.
 pub trait Margin: fmt::Debug + Send + Sync {
-    /// Stem of the margin's files.
+    /// Stem of the margin's files; `kernels/margin/<name>.cuh` has `target` for GPUs.
     fn name(&self) -> &'static str;
+
+    /// The numbers that tell margins of this name apart, as the function in `kernels/margin/<name>.cuh` takes them.
+    fn parameters(&self) -> [f64; MARGIN_PARAMETERS] {
+        [0.0; MARGIN_PARAMETERS]
+    }
 
     /// `h` and `h′` at `cos_theta` in `[-1, 1]`; `lambda` is the annealing weight of margins that have one.
     fn target(&self, cos_theta: f64, lambda: f64) -> TargetLogit;

@@ -21,7 +21,9 @@ pub use gather_batch::{Augmentation, GatherBatch, Sample};
 pub use gemm::{Gemm, GemmGeometry, Layout};
 pub use gradient_norm::GradientNorm;
 pub use linear::{LinearBackwardData, LinearBackwardWeight, LinearForward, LinearGeometry};
-pub use margin_softmax::{Hit, Margin, MarginSoftmax, MarginSoftmaxBackward, MarginSoftmaxForward, Scale, TargetLogit};
+pub use margin_softmax::{
+    Hit, MARGIN_PARAMETERS, Margin, MarginSoftmax, MarginSoftmaxBackward, MarginSoftmaxForward, Scale, TargetLogit,
+};
 pub use metrics::{METRICS, Metrics};
 pub use optimizer::{Group, Optimizer, Rule};
 pub use prelu::{PreluBackward, PreluForward};

@@ -1,0 +1,106 @@
+//! The classifier head: all combinations of margin, scale and λ, forward and then backward on what forward computed.
+
+use crate::cases::{Case, Fill, margin_softmax_backward_of, margin_softmax_forward_of};
+use crate::compare::{Tolerance, assert_close};
+use crate::run::{check_case, check_results, run_case};
+use sphereface_models::margin::{ModifiedSoftmax, OriginalSoftmax, SphereFace};
+use sphereface_tensor::op::{Array, Margin, MarginSoftmax, MarginSoftmaxForward, Scale};
+use sphereface_tensor::{Backend, Dim, Shape, Type};
+use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_PI};
+use std::sync::Arc;
+
+/// A loss of the family at one λ.
+#[derive(Clone, Debug)]
+pub struct HeadCase {
+    /// What becomes of the target's cosine.
+    pub margin: Arc<dyn Margin>,
+    /// What multiplies cosines.
+    pub scale: Scale,
+    /// Annealing weight.
+    pub lambda: f64,
+}
+
+/// What a logit's error does to its softmax, relative to the largest gradient. The inner product of normal vectors may be
+/// wrong by 1e-6 · Σ|x w|, with a mean of 2/π for each of the D products; logits reach 4 √D, and rounding one, or its
+/// log-sum-exp, moves it by 2⁻²⁴ of itself.
+fn softmax_tolerance(dimension: usize) -> Tolerance {
+    let dimension = dimension as f64;
+    let product = 1e-6 * FRAC_2_PI * dimension;
+    let rounding = 4.0 * 4.0 * dimension.sqrt() / f64::from(1 << 24);
+    Tolerance::Largest(product + rounding)
+}
+
+/// The reference's `log_sum_exp`, `target_cosine`, `norm` and `inverse_norm`, for the backward pass.
+fn statistics(results: &[(Type, Array, Array, Array)]) -> [Fill; 4] {
+    [1, 2, 3, 4].map(|written| Fill::Values(results[written].2.values.clone()))
+}
+
+impl HeadCase {
+    /// A loss at one λ.
+    pub fn new(margin: impl Margin + 'static, scale: Scale, lambda: f64) -> Self {
+        HeadCase { margin: Arc::new(margin), scale, lambda }
+    }
+
+    /// Every margin, every scale, and SphereFace with every m and with and without annealing.
+    pub fn all() -> Vec<HeadCase> {
+        let mut cases = vec![
+            HeadCase::new(OriginalSoftmax, Scale::InnerProduct, 0.0),
+            HeadCase::new(ModifiedSoftmax, Scale::FeatureNorm, 0.0),
+            HeadCase::new(ModifiedSoftmax, Scale::Constant(10.0), 0.0),
+            HeadCase::new(SphereFace::new(3), Scale::Constant(8.0), 1.0),
+            HeadCase::new(SphereFace::new(2), Scale::InnerProduct, 0.5),
+        ];
+        for m in 1..=SphereFace::MAX_M {
+            cases.extend([0.0, 5.0].map(|lambda| HeadCase::new(SphereFace::new(m), Scale::FeatureNorm, lambda)));
+        }
+        cases
+    }
+
+    /// Both passes on random operands; sizes as in [`HEADS`](crate::cases::HEADS).
+    ///
+    /// # Panics
+    /// When a result is outside its tolerance.
+    pub fn check(&self, sizes: [usize; 4], backend: &mut dyn Backend) {
+        let forward = margin_softmax_forward_of(&self.margin, self.scale, self.lambda, sizes);
+        let results = run_case(&forward, backend).unwrap_or_else(|error| panic!("{}: {error}", forward.name));
+        check_results(&forward, &results);
+        let [_, dimension, ..] = sizes;
+        check_case(&margin_softmax_backward_of(&forward, statistics(&results), softmax_tolerance(dimension)), backend);
+    }
+
+    /// Both passes on embeddings along, against and between the class weights: cosines of exactly ±1 and 0, and on both
+    /// sides of ±½ and ±√½. Two classes lie on the axes; the others, if any, point away from all embeddings.
+    ///
+    /// # Panics
+    /// When a result is outside its tolerance.
+    pub fn check_boundary_cosines(&self, classes: usize, backend: &mut dyn Backend) {
+        let cosines = [1.0, -1.0, 0.0, 0.5, -0.5, FRAC_1_SQRT_2, -FRAC_1_SQRT_2];
+        let near =
+            cosines.iter().flat_map(|&c| [c, f64::from((c as f32).next_up()), f64::from((c as f32).next_down())]);
+        let points: Vec<f64> =
+            near.map(|c: f64| c.clamp(-1.0, 1.0)).flat_map(|c| [3.0 * c, 3.0 * (1.0 - c * c).sqrt()]).collect();
+        let batch = points.len() / 2;
+        let mut weights = vec![1.0, 0.0, 0.0, -0.5];
+        weights.extend((2..classes).flat_map(|_| [-0.1, -0.5]));
+        let values = |shape, values| (Type::f32(shape), Fill::Values(values));
+        let one = |value: f64| (Type::u32(Shape::vector(Dim::Length, 1)), Fill::Constant(value));
+        let reads = vec![
+            values(Shape::matrix((Dim::N, batch), (Dim::D, 2)), points),
+            values(Shape::matrix((Dim::Classes, classes), (Dim::D, 2)), weights),
+            (Type::u32(Shape::vector(Dim::N, batch)), Fill::Constant(0.0)),
+            one(batch as f64),
+            (Type::f32(Shape::vector(Dim::Steps, 1)), Fill::Constant(self.lambda)),
+            one(0.0),
+        ];
+        let head = MarginSoftmax { classes, margin: Arc::clone(&self.margin), scale: self.scale };
+        let (name, tolerance) = (format!("margin_softmax {head:?} λ {}", self.lambda), Tolerance::Largest(1e-6));
+        let op = MarginSoftmaxForward(head).into();
+        let forward = Case { name: name.clone(), op, reads, updates: vec![], tolerance };
+        let results = run_case(&forward, backend).unwrap_or_else(|error| panic!("{name}: {error}"));
+        // Whether a tie counts as a miss is a matter of the last bit here, so hits are left out.
+        for (kind, found, expected, _) in &results[..5] {
+            assert_close(&format!("{name} {kind}"), kind.dtype, &found.values, &expected.values, &[], tolerance);
+        }
+        check_case(&margin_softmax_backward_of(&forward, statistics(&results), tolerance), backend);
+    }
+}

@@ -1,0 +1,59 @@
+// margin_softmax: the classifier head, loss and gradients, without the logits of the batch in memory.
+//
+//     z_ij = κ_i ω_j cos θ_ij,  z_iy = κ_i ω_y h(cos θ_iy),  loss_i = log Σ_j exp z_ij − z_iy
+//
+// for rows x_i, class weights w_j and labels y_i. A unit is compiled for each margin, MARGIN_HEADER="margin/<name>.cuh",
+// which defines h; κ and ω are ‖x‖ and ‖w‖, or ‖x‖ and 1, or a constant and 1. Formulas and gradients:
+// crates/tensor/src/op/margin_softmax.rs.
+//
+// embedding      [N, D] f32      read
+// weight         [C, D] f32      read
+// labels         [N] u32         read; each below C, also those of rows past `count`
+// count          [1] u32         read; rows from there on have loss 0, hits 0 and no gradient
+// lambdas        [steps] f32     read at `counter`, past its end at the last entry
+// counter        [1] u32         read
+// loss, log_sum_exp, target_cosine, norm  [N] f32    written by the forward pass; the last three read by the backward pass
+// inverse_norm   [C] f32         likewise: 1 / ‖w‖
+// hits           [N] u32         written: bits of Hit
+// d_embedding    [N, D] f32      written
+// d_weight       [C, D] f32      written
+//
+// Matrices are aligned to 16 bytes. The target's entry is f64 from the f32 operands, all else f32; sums of more than
+// 4,096 terms have two levels, and their parts are set by the shapes alone.
+//
+// At most 32 classes (margin_softmax_small.cuh), forward in one launch, backward in two: a warp a row, a lane a class,
+// 256 threads, C · (D | 1) · 4 bytes of dynamic shared memory for the weights. Bound by the launch: 2 N C D forward,
+// 6 N C D backward are microseconds.
+//
+// Partners: crates/tensor/src/op/margin_softmax.rs, crates/tensor/src/cpu/margin_softmax.rs,
+// crates/cuda/src/launcher/margin_softmax.rs, crates/models/src/margin/.
+#include "margin_softmax_small.cuh"
+
+// Grid: N / 8 blocks, rounded up.
+extern "C" __global__ void __launch_bounds__(SMALL_THREADS)
+margin_softmax_forward_small(const float *embedding, const float *weight, const u32 *labels, const u32 *count,
+                             const float *lambdas, const u32 *counter, float *loss, float *log_sum_exp,
+                             float *target_cosine, float *norm, float *inverse_norm, u32 *hits, Head head) {
+    small_forward(head, {embedding, weight, labels, count, lambdas, counter},
+                  {loss, log_sum_exp, target_cosine, norm, inverse_norm, hits});
+}
+
+// Writes slopes [N] and partial [blocks, C, D] for the next launch. Grid: N / 16 blocks, rounded up.
+extern "C" __global__ void __launch_bounds__(SMALL_THREADS)
+margin_softmax_backward_small(const float *embedding, const float *weight, const u32 *labels, const u32 *count,
+                              const float *lambdas, const u32 *counter, const float *log_sum_exp,
+                              const float *inverse_norm, float *d_embedding, Slopes *slopes, float *partial,
+                              Head head) {
+    small_backward(head, {embedding, weight, labels, count, lambdas, counter}, log_sum_exp, inverse_norm, d_embedding,
+                   slopes, partial);
+}
+
+// d_weight of the classes [first, first + classes) from their sums [parts, classes, D]. Grid: classes / 8 blocks, rounded
+// up, of 256 threads: a warp a class. Reads `parts + 1` and writes one value for each of d_weight.
+extern "C" __global__ void __launch_bounds__(256)
+margin_softmax_backward_weight(const float *weight, const u32 *labels, const u32 *count, const float *norm,
+                               const float *inverse_norm, const Slopes *slopes, const float *sums, float *d_weight,
+                               Head head, u32 first, u32 classes, u32 parts) {
+    weight_gradient(head, {nullptr, weight, labels, count, nullptr, nullptr}, norm, inverse_norm, slopes, sums,
+                    d_weight, first, classes, parts);
+}

@@ -63,7 +63,7 @@ fn convolutions(criterion: &mut Criterion) {
         let passes: [Pass; 3] = [
             ("conv2d_forward", |op| matches!(op, Op::Conv2dForward(Conv2dForward { keep: true, residual: false, .. }))),
             ("conv2d_backward_data", |op| {
-                matches!(op, Op::Conv2dBackwardData(Conv2dBackwardData { addend: false, .. }))
+                matches!(op, Op::Conv2dBackwardData(Conv2dBackwardData { addend: false, slope: false, .. }))
             }),
             ("conv2d_backward_weight", |op| {
                 matches!(op, Op::Conv2dBackwardWeight(Conv2dBackwardWeight { bias: false, .. }))

@@ -3,7 +3,9 @@
 use sphereface_models::{ImageSource, LOG, LOSSES, Model, NETWORKS, Network, loss, named_network};
 use sphereface_tensor::arena::{Request, assign};
 use sphereface_tensor::cpu::CpuBackend;
-use sphereface_tensor::op::{Add, Conv2dForward, METRICS, MarginSoftmax, Op, PreluForward};
+use sphereface_tensor::op::{
+    Add, Conv2dBackwardData, Conv2dForward, METRICS, MarginSoftmax, Op, PreluBackward, PreluForward,
+};
 use sphereface_tensor::{
     Backend, Buffer, BufferId, DType, Dim, GRADIENTS, Init, PARAMETERS, ParameterSet, Place, Plan, PlanBuilder,
     Reference, Shape, Step, Type,
@@ -90,7 +92,10 @@ fn summary(step: &Step) -> String {
             let flags = [(conv.slope, "+prelu"), (conv.residual, "+add"), (conv.keep, ", kept")];
             flags.iter().filter(|(set, _)| *set).fold("conv2d_forward".into(), |name, (_, flag)| name + flag)
         }
-        Op::Conv2dBackwardData(conv) if conv.addend => "conv2d_backward_data+add".into(),
+        Op::Conv2dBackwardData(conv) => {
+            let flags = [(conv.addend, "+add"), (conv.slope, "+prelu"), (conv.keep, ", kept")];
+            flags.iter().filter(|(set, _)| *set).fold("conv2d_backward_data".into(), |name, (_, flag)| name + flag)
+        }
         op => op.name().into(),
     }
 }
@@ -113,12 +118,10 @@ fn training_fuses_convolution_prelu_and_sum_and_keeps_what_the_backward_pass_rea
             "linear_backward_data",
             "prelu_backward",
             "conv2d_backward_weight",
-            "conv2d_backward_data",
-            "prelu_backward",
+            "conv2d_backward_data+prelu",
             "conv2d_backward_weight",
-            "conv2d_backward_data+add", // adds the gradient that came over the residual connection
-            "prelu_backward",
-            "conv2d_backward_weight", // and no data gradient: nothing is trained below
+            "conv2d_backward_data+add+prelu", // adds the gradient that came over the residual connection
+            "conv2d_backward_weight",         // and no data gradient: nothing is trained below
             "gradient_norm",
             "optimizer",
             "metrics",
@@ -154,30 +157,45 @@ fn evaluation_and_embedding_keep_nothing_for_a_backward_pass() {
 fn unfused(plan: &Plan) -> Plan {
     let mut result = Plan { buffers: plan.buffers.clone(), steps: vec![] };
     for step in &plan.steps {
-        let Op::Conv2dForward(conv @ Conv2dForward { slope: true, .. }) = step.op else {
-            result.steps.push(step.clone());
-            continue;
-        };
-        let Step { label, reads, writes, .. } = step;
-        let out = *writes.last().unwrap();
-        let mut temporary = || {
-            result.buffers.push(Buffer { place: Place::Arena, ..plan.buffer(out).clone() });
-            BufferId(result.buffers.len() - 1)
-        };
-        let y = if conv.keep { writes[0] } else { temporary() };
-        let z = if conv.residual { temporary() } else { out };
-        let (operands, fused) = reads.split_at(2 + usize::from(conv.bias));
-        let mut push = |op: Op, reads: &[BufferId], write: BufferId| {
-            let (reads, writes) = (reads.to_vec(), vec![write]);
-            result.steps.push(Step { op, label: label.clone(), reads, writes, updates: vec![] });
-        };
-        push(Conv2dForward::plain(conv.stride, conv.padding, conv.bias).into(), operands, y);
-        push(PreluForward.into(), &[y, fused[0]], z);
-        if conv.residual {
-            push(Add.into(), &[z, fused[1]], out);
+        match step.op {
+            Op::Conv2dForward(conv) if conv.slope => split_forward(&mut result, step, conv),
+            Op::Conv2dBackwardData(conv) if conv.slope => split_backward_data(&mut result, step, conv),
+            _ => result.steps.push(step.clone()),
         }
     }
     result
+}
+
+/// A new buffer like another one.
+fn temporary(plan: &mut Plan, like: BufferId) -> BufferId {
+    plan.buffers.push(Buffer { place: Place::Arena, ..plan.buffer(like).clone() });
+    BufferId(plan.buffers.len() - 1)
+}
+
+fn push(plan: &mut Plan, step: &Step, op: impl Into<Op>, reads: &[BufferId], writes: &[BufferId]) {
+    let (reads, writes) = (reads.to_vec(), writes.to_vec());
+    plan.steps.push(Step { op: op.into(), label: step.label.clone(), reads, writes, updates: vec![] });
+}
+
+fn split_forward(plan: &mut Plan, step: &Step, conv: Conv2dForward) {
+    let out = *step.writes.last().unwrap();
+    let y = if conv.keep { step.writes[0] } else { temporary(plan, out) };
+    let z = if conv.residual { temporary(plan, out) } else { out };
+    let (operands, fused) = step.reads.split_at(2 + usize::from(conv.bias));
+    push(plan, step, Conv2dForward::plain(conv.stride, conv.padding, conv.bias), operands, &[y]);
+    push(plan, step, PreluForward, &[y, fused[0]], &[z]);
+    if conv.residual {
+        push(plan, step, Add, &[z, fused[1]], &[out]);
+    }
+}
+
+fn split_backward_data(plan: &mut Plan, step: &Step, conv: Conv2dBackwardData) {
+    let &[.., d_pre, d_slope] = &step.writes[..] else { panic!("writes of {conv:?}") };
+    let d_x = if conv.keep { step.writes[0] } else { temporary(plan, d_pre) };
+    let (operands, fused) = step.reads.split_at(2 + usize::from(conv.addend));
+    let plain = Conv2dBackwardData::plain(conv.stride, conv.padding, conv.size, conv.addend);
+    push(plan, step, plain, operands, &[d_x]);
+    push(plan, step, PreluBackward, &[d_x, fused[0], fused[1]], &[d_pre, d_slope]);
 }
 
 #[test]
@@ -360,7 +378,7 @@ fn narrowed_plans_convert_each_weight_once_and_compute_the_same() {
         assert!(step.writes.iter().all(|id| dtype(id) == DType::Bf16), "{}", step.label);
     }
     assert!(plan.buffers.iter().zip(&narrowed.buffers).all(|(a, b)| a.place == Place::Arena || a == b));
-    // The reference rounds where values are cast: a step's loss moves by about 2⁻⁸, and by nothing else.
+    // Rounding moves the loss of a step by about 2⁻⁸, and nothing else does.
     let losses = [&plan, &narrowed].map(|plan| {
         let mut reference = case.reference(&parameters);
         reference.run(plan);

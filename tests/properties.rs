@@ -56,7 +56,7 @@ proptest! {
     #[test]
     fn every_pass_of_any_convolution_matches_the_reference(sizes in convolution(), threads in 1usize..4) {
         let mut backend = CpuBackend::new(threads).unwrap();
-        cases::conv2d_passes(sizes).iter().for_each(|case| check_case(case, &mut backend));
+        cases::conv2d_passes(sizes).iter().for_each(|case| _ = check_case(case, &mut backend));
     }
 
     #[test]

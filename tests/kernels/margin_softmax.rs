@@ -1,9 +1,10 @@
 //! The fused head.
 
-use crate::backend;
+use crate::check_each;
 use sphereface_cuda::nvrtc::Architecture;
 use sphereface_cuda::{CudaBackend, EmulatorDriver, Options, Precision};
 use sphereface_models::margin::SphereFace;
+use sphereface_tensor::Backend;
 use sphereface_tensor::op::{Margin, Scale, TargetLogit};
 use sphereface_testkit::cases::margin_softmax_forward_of;
 use sphereface_testkit::{HeadCase, prepare_case};
@@ -26,56 +27,49 @@ fn one_of_each_scale() -> [HeadCase; 3] {
     ]
 }
 
-fn check_all(sizes: &[[usize; 4]]) {
-    let Some(mut backend) = backend(Options::default()) else { return };
-    for head in HeadCase::all() {
-        sizes.iter().for_each(|&sizes| head.check(sizes, &mut backend));
-    }
+/// Each head with each of the sizes.
+fn check_all(options: Options, heads: &[HeadCase], sizes: &[[usize; 4]]) {
+    check_each(options, heads, |head, backend| {
+        sizes.iter().map(|&sizes| head.check(sizes, backend)).fold(0.0, f64::max)
+    });
 }
 
 #[test]
 fn margin_softmax_of_few_classes_matches_reference() {
-    check_all(&SMALL);
-}
-
-#[test]
-fn margin_softmax_of_few_classes_matches_reference_at_boundary_cosines() {
-    let Some(mut backend) = backend(Options::default()) else { return };
-    HeadCase::all().iter().for_each(|head| head.check_boundary_cosines(2, &mut backend));
+    check_all(Options::default(), &HeadCase::all(), &SMALL);
 }
 
 #[test]
 fn margin_softmax_of_many_classes_matches_reference() {
-    check_all(&LARGE);
+    check_all(Options::default(), &HeadCase::all(), &LARGE);
 }
 
 #[test]
-fn margin_softmax_of_many_classes_matches_reference_at_boundary_cosines() {
-    let Some(mut backend) = backend(Options::default()) else { return };
-    HeadCase::all().iter().for_each(|head| head.check_boundary_cosines(40, &mut backend));
+fn margin_softmax_matches_reference_at_boundary_cosines() {
+    for classes in [2, 40] {
+        let check = |head: &HeadCase, backend: &mut dyn Backend| head.check_boundary_cosines(classes, backend);
+        check_each(Options::default(), &HeadCase::all(), check);
+    }
 }
 
 /// Several chunks of classes backward; several tiles a split forward; so many rows that their sums have two levels.
 #[test]
 fn margin_softmax_over_chunks_and_splits_matches_reference() {
-    let Some(mut backend) = backend(Options::default()) else { return };
     let heads = one_of_each_scale();
-    for head in &heads {
-        head.check([8200, 4, 3, 3], &mut backend);
-    }
-    heads[0].check([6800, 2, 513, 500], &mut backend);
-    heads[0].check([34, 2, 4100, 4099], &mut backend);
+    check_all(Options::default(), &heads, &[[8200, 4, 3, 3]]);
+    check_all(Options::default(), &heads[..1], &[[6800, 2, 513, 500], [34, 2, 4100, 4099]]);
 }
 
-/// On tensor cores, with a tail of the reduction's chunks of 32, and a batch that no tile of the rows divides.
+/// On tensor cores: tails of the reduction's chunks of 32, of tiles of rows and classes, and of copies of four classes.
 #[test]
 fn margin_softmax_of_many_classes_in_tf32_matches_reference() {
-    let Some(mut backend) = backend(Options { precision: Precision::Tf32, ..Options::default() }) else { return };
-    for head in one_of_each_scale() {
-        for sizes in [[33, 4, 5, 4], [64, 20, 130, 129], [601, 36, 65, 65]] {
-            head.check_rounded(sizes, &mut backend);
-        }
-    }
+    let options = Options { precision: Precision::Tf32, ..Options::default() };
+    check_each(options, &one_of_each_scale(), |head, backend| {
+        [[33, 4, 5, 4], [64, 20, 130, 129], [603, 36, 65, 65], [8200, 4, 3, 3]]
+            .map(|sizes| head.check_rounded(sizes, backend))
+            .into_iter()
+            .fold(0.0, f64::max)
+    });
 }
 
 #[test]

@@ -383,4 +383,8 @@ impl<D: Driver> Backend for CudaBackend<D> {
     fn sync(&mut self) -> Result<(), Error> {
         self.driver.sync().map_err(failed)
     }
+
+    fn profile(&self) -> Option<String> {
+        self.driver.profile()
+    }
 }

@@ -37,12 +37,15 @@ pub(crate) struct Operands<'a> {
     pub(crate) updates: Vec<&'a Type>,
 }
 
+/// Launches of a step for the places that its memory has.
+type Build = Box<dyn Fn(&Io) -> Vec<Launch>>;
+
 /// A step made ready: its workspace, and its launches once memory has its place.
 pub(crate) struct Kernel {
     pub(crate) workspace_bytes: u64,
     /// Tables that the launches read.
     pub(crate) constants: Vec<u8>,
-    pub(crate) build: Box<dyn Fn(&Io) -> Vec<Launch>>,
+    pub(crate) build: Build,
 }
 
 impl Kernel {

@@ -95,8 +95,7 @@ impl Nvrtc {
             options.push("--ptxas-options=-v".into());
         }
         options.extend(defines.iter().map(|define| format!("-D{define}")));
-        let name = format!("kernels/{}", file.path);
-        self.compile_text(&name, file.text, &options, output)
+        self.compile_text(file.path, file.text, &options, output)
     }
 
     /// Compiles a text with these options.
@@ -173,7 +172,7 @@ impl Program {
                     let mut bytes = vec![0u8; length];
                     check("nvrtcGetPTX", sys::nvrtcGetPTX(self.0, bytes.as_mut_ptr().cast()))?;
                     bytes.pop(); // The zero at its end.
-                    Ok(bytes)
+                    Ok(relative(bytes))
                 }
                 Output::Cubin => {
                     check("nvrtcGetCUBINSize", sys::nvrtcGetCUBINSize(self.0, &mut length))?;
@@ -183,6 +182,15 @@ impl Program {
                 }
             }
         }
+    }
+}
+
+/// PTX with the paths of our files as they are from the workspace: NVRTC takes them to lie in the working directory.
+fn relative(ptx: Vec<u8>) -> Vec<u8> {
+    let Ok(folder) = std::env::current_dir() else { return ptx };
+    match String::from_utf8(ptx) {
+        Ok(text) => text.replace(&format!("\"{}/", folder.display()), "\"kernels/").into_bytes(),
+        Err(error) => error.into_bytes(),
     }
 }
 

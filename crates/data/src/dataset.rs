@@ -55,6 +55,19 @@ impl Dataset {
             ..self
         }
     }
+
+    /// The same data set with the first `images` images of its test set only.
+    pub fn with_first_test_images(self, images: usize) -> Dataset {
+        if images >= self.test.len() {
+            return self;
+        }
+        Dataset {
+            note: format!("{}; tested on the first {images} images only", self.note),
+            comparable: false,
+            test: self.test.split_at(images).0,
+            ..self
+        }
+    }
 }
 
 impl ImageSet {

@@ -200,14 +200,17 @@ impl Block {
         let linear = 32 * warp.index + failure.lane as u32;
         let program = launch.program;
         let place = program.places[failure.pc as usize];
-        let file = launch.module.files.get(&place.file);
+        let source = |source: &crate::ptx::SourceLine| {
+            let file = launch.module.files.get(&source.file)?;
+            (source.line > 0).then(|| (file.clone(), source.line))
+        };
         let site = Site {
             kernel: program.name.clone(),
             block,
             thread: launch.thread(linear),
             instruction: program.opcodes[failure.pc as usize].clone(),
             line: place.line,
-            source: file.filter(|_| place.source_line > 0).map(|file| (file.clone(), place.source_line)),
+            sources: place.sources.iter().filter_map(source).collect(),
         };
         Box::new(Fault { kind: failure.kind, site: Some(Box::new(site)) })
     }

@@ -56,8 +56,8 @@ pub struct Site {
     pub instruction: String,
     /// Line in the PTX text.
     pub line: u32,
-    /// File and line of the source, if the text has them.
-    pub source: Option<(String, u32)>,
+    /// File and line of the source, and of where that was inlined, if the text has them.
+    pub sources: Vec<(String, u32)>,
 }
 
 /// What happened.
@@ -276,10 +276,10 @@ impl fmt::Display for Fault {
             " [kernel {}, block ({bx}, {by}, {bz}), thread ({tx}, {ty}, {tz}), PTX line {}: {}",
             site.kernel, site.line, site.instruction
         )?;
-        match &site.source {
-            Some((file, line)) => write!(to, ", {file}:{line}]"),
-            None => write!(to, "]"),
+        for (index, (file, line)) in site.sources.iter().enumerate() {
+            write!(to, "{}{file}:{line}", if index == 0 { ", " } else { " inlined at " })?;
         }
+        write!(to, "]")
     }
 }
 

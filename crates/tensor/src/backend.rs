@@ -53,4 +53,9 @@ pub trait Backend {
     /// # Errors
     /// [`Error::Backend`], when the device fails.
     fn sync(&mut self) -> Result<(), Error>;
+
+    /// A table of what each kernel did so far, where the backend counts it.
+    fn profile(&self) -> Option<String> {
+        None
+    }
 }

@@ -1,9 +1,9 @@
-//! Fuses convolution, PReLU and residual sum into one step.
+//! Fuses convolution, PReLU and residual sum into one step, and a convolution's backward pass with that of a PReLU.
 
-use crate::op::{Add, Conv2dForward, Op, PreluForward};
+use crate::op::{Add, Conv2dBackwardData, Conv2dForward, Op, PreluBackward, PreluForward};
 use crate::plan::{BufferId, Place, Plan, Step};
 
-/// The plan with every `conv2d → prelu (→ add)` chain as one step.
+/// The plan with every `conv2d → prelu (→ add)` chain, and every `conv2d backward data → prelu backward`, as one step.
 ///
 /// The convolution keeps its own result only where a backward step reads it.
 pub(crate) fn fuse(mut plan: Plan) -> Plan {
@@ -11,6 +11,7 @@ pub(crate) fn fuse(mut plan: Plan) -> Plan {
     while index < plan.steps.len() {
         fuse_prelu(&mut plan, index);
         fuse_add(&mut plan, index);
+        fuse_prelu_backward(&mut plan, index);
         index += 1;
     }
     plan
@@ -63,4 +64,26 @@ fn fuse_add(plan: &mut Plan, index: usize) {
     step.reads.push(residual);
     step.writes.pop();
     step.writes.extend(add.writes);
+}
+
+fn fuse_prelu_backward(plan: &mut Plan, index: usize) {
+    let Op::Conv2dBackwardData(conv @ Conv2dBackwardData { slope: false, .. }) = plan.steps[index].op else { return };
+    let d_x = plan.steps[index].writes[0];
+    let readers = readers(plan, d_x);
+    let is_prelu =
+        |&i: &usize| matches!(plan.steps[i].op, Op::PreluBackward(PreluBackward)) && plan.steps[i].reads[0] == d_x;
+    let Some(reader) = readers.iter().copied().find(is_prelu) else { return };
+    let ready = plan.steps[reader].reads[1..].iter().all(|&operand| is_ready(plan, operand, index));
+    if plan.buffer(d_x).place != Place::Arena || !ready {
+        return;
+    }
+    let keep = readers.len() > 1;
+    let prelu = plan.steps.remove(reader);
+    let step = &mut plan.steps[index];
+    step.op = Conv2dBackwardData { slope: true, keep, ..conv }.into();
+    step.reads.extend(&prelu.reads[1..]);
+    if !keep {
+        step.writes.clear();
+    }
+    step.writes.extend(prelu.writes);
 }

@@ -2,9 +2,11 @@
 
 use crate::op::Array;
 use crate::plan::{Place, Plan};
+use crate::shape::DType;
+use half::bf16;
 use std::collections::HashMap;
 
-/// Values of the persistent buffers by name, in f64.
+/// Values of the persistent buffers by name, in f64. What a bf16 buffer holds is rounded to bf16.
 #[derive(Clone, Debug, Default)]
 pub struct Reference {
     persistent: HashMap<String, Vec<f64>>,
@@ -46,7 +48,10 @@ impl Reference {
             let mut updates: Vec<Array> = step.updates.iter().map(|id| arrays[id.0].clone()).collect();
             let written = step.op.reference(&reads, &mut updates);
             let results = step.writes.iter().zip(written).chain(step.updates.iter().zip(updates));
-            for (id, array) in results {
+            for (id, mut array) in results {
+                if plan.buffer(*id).kind.dtype == DType::Bf16 {
+                    array.values.iter_mut().for_each(|value| *value = f64::from(bf16::from_f64(*value)));
+                }
                 if let Some((name, offset)) = home(id.0)
                     && let Some(block) = self.persistent.get_mut(name)
                 {

@@ -15,6 +15,8 @@ use std::sync::Arc;
 pub enum Fill {
     /// Standard normal.
     Normal,
+    /// Standard normal, rounded to what TF32 holds: 10 bits of mantissa.
+    Tf32,
     /// Uniform in `[0.5, 1.5)`.
     Positive,
     /// Whole numbers in `0..limit`.
@@ -43,10 +45,37 @@ pub struct Case {
 /// Per-element bound for fp32 sums of products.
 pub const FP32: Tolerance = Tolerance::Products(1e-6);
 
+/// Per-element bound for sums of products on tensor cores, whose operands were rounded before.
+pub const TENSOR: Tolerance = Tolerance::Products(5e-5);
+
 impl Case {
+    /// The same case with operands that TF32 holds exactly, within the bound of tensor cores.
+    pub fn in_tf32(&self) -> Case {
+        let mut case = Case { name: format!("{} tf32", self.name), ..self.clone() }.on_tensor_cores();
+        for (_, fill) in case.reads.iter_mut().filter(|(_, fill)| *fill == Fill::Normal) {
+            *fill = Fill::Tf32;
+        }
+        case
+    }
+
+    /// The same case within the bound of tensor cores. Where it is one of the largest element, that is for a slope,
+    /// which multiplies a sum: it stays one.
+    pub fn on_tensor_cores(mut self) -> Case {
+        self.tolerance = match self.tolerance {
+            Tolerance::Largest(factor) => Tolerance::Largest(factor.max(5e-5)),
+            _ => TENSOR,
+        };
+        self
+    }
+
     /// The same case with bf16 in place of every operand that may be; `None` if there is none.
     pub fn in_bf16(&self) -> Option<Case> {
         let mut case = Case { name: format!("{} bf16", self.name), ..self.clone() };
+        if let Op::Conv2dBackwardData(Conv2dBackwardData { slope: true, .. }) = self.op {
+            // A backend may round the gradient before the rectifier, too, by up to 2⁻⁸ of it; sums of few such values for
+            // a slope are off by a multiple of that.
+            case.tolerance = Tolerance::Largest(1.0 / 64.0);
+        }
         let mut any = false;
         for (index, (kind, _)) in case.reads.iter_mut().enumerate() {
             if self.op.may_be_bf16(index) {
@@ -117,11 +146,17 @@ pub fn conv2d_passes([h, w, n, c, k, r, stride, padding]: [usize; 8]) -> Vec<Cas
         // The slope multiplies a sum: its magnitude is bounded by 1 + |slope| times that of the products.
         cases.push(case(format!("{} {op:?}", name("forward")), op, reads, Tolerance::Largest(2e-6)));
     }
+    let slope = normal(Shape::vector(Dim::C, c));
     for addend in [false, true] {
-        let op = Conv2dBackwardData { stride, padding, size: [h, w], addend };
+        let plain = Conv2dBackwardData::plain(stride, padding, [h, w], addend);
         let mut reads = vec![d_y.clone(), filter.clone()];
         reads.extend(addend.then(|| x.clone()));
-        cases.push(case(name("backward_data"), op, reads, FP32));
+        cases.push(case(name("backward_data"), plain, reads.clone(), FP32));
+        reads.extend([x.clone(), slope.clone()]);
+        for keep in [false, true] {
+            let op = Conv2dBackwardData { slope: true, keep, ..plain };
+            cases.push(case(format!("{} {op:?}", name("backward_data")), op, reads.clone(), Tolerance::Largest(2e-6)));
+        }
     }
     for bias in [false, true] {
         let op = Conv2dBackwardWeight { stride, padding, bias, taps: [r, r] };
@@ -146,16 +181,20 @@ pub fn long_sums() -> Vec<Case> {
 
 /// All passes of the fully connected layer.
 pub fn linear() -> Vec<Case> {
-    let mut cases = Vec::new();
-    for [h, w, n, c, d] in [[2, 2, 128, 128, 2], [1, 1, 1, 1, 1], [3, 2, 33, 5, 7], [7, 6, 2, 16, 64]] {
-        let name = |pass: &str| format!("linear_{pass} {h}x{w} N{n} C{c} D{d}");
-        let (x, weight) = (normal(Shape::activation(h, w, n, c)), normal(Shape::filter(h, w, c, d)));
-        let (bias, d_out) = (normal(Shape::vector(Dim::K, d)), normal(Shape::matrix((Dim::N, n), (Dim::D, d))));
-        cases.push(case(name("forward"), LinearForward, vec![x.clone(), weight.clone(), bias], FP32));
-        cases.push(case(name("backward_data"), LinearBackwardData, vec![d_out.clone(), weight], FP32));
-        cases.push(case(name("backward_weight"), LinearBackwardWeight, vec![x, d_out], FP32));
-    }
-    cases
+    let sizes = [[2, 2, 128, 128, 2], [1, 1, 1, 1, 1], [3, 2, 33, 5, 7], [7, 6, 2, 16, 64]];
+    sizes.into_iter().flat_map(linear_passes).collect()
+}
+
+/// All passes of one fully connected layer: height, width, batch, inputs, outputs.
+pub fn linear_passes([h, w, n, c, d]: [usize; 5]) -> [Case; 3] {
+    let name = |pass: &str| format!("linear_{pass} {h}x{w} N{n} C{c} D{d}");
+    let (x, weight) = (normal(Shape::activation(h, w, n, c)), normal(Shape::filter(h, w, c, d)));
+    let (bias, d_out) = (normal(Shape::vector(Dim::K, d)), normal(Shape::matrix((Dim::N, n), (Dim::D, d))));
+    [
+        case(name("forward"), LinearForward, vec![x.clone(), weight.clone(), bias], FP32),
+        case(name("backward_data"), LinearBackwardData, vec![d_out.clone(), weight], FP32),
+        case(name("backward_weight"), LinearBackwardWeight, vec![x, d_out], FP32),
+    ]
 }
 
 /// Products in every layout: rows, columns and length of the reduction; size one, sizes that no tile and no vector

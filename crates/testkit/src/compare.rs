@@ -14,6 +14,7 @@ pub enum Tolerance {
 }
 
 /// Panics with the first element that is outside the tolerance; a bf16 element may be half an ulp further away.
+/// Returns the largest error, as a multiple of what the tolerance's factor multiplies.
 ///
 /// `magnitudes` are the sums of the magnitudes of the products, or empty for the other tolerances.
 ///
@@ -26,22 +27,27 @@ pub fn assert_close(
     expected: &[f64],
     magnitudes: &[f64],
     tolerance: Tolerance,
-) {
+) -> f64 {
     assert_eq!(found.len(), expected.len(), "{name}: length");
     let largest = expected.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
+    let mut worst = 0.0f64;
     for (i, (&found, &expected)) in found.iter().zip(expected).enumerate() {
-        let bound = match tolerance {
-            Tolerance::Products(factor) => factor * magnitudes[i].abs() + f64::from(f32::MIN_POSITIVE),
-            Tolerance::Largest(factor) => factor * largest + f64::from(f32::MIN_POSITIVE),
-            Tolerance::Exact => 0.0,
+        let (factor, scale) = match tolerance {
+            Tolerance::Products(factor) => (factor, magnitudes[i].abs()),
+            Tolerance::Largest(factor) => (factor, largest),
+            Tolerance::Exact => (0.0, expected.abs()),
         };
+        let smallest = if tolerance == Tolerance::Exact { 0.0 } else { f64::from(f32::MIN_POSITIVE) };
+        let bound = factor * scale + smallest;
         // Eight bits of significand: half an ulp is at most 2⁻⁸ of the value before rounding.
         let rounds = dtype == DType::Bf16 && tolerance != Tolerance::Exact;
         let bound = bound + if rounds { (expected.abs() + bound) / 256.0 } else { 0.0 };
         assert!(found.is_finite() && expected.is_finite(), "{name}: element {i}: found {found}, expected {expected}");
         let error = (found - expected).abs();
         assert!(error <= bound, "{name}: element {i}: found {found}, expected {expected}, error {error:e} > {bound:e}");
+        worst = worst.max(error / scale.max(f64::from(f32::MIN_POSITIVE)));
     }
+    worst
 }
 
 #[cfg(test)]

@@ -10,5 +10,5 @@ mod training;
 pub use compare::{Tolerance, assert_close};
 pub use gradient::check_gradients;
 pub use head::HeadCase;
-pub use run::{PreparedCase, check_case, check_results, prepare_case, run_case};
+pub use run::{PreparedCase, check_case, check_results, prepare_case, run_case, to_tf32};
 pub use training::TrainingCase;

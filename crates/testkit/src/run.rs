@@ -32,12 +32,18 @@ fn encode(kind: &Type, values: &[f64]) -> Vec<u8> {
     bytes
 }
 
+/// The nearest number of 10 bits of mantissa, ties away from zero, as `cvt.rna.tf32` rounds.
+pub fn to_tf32(value: f64) -> f64 {
+    f64::from(f32::from_bits((value as f32).to_bits().wrapping_add(1 << 12) & !((1 << 13) - 1)))
+}
+
 /// The operand's values, rounded to its type, so that reference and backend start from the same numbers.
 fn fill(kind: &Type, fill: &Fill, operand: u32) -> Array {
     let elements = kind.shape.elements();
     let random = |i: usize| uniform(11, Stream::Augmentation, operand, i as u64);
     let values: Vec<f64> = match fill {
         Fill::Normal => (0..elements).map(|i| normal(11, Stream::Initialisation, operand, i as u64)).collect(),
+        Fill::Tf32 => (0..elements).map(|i| to_tf32(normal(11, Stream::Initialisation, operand, i as u64))).collect(),
         Fill::Positive => (0..elements).map(|i| 0.5 + random(i)).collect(),
         Fill::Below(limit) => (0..elements).map(|i| (random(i) * f64::from(*limit)).floor()).collect(),
         Fill::Constant(value) => vec![*value; elements],
@@ -147,24 +153,27 @@ pub fn run_case(case: &Case, backend: &mut dyn Backend) -> Result<Vec<(Type, Arr
     Ok(results)
 }
 
-/// Runs a case and compares every result with the reference.
+/// Runs a case and compares every result with the reference. Returns the largest error, as [`assert_close`] does.
 ///
 /// # Panics
 /// When a result is outside the case's tolerance, or the case is refused.
-pub fn check_case(case: &Case, backend: &mut dyn Backend) {
+pub fn check_case(case: &Case, backend: &mut dyn Backend) -> f64 {
     let results = run_case(case, backend).unwrap_or_else(|error| panic!("{}: {error}", case.name));
-    check_results(case, &results);
+    check_results(case, &results)
 }
 
-/// Compares results of [`run_case`] with the reference.
+/// Compares results of [`run_case`] with the reference, and returns the largest error.
 ///
 /// # Panics
 /// When one is outside the case's tolerance.
-pub fn check_results(case: &Case, results: &[(Type, Array, Array, Array)]) {
+pub fn check_results(case: &Case, results: &[(Type, Array, Array, Array)]) -> f64 {
+    let mut worst = 0.0f64;
     for (index, (kind, found, expected, magnitude)) in results.iter().enumerate() {
         let name = format!("{} result {index} {kind}", case.name);
         let is_float = matches!(kind.dtype, DType::F32 | DType::Bf16);
         let tolerance = if is_float { case.tolerance } else { Tolerance::Exact };
-        assert_close(&name, kind.dtype, &found.values, &expected.values, &magnitude.values, tolerance);
+        let error = assert_close(&name, kind.dtype, &found.values, &expected.values, &magnitude.values, tolerance);
+        worst = worst.max(error);
     }
+    worst
 }

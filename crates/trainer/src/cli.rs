@@ -63,6 +63,9 @@ pub(crate) struct DataArgs {
     /// Hold the last twelfth of the training images out and evaluate on them: to choose settings without the test set
     #[arg(long)]
     pub(crate) validate: bool,
+    /// Evaluate on the first N test images, and training images, only [default: all; on the emulator two batches]
+    #[arg(long, value_name = "N")]
+    pub(crate) evaluate: Option<usize>,
 }
 
 /// What all runs have in common.
@@ -97,6 +100,18 @@ pub(crate) struct CommonArgs {
     /// fp32, tf32 or bf16
     #[arg(long, value_name = "PRECISION", conflicts_with = "resume")]
     pub(crate) precision: Option<String>,
+    /// Best instructions that products of a CUDA device may use: auto, simt or mma
+    #[arg(long, value_name = "TIER", conflicts_with = "resume")]
+    pub(crate) tier: Option<String>,
+    /// How a CUDA device places activations: shared, or separate for a memory checker
+    #[arg(long, value_name = "ARENA", conflicts_with = "resume")]
+    pub(crate) arena: Option<String>,
+    /// Launch the kernels of a step one by one on a CUDA device, not as a graph; the results are the same
+    #[arg(long, conflicts_with = "resume")]
+    pub(crate) no_graph: bool,
+    /// Print at the end what each kernel did, where the device counts it: the emulator
+    #[arg(long)]
+    pub(crate) profile: bool,
     /// Threads of the CPU; 0 means one for each core. Results do not depend on it
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
@@ -198,6 +213,9 @@ impl DataArgs {
             config.data.sha256 = None; // asked for by name: whatever it is
         }
         config.data.validate |= self.validate;
+        if self.evaluate.is_some() {
+            config.data.evaluate = self.evaluate;
+        }
     }
 }
 
@@ -220,7 +238,13 @@ impl CommonArgs {
         set(&mut config.training.rate, &self.rate);
         set(&mut config.backend.device, &self.device);
         set(&mut config.backend.precision, &self.precision);
+        set(&mut config.backend.tier, &self.tier);
+        set(&mut config.backend.arena, &self.arena);
+        config.backend.graph &= !self.no_graph;
         set(&mut config.backend.threads, &self.threads);
+        if config.backend.device == "emulator" {
+            config.data.evaluate.get_or_insert(2 * config.training.batch);
+        }
         Ok(config)
     }
 }

@@ -32,6 +32,9 @@ pub(crate) struct DataConfig {
     pub(crate) dir: Option<PathBuf>,
     /// Evaluate on images held out of training instead of the test set.
     pub(crate) validate: bool,
+    /// Evaluate on so many images only, the first of the test and of the training set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) evaluate: Option<usize>,
     /// The data of a run that was begun: it goes on with no other.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) sha256: Option<String>,
@@ -101,13 +104,19 @@ pub(crate) struct AugmentationConfig {
 pub(crate) struct BackendConfig {
     pub(crate) device: String,
     pub(crate) precision: String,
+    /// `auto`, `simt` or `mma`: the best instructions that products of a CUDA device may use.
+    pub(crate) tier: String,
+    /// `shared` or `separate`: how a CUDA device places activations.
+    pub(crate) arena: String,
+    /// Whether a CUDA device replays whole steps as graphs.
+    pub(crate) graph: bool,
     /// 0 means one for each core.
     pub(crate) threads: usize,
 }
 
 impl Default for DataConfig {
     fn default() -> Self {
-        DataConfig { set: "auto".into(), dir: None, validate: false, sha256: None }
+        DataConfig { set: "auto".into(), dir: None, validate: false, evaluate: None, sha256: None }
     }
 }
 
@@ -150,7 +159,14 @@ impl Default for AugmentationConfig {
 
 impl Default for BackendConfig {
     fn default() -> Self {
-        BackendConfig { device: "auto".into(), precision: "fp32".into(), threads: 0 }
+        BackendConfig {
+            device: "auto".into(),
+            precision: "fp32".into(),
+            tier: "auto".into(),
+            arena: "shared".into(),
+            graph: true,
+            threads: 0,
+        }
     }
 }
 
@@ -228,6 +244,7 @@ impl Config {
             ("training.batch", training.batch, 1..=65_536),
             ("training.seeds", training.seeds, 1..=1_000),
             ("backend.threads", backend.threads, 0..=1_024),
+            ("data.evaluate", self.data.evaluate.unwrap_or(1), 1..=usize::MAX),
             ("augmentation.shift", augmentation.shift as usize, 0..=64),
         ] {
             ensure!(range.contains(&value), "{name}: expected {} to {}, found {value}", range.start(), range.end());
@@ -249,6 +266,8 @@ impl Config {
         known("training.lambda_schedule", &training.lambda_schedule, ["quadratic", "inverse"])?;
         known("optimizer.rule", &optimizer.rule, ["sgd", "nesterov", "adam", "adamw"])?;
         known("backend.precision", &backend.precision, ["fp32", "tf32", "bf16"])?;
+        known("backend.tier", &backend.tier, ["auto", "simt", "mma"])?;
+        known("backend.arena", &backend.arena, ["shared", "separate"])?;
         Ok(())
     }
 

@@ -1,25 +1,50 @@
 //! Which backend computes.
 
-use crate::config::Config;
-use anyhow::{Result, bail};
+use crate::config::{BackendConfig, Config};
+use anyhow::{Result, anyhow, bail};
+use sphereface_cuda::nvrtc::{Architecture, Nvrtc};
+use sphereface_cuda::{Arena, CudaBackend, EmulatorDriver, Options, Precision, Tier};
 use sphereface_tensor::Backend;
 use sphereface_tensor::cpu::CpuBackend;
 
+/// What `--device emulator` emulates: the oldest GPU that has every instruction of the kernels.
+const EMULATED: Architecture = Architecture::new(80);
+
 /// The backend that the configuration asks for.
 pub(crate) fn backend(config: &Config) -> Result<Box<dyn Backend>> {
-    let device = config.backend.device.as_str();
-    match device {
-        "auto" | "cpu" => {}
-        _ if device == "cuda" || device.starts_with("cuda:") => {
-            bail!("backend.device: '{device}' is not in this version, which computes on the CPU; use 'auto' or 'cpu'")
+    let settings = &config.backend;
+    match settings.device.as_str() {
+        "auto" | "cpu" => {
+            let backend = CpuBackend::new(settings.threads)?;
+            match settings.precision.as_str() {
+                "fp32" => Ok(Box::new(backend)),
+                "bf16" => Ok(Box::new(backend.in_bf16())),
+                other => bail!("backend.precision: the CPU computes in fp32 or bf16, found '{other}'"),
+            }
         }
-        "emulator" => bail!("backend.device: 'emulator' is not in this version; use 'auto' or 'cpu'"),
-        _ => bail!("backend.device: expected auto, cpu, cuda, cuda:N or emulator, found '{device}'"),
+        "emulator" => {
+            Nvrtc::find().map_err(|error| anyhow!("backend.device: emulator: {error}"))?;
+            Ok(Box::new(CudaBackend::new(EmulatorDriver::new(EMULATED), options(settings))))
+        }
+        device if device == "cuda" || device.starts_with("cuda:") => {
+            bail!("backend.device: '{device}' is not in this version; use 'auto', 'cpu' or 'emulator'")
+        }
+        device => bail!("backend.device: expected auto, cpu, cuda, cuda:N or emulator, found '{device}'"),
     }
-    if config.backend.precision != "fp32" {
-        bail!("backend.precision: the CPU computes in fp32, found '{}'", config.backend.precision);
+}
+
+/// What the configuration says of a CUDA device.
+fn options(settings: &BackendConfig) -> Options {
+    Options {
+        precision: match settings.precision.as_str() {
+            "bf16" => Precision::Bf16,
+            "tf32" => Precision::Tf32,
+            _ => Precision::Fp32,
+        },
+        tier: if settings.tier == "simt" { Tier::Simt } else { Tier::Mma },
+        arena: if settings.arena == "separate" { Arena::Separate } else { Arena::Shared },
+        graph: settings.graph,
     }
-    Ok(Box::new(CpuBackend::new(config.backend.threads)?))
 }
 
 /// This machine's processor in one line.

@@ -79,6 +79,6 @@ fn start(
     let verbosity = Verbosity::detect(common.quiet);
     match resume {
         Some(path) => run::resume(path, steps, common, verbosity),
-        None => run::run(&resolve()?, Place::New(common.out.as_deref()), command, verbosity, None),
+        None => run::run(&resolve()?, Place::New(common.out.as_deref()), command, verbosity, None, common.profile),
     }
 }

@@ -50,6 +50,10 @@ pub(crate) fn load_data(config: &Config, verbosity: Verbosity) -> Result<Dataset
         );
     }
     let dataset = if config.data.validate { dataset.with_validation() } else { dataset };
+    let dataset = match config.data.evaluate {
+        Some(images) => dataset.with_first_test_images(images),
+        None => dataset,
+    };
     verbosity.say(format_args!("data: {}", dataset.note));
     Ok(dataset)
 }
@@ -72,6 +76,7 @@ pub(crate) fn run(
     command: &str,
     verbosity: Verbosity,
     stop_at: Option<usize>,
+    profile: bool,
 ) -> Result<Ended> {
     let started = Instant::now();
     let backend = device::backend(config)?.name();
@@ -119,10 +124,17 @@ pub(crate) fn run(
     if trainings.len() > 1 {
         write_common_log(folder, &finished)?;
     }
+    let profiles: Vec<String> = finished.iter().filter_map(|result| result.profile.clone()).collect();
     let report = report(config, &dataset, &summary, finished, &backend)?;
     report.write(folder.path())?;
     folder.write_summary(&summary)?;
     tell!("{}", report.terminal_table().trim_end());
+    if profile {
+        profiles.iter().for_each(|table| tell!("\n{}", table.trim_end()));
+        if profiles.is_empty() {
+            tell!("no profile: {backend} does not count what kernels do (--device emulator does)");
+        }
+    }
     tell!(
         "{} in {}",
         folder.file("report.html").display(),
@@ -232,8 +244,8 @@ fn report(
 /// Of the command line only the data's place and the number of threads count: neither changes a result.
 pub(crate) fn resume(path: &Path, steps: Option<usize>, args: &CommonArgs, verbosity: Verbosity) -> Result<Ended> {
     ensure!(
-        args.data.data.is_none() && !args.data.validate,
-        "--resume: expected no other data than the run's own, found --data or --validate"
+        args.data.data.is_none() && !args.data.validate && args.data.evaluate.is_none(),
+        "--resume: expected no other data than the run's own, found --data, --validate or --evaluate"
     );
     let folder = Folder::open(path)?;
     let mut config = folder.read_config()?;
@@ -250,5 +262,5 @@ pub(crate) fn resume(path: &Path, steps: Option<usize>, args: &CommonArgs, verbo
             (config.training.steps, stop_at) = (Some(steps), None);
         }
     }
-    run(&config, Place::Begun(folder), command, verbosity, stop_at)
+    run(&config, Place::Begun(folder), command, verbosity, stop_at, args.profile)
 }

@@ -93,6 +93,8 @@ pub(crate) struct Session {
     train_program: Program,
     train: Evaluation,
     test: Evaluation,
+    /// Images of the training set that are evaluated.
+    evaluated: usize,
     steps_done: usize,
     rates: Vec<f64>,
     lambdas: Vec<f64>,
@@ -148,7 +150,20 @@ impl Session {
         backend.upload(RATES, bytemuck::cast_slice(&table(&rates)))?;
         backend.upload(LAMBDAS, bytemuck::cast_slice(&table(&lambdas)))?;
         backend.upload(PARAMETERS, bytemuck::cast_slice(&parameters.initial(config.training.seed)))?;
-        Ok(Session { backend, model, parameters, training, train_program, train, test, steps_done: 0, rates, lambdas })
+        let evaluated = config.data.evaluate.unwrap_or(usize::MAX).min(dataset.train.len());
+        Ok(Session {
+            backend,
+            model,
+            parameters,
+            training,
+            train_program,
+            train,
+            test,
+            evaluated,
+            steps_done: 0,
+            rates,
+            lambdas,
+        })
     }
 
     /// Continues from a checkpoint.
@@ -218,12 +233,17 @@ impl Session {
 
     /// Evaluates the test set.
     pub(crate) fn evaluate_test(&mut self) -> Result<Row> {
-        evaluate(&mut *self.backend, &self.test, self.training.batch)
+        evaluate(&mut *self.backend, &self.test, self.test.source.images, self.training.batch)
+    }
+
+    /// What each kernel did so far, where the backend counts it.
+    pub(crate) fn profile(&self) -> Option<String> {
+        self.backend.profile()
     }
 
     /// Evaluates the training set, without augmentation.
     pub(crate) fn evaluate_train(&mut self) -> Result<Row> {
-        evaluate(&mut *self.backend, &self.train, self.training.batch)
+        evaluate(&mut *self.backend, &self.train, self.evaluated, self.training.batch)
     }
 
     /// Embeds the test set.
@@ -258,12 +278,15 @@ fn upload_images(backend: &mut dyn Backend, source: ImageSource, images: &ImageS
     Ok(())
 }
 
-fn evaluate(backend: &mut dyn Backend, evaluation: &Evaluation, batch: usize) -> Result<Row> {
+/// Metrics of the first `images` images of a set, in whole batches.
+fn evaluate(backend: &mut dyn Backend, evaluation: &Evaluation, images: usize, batch: usize) -> Result<Row> {
     let source = evaluation.source;
+    let batches = images.div_ceil(batch);
     backend.upload(&source.counter_buffer(), &[0; 4])?;
-    backend.run(evaluation.program, source.batches(batch))?;
+    backend.run(evaluation.program, batches)?;
     backend.sync()?;
     let log = read(backend, &source.log_buffer(), source.batches(batch) * METRICS.len())?;
+    let log = &log[..batches * METRICS.len()];
     Ok(log.chunks_exact(METRICS.len()).map(Row::new).fold(Row::default(), Row::add))
 }
 

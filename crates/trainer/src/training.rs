@@ -35,6 +35,8 @@ pub(crate) struct Finished {
     pub(crate) summary: TrainingSummary,
     pub(crate) report: Training,
     pub(crate) lines: Vec<Line>,
+    /// What each kernel did, where the backend counts it.
+    pub(crate) profile: Option<String>,
 }
 
 /// Trains, or continues, what `config` describes in `folder`, up to step `stop_at` if it is given.
@@ -222,7 +224,7 @@ fn finish(session: &mut Session, config: &Config, dataset: &Dataset, lines: Vec<
         epochs_log,
         embeddings,
     };
-    Ok(Finished { summary, report, lines })
+    Ok(Finished { summary, report, lines, profile: session.profile() })
 }
 
 fn embeddings(session: &mut Session, dataset: &Dataset) -> Result<Embeddings> {

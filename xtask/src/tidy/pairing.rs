@@ -13,6 +13,7 @@ const PARTNERS: &[Partner] = &[
     Partner::File("crates/tensor/src/cpu/{stem}.rs"),
     Partner::Mention("crates/testkit/src/cases"),
     Partner::FileOnceAnyExists("kernels/{stem}.cu"),
+    Partner::FileOnceAnyExists("crates/cuda/src/launcher/{stem}.rs"),
 ];
 
 enum Partner {

@@ -136,6 +136,31 @@ impl Driver for EmulatorDriver {
     fn forget_graph(&mut self, graph: GraphId) {
         self.graphs[graph.0] = None;
     }
+
+    /// Instructions are those of warps, math the share of them in floating point and `mma`; sectors the share of the
+    /// moved 32-byte sectors that lanes asked for, more than all where lanes share bytes.
+    fn profile(&self) -> Option<String> {
+        let mut table = format!(
+            "{:<36}{:>6}{:>8}{:>6}{:>9}{:>8}{:>7}\n",
+            "kernel", "runs", "M inst", "math", "MB", "sectors", "banks"
+        );
+        for (kernel, (launches, counted)) in &self.counters {
+            let all = counted.instructions().max(1) as f64;
+            let math = 100.0 * (counted.float + counted.matrix) as f64 / all;
+            let bytes = (counted.global_read_bytes + counted.global_written_bytes) as f64;
+            let sectors = 100.0 * bytes / (32.0 * counted.global_sectors.max(1) as f64);
+            let conflicts = counted.bank_conflicts as f64 * 1e-6;
+            table += &format!(
+                "{kernel:<36}{launches:>6}{:>8.2}{math:>5.0}%{:>9.2}{sectors:>7.0}%{conflicts:>7.2}\n",
+                all * 1e-6,
+                bytes * 1e-6,
+            );
+        }
+        table += "M inst: millions of warp instructions. math: of these, floating point and mma.\n\
+                  MB: global memory asked for. sectors: of the sectors moved, those asked for.\n\
+                  banks: millions of passes that conflicts in shared memory added.\n";
+        Some(table)
+    }
 }
 
 fn value(argument: &Argument) -> sphereface_emulator::Argument {
@@ -153,4 +178,47 @@ fn range(argument: &Argument) -> Option<Range> {
         Access::Update => sphereface_emulator::Access::Update,
     };
     (bytes > 0).then_some(Range { pointer, bytes, access })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::launch::{Launch, Slice};
+    use crate::library::Library;
+    use crate::nvrtc::Nvrtc;
+
+    /// Three arrays of 16 floats in one allocation, as in an arena, the first two of them written.
+    fn arena(driver: &mut EmulatorDriver) -> [Slice; 3] {
+        let bytes = 64;
+        let pointer = driver.allocate(3 * bytes).unwrap();
+        driver.upload(pointer, &[0; 128]).unwrap();
+        [0, 1, 2].map(|index| Slice { pointer: pointer + index * bytes, bytes })
+    }
+
+    /// What becomes of adding so many elements.
+    fn add(change: impl Fn(Launch, [Slice; 3]) -> Launch) -> Option<Result<(), String>> {
+        Nvrtc::find().ok()?;
+        let mut driver = EmulatorDriver::new(Architecture::new(80));
+        let slices = arena(&mut driver);
+        let launch = change(Launch::new("add", "add_f32").block(256), slices);
+        let mut library = Library::default();
+        library.prepare(&mut driver, [&launch].into_iter()).unwrap();
+        let function = library.function(&mut driver, &launch).unwrap();
+        Some(driver.launch(function, launch.extent, &launch.arguments))
+    }
+
+    #[test]
+    fn launches_touch_what_they_declare_and_nothing_else() {
+        let right = |launch: Launch, [a, b, c]: [Slice; 3]| launch.read(a).read(b).write(c).value(16u32);
+        let Some(outcome) = add(right) else { return };
+        assert_eq!(outcome, Ok(()));
+        let planted = |change: fn(Launch, [Slice; 3]) -> Launch, words: &str| {
+            let message = add(change).unwrap().unwrap_err();
+            assert!(message.contains(words) && message.contains("add.cu"), "{message}");
+        };
+        // One element more than there is: in an arena it is the neighbour's.
+        planted(|launch, [a, b, c]| launch.read(a).read(b).write(c).value(17u32), "read");
+        planted(|launch, [a, b, _]| launch.read(a).read(b).read(b).value(16u32), "read-only");
+        planted(|launch, [a, b, c]| launch.read(a).read(c).write(b).value(16u32), "uninitialised");
+    }
 }

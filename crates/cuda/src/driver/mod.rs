@@ -135,4 +135,9 @@ pub trait Driver {
 
     /// Forgets a recording.
     fn forget_graph(&mut self, graph: GraphId);
+
+    /// A table of what each kernel did so far, where the device counts it.
+    fn profile(&self) -> Option<String> {
+        None
+    }
 }

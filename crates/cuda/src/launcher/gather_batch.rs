@@ -11,18 +11,18 @@ const ROWS: u32 = 32;
 /// `struct Gather` of gather_batch.cu.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
-pub(crate) struct Gather {
-    seed: u64,
-    images: u32,
-    height: u32,
-    width: u32,
-    channels: u32,
-    batch: u32,
-    shuffle: u32,
-    shift: u32,
-    mirror: u32,
-    offset: f32,
-    factor: f32,
+pub(super) struct Gather {
+    pub(super) seed: u64,
+    pub(super) images: u32,
+    pub(super) height: u32,
+    pub(super) width: u32,
+    pub(super) channels: u32,
+    pub(super) batch: u32,
+    pub(super) shuffle: u32,
+    pub(super) shift: u32,
+    pub(super) mirror: u32,
+    pub(super) offset: f32,
+    pub(super) factor: f32,
 }
 
 pub(super) fn gather_batch(op: GatherBatch, operands: &Operands<'_>) -> Kernel {

@@ -2,7 +2,8 @@
 
 use super::Context;
 use super::matrix_product::Products;
-use crate::backend::Precision;
+use super::tile::Scheme;
+use crate::backend::{Options, Precision};
 use crate::launch::{Io, Kernel, Launch, Operands, Slice};
 use bytemuck::{Pod, Zeroable};
 use sphereface_tensor::op::{Layout, MARGIN_PARAMETERS, MarginSoftmax, Scale};
@@ -11,14 +12,14 @@ use sphereface_tensor::{DType, Error};
 /// `Head` of `kernels/margin_softmax.cuh`.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
-struct Head {
-    batch: u32,
-    dimension: u32,
-    classes: u32,
-    steps: u32,
-    scale: u32,
-    constant: f32,
-    parameters: [f64; MARGIN_PARAMETERS],
+pub(super) struct Head {
+    pub(super) batch: u32,
+    pub(super) dimension: u32,
+    pub(super) classes: u32,
+    pub(super) steps: u32,
+    pub(super) scale: u32,
+    pub(super) constant: f32,
+    pub(super) parameters: [f64; MARGIN_PARAMETERS],
 }
 
 /// Bytes of `Slopes`.
@@ -63,14 +64,16 @@ struct HeadTile {
     /// As the kernels' names have it.
     name: &'static str,
     shared_bytes: u32,
+    /// Whether on tensor cores.
+    mma: bool,
     /// Warps that hold the same rows: softmaxes of a row that one block leaves.
     parts: usize,
 }
 
 /// `SimtTile` of `kernels/margin_softmax_tile.cuh`.
-const SIMT: HeadTile = HeadTile { name: "f32", shared_bytes: 0, parts: 1 };
+const SIMT: HeadTile = HeadTile { name: "f32", shared_bytes: 0, mma: false, parts: 1 };
 /// `MmaTf32Tile`: three stages of 128 bytes for each row and class.
-const MMA_TF32: HeadTile = HeadTile { name: "mma_tf32", shared_bytes: 3 * (128 + 64) * 128, parts: 2 };
+const MMA_TF32: HeadTile = HeadTile { name: "mma_tf32", shared_bytes: 3 * (128 + 64) * 128, mma: true, parts: 2 };
 
 impl Launcher {
     fn new(
@@ -196,68 +199,65 @@ pub(super) fn backward(spec: &MarginSoftmax, operands: &Operands<'_>, context: &
             vec![rows, launcher.weight_gradient(io, slopes, sums, 0, launcher.classes(), parts)]
         }));
     }
-    let sizes = BackwardSizes::new(&launcher);
-    let workspace_bytes = sizes.slopes_bytes + sizes.gradients_bytes + sizes.sums_bytes + sizes.parts_bytes;
-    Ok(Kernel::new(workspace_bytes, move |io| {
+    let chunks = launcher.chunks(context);
+    let most = |bytes: fn(&Chunk) -> u64| chunks.iter().map(bytes).max().unwrap_or(0).next_multiple_of(16);
+    let slopes_bytes = SLOPES_BYTES * launcher.batch() as u64;
+    let gradients_bytes = most(|chunk| (4 * chunk.by_row.products.rows * chunk.classes) as u64);
+    let sums_bytes = most(|chunk| chunk.by_class.bytes());
+    let parts_bytes = most(|chunk| chunk.by_row.bytes());
+    Ok(Kernel::new(slopes_bytes + gradients_bytes + sums_bytes + parts_bytes, move |io| {
+        let mut at = 0;
+        let [slopes, gradients, sums, parts] = [slopes_bytes, gradients_bytes, sums_bytes, parts_bytes].map(|bytes| {
+            at += bytes;
+            io.workspace.part(at - bytes, bytes)
+        });
         let rows = launcher.launch("margin_softmax_backward_rows", launcher.batch().div_ceil(WARPS));
-        let rows = reads(rows, io).read(io.reads[6]).write(io.workspace.part(0, sizes.slopes_bytes));
+        let rows = reads(rows, io).read(io.reads[6]).write(slopes);
         let mut launches = vec![rows.value(launcher.head)];
-        for first in (0..launcher.classes()).step_by(sizes.chunk) {
-            launches.extend(launcher.backward_chunk(io, &sizes, first));
+        for chunk in &chunks {
+            launches.extend(launcher.backward_chunk(io, chunk, slopes, [gradients, sums, parts]));
         }
         launches
     }))
 }
 
-/// How the backward pass of many classes is cut, and the parts of its workspace in their order.
-struct BackwardSizes {
-    /// Classes of a chunk, but for the last.
-    chunk: usize,
-    slopes_bytes: u64,
-    /// Gradients of a chunk's products, `[N, chunk]`.
-    gradients_bytes: u64,
-    /// Sums over rows for the weights' gradient, `[splits, chunk, D]`.
-    sums_bytes: u64,
-    /// Sums over the chunk's classes for the embeddings' gradient, `[splits, N, D]`.
-    parts_bytes: u64,
+/// A product whose parts, or whose whole when it has but one, are left for a kernel that adds them up.
+struct Product {
+    products: Products,
+    scheme: Scheme,
 }
 
-impl BackwardSizes {
-    fn new(launcher: &Launcher) -> Self {
-        let chunk = (CHUNK_GRADIENTS / launcher.batch()).clamp(1, CHUNK_CLASSES).next_multiple_of(TILE_CLASSES);
-        let chunk = chunk.min(launcher.classes());
-        let last = (launcher.classes() - 1) % chunk + 1;
-        // The last chunk may be shorter and so be split otherwise.
-        let most = |products: fn(&Launcher, usize) -> Products| {
-            [chunk, last].map(|classes| bytes_of(&products(launcher, classes))).into_iter().max().unwrap_or(0)
-        };
-        BackwardSizes {
-            chunk,
-            slopes_bytes: SLOPES_BYTES * launcher.batch() as u64,
-            gradients_bytes: (4 * launcher.batch() * chunk).next_multiple_of(16) as u64,
-            sums_bytes: most(Launcher::weight_products),
-            parts_bytes: most(Launcher::embedding_products),
-        }
+impl Product {
+    fn new(context: &Context, layout: Layout, [rows, columns, length]: [usize; 3]) -> Self {
+        let products = Products { layout, rows, columns, length, segments: 1, batch: 1, own: [false; 2] };
+        Product { products, scheme: products.scheme(context, DType::F32) }
+    }
+
+    fn bytes(&self) -> u64 {
+        (4 * self.scheme.splits * self.products.rows * self.products.columns) as u64
+    }
+
+    fn launch(&self, kernel: &str, left: Slice, right: Slice, out: Slice) -> Launch {
+        let whole = self.scheme.splits == 1;
+        self.scheme
+            .launch("gemm", kernel)
+            .grid(self.products.grid(&self.scheme))
+            .read(left)
+            .read(right)
+            .write_if(whole.then_some(out))
+            .write_if((!whole).then_some(out))
+            .value(self.products.structure(&self.scheme, [left, right, out], [DType::F32; 2]))
     }
 }
 
-/// Bytes of a product's result, of each split of its reduction.
-fn bytes_of(products: &Products) -> u64 {
-    ((4 * products.splits() * products.rows * products.columns) as u64).next_multiple_of(16)
-}
-
-/// A product whose splits, or whose result when there is but one, go to `out`.
-fn product(layout: &str, products: &Products, left: Slice, right: Slice, out: Slice) -> Launch {
-    let whole = products.splits() == 1;
-    let tile = products.tile();
-    Launch::new("gemm", format!("gemm_{layout}_{}_f32", tile.name))
-        .grid(products.grid())
-        .block(tile.threads)
-        .read(left)
-        .read(right)
-        .write_if(whole.then_some(out))
-        .write_if((!whole).then_some(out))
-        .value(products.structure([left, right, out], [DType::F32; 2]))
+/// Classes whose products' gradients exist at a time in the backward pass.
+struct Chunk {
+    first: usize,
+    classes: usize,
+    /// Gradients, turned, times embeddings: for `d_weight`.
+    by_class: Product,
+    /// Gradients times weights: for `d_embedding`.
+    by_row: Product,
 }
 
 impl Launcher {
@@ -278,28 +278,31 @@ impl Launcher {
         self.classes().div_ceil(TILE_CLASSES).min(BLOCKS.div_ceil(self.row_tiles()))
     }
 
-    /// Gradients of a chunk's products, turned, times embeddings.
-    fn weight_products(&self, classes: usize) -> Products {
-        let (rows, columns, length) = (classes, self.dimension(), self.batch());
-        Products { layout: Layout::TN, rows, columns, length, segments: 1, batch: 1, own: [false; 2] }
+    /// The chunks of the backward pass. On tensor cores, whose copies are of four classes, those that are left over have a
+    /// chunk of their own.
+    fn chunks(&self, context: &Context) -> Vec<Chunk> {
+        let longest = (CHUNK_GRADIENTS / self.batch()).clamp(1, CHUNK_CLASSES).next_multiple_of(TILE_CLASSES);
+        let whole = if self.tile.mma { self.classes() / 4 * 4 } else { self.classes() };
+        // Operands of the head are f32 whatever activations are.
+        let precision = if self.tile.mma { Precision::Tf32 } else { Precision::Fp32 };
+        let context = Context { options: Options { precision, ..context.options }, ..*context };
+        let starts = (0..whole).step_by(longest).chain((whole < self.classes()).then_some(whole));
+        let ends = (0..whole).step_by(longest).skip(1).chain([whole, self.classes()]);
+        let chunk = |(first, end)| {
+            let (classes, batch, dimension) = (end - first, self.batch(), self.dimension());
+            let by_class = Product::new(&context, Layout::TN, [classes, dimension, batch]);
+            let by_row = Product::new(&context, Layout::NN, [batch, dimension, classes]);
+            Chunk { first, classes, by_class, by_row }
+        };
+        starts.zip(ends).map(chunk).collect()
     }
 
-    /// Gradients of a chunk's products times weights.
-    fn embedding_products(&self, classes: usize) -> Products {
-        let (rows, columns, length) = (self.batch(), self.dimension(), classes);
-        Products { layout: Layout::NN, rows, columns, length, segments: 1, batch: 1, own: [false; 2] }
-    }
-
-    /// What the classes from `first` on add to `d_embedding`, and their `d_weight`.
-    fn backward_chunk(&self, io: &Io, sizes: &BackwardSizes, first: usize) -> [Launch; 5] {
-        let classes = sizes.chunk.min(self.classes() - first);
-        let (by_class, by_row) = (self.weight_products(classes), self.embedding_products(classes));
-        let at_gradients = sizes.slopes_bytes;
-        let at_sums = at_gradients + sizes.gradients_bytes;
-        let slopes = io.workspace.part(0, sizes.slopes_bytes);
-        let gradients = io.workspace.part(at_gradients, (4 * self.batch() * classes) as u64);
-        let sums = io.workspace.part(at_sums, bytes_of(&by_class));
-        let parts = io.workspace.part(at_sums + sizes.sums_bytes, bytes_of(&by_row));
+    /// What a chunk adds to `d_embedding`, and its part of `d_weight`.
+    fn backward_chunk(&self, io: &Io, chunk: &Chunk, slopes: Slice, workspace: [Slice; 3]) -> [Launch; 5] {
+        let &Chunk { first, classes, ref by_class, ref by_row } = chunk;
+        let [gradients, sums, parts] = workspace;
+        let gradients = gradients.part(0, (4 * self.batch() * classes) as u64);
+        let (sums, parts) = (sums.part(0, by_class.bytes()), parts.part(0, by_row.bytes()));
         let row_bytes = 4 * self.dimension() as u64;
         let weight = io.reads[1].part(first as u64 * row_bytes, classes as u64 * row_bytes);
 
@@ -323,12 +326,12 @@ impl Launcher {
         let embedding = if first == 0 { embedding.write(io.writes[0]) } else { embedding.update(io.writes[0]) };
         [
             tiles,
-            product("tn", &by_class, gradients, io.reads[0], sums),
-            self.weight_gradient(io, slopes, sums, first, classes, by_class.splits()),
-            product("nn", &by_row, gradients, weight, parts),
+            by_class.launch("gemm_tn", gradients, io.reads[0], sums),
+            self.weight_gradient(io, slopes, sums, first, classes, by_class.scheme.splits),
+            by_row.launch("gemm_nn", gradients, weight, parts),
             embedding
                 .value(self.head)
-                .value(by_row.splits() as u32)
+                .value(by_row.scheme.splits as u32)
                 .value(u32::from(first == 0))
                 .value(u32::from(first + classes == self.classes())),
         ]

@@ -11,29 +11,29 @@ const TILE: usize = 1024;
 /// `struct Tile` of optimizer.cu: neighbouring elements of one group.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
-pub(crate) struct Tile {
-    start: u32,
-    length: u32,
-    decay: f32,
-    rate: f32,
+pub(super) struct Tile {
+    pub(super) start: u32,
+    pub(super) length: u32,
+    pub(super) decay: f32,
+    pub(super) rate: f32,
 }
 
 /// `struct Sgd` of optimizer.cu.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
-pub(crate) struct Sgd {
-    momentum: f32,
-    nesterov: u32,
+pub(super) struct Sgd {
+    pub(super) momentum: f32,
+    pub(super) nesterov: u32,
 }
 
 /// `struct Adam` of optimizer.cu.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
-pub(crate) struct Adam {
-    beta1: f32,
-    beta2: f32,
-    epsilon: f32,
-    decoupled: u32,
+pub(super) struct Adam {
+    pub(super) beta1: f32,
+    pub(super) beta2: f32,
+    pub(super) epsilon: f32,
+    pub(super) decoupled: u32,
 }
 
 fn tiles(groups: &[Group]) -> Vec<Tile> {

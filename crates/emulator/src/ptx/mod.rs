@@ -33,10 +33,17 @@ pub(crate) struct Variable {
 pub(crate) struct Place {
     /// Line in the PTX text, from 1.
     pub(crate) line: u32,
-    /// Index of the source file in the module's `.file` list; 0 is none.
+    /// Its source, and where that was inlined.
+    pub(crate) sources: [SourceLine; 2],
+}
+
+/// A line of a source file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SourceLine {
+    /// Index of the file in the module's `.file` list; 0 is none.
     pub(crate) file: u32,
-    /// Line in that source file.
-    pub(crate) source_line: u32,
+    /// Line, from 1; 0 is none.
+    pub(crate) line: u32,
 }
 
 /// The error of a construct that this crate does not know.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::kernel::{Kernel, kernel};
 use super::lexer::{Token, Tokens, describe};
-use super::{Place, Space, Type, Variable, malformed, unknown};
+use super::{Place, SourceLine, Space, Type, Variable, malformed, unknown};
 use crate::LoadError;
 
 /// A parsed module.
@@ -119,9 +119,12 @@ fn external(tokens: &mut Tokens<'_>, module: &mut Module) -> Result<(), LoadErro
 
 /// `.loc 1 10 5, function_name …, inlined_at 1 20 3` after the word `.loc`.
 pub(super) fn location(tokens: &mut Tokens<'_>) -> Result<Place, LoadError> {
-    let file = tokens.integer()? as u32;
-    let source_line = tokens.integer()? as u32;
-    tokens.integer()?;
+    let source = |tokens: &mut Tokens<'_>| {
+        let source = SourceLine { file: tokens.integer()? as u32, line: tokens.integer()? as u32 };
+        tokens.integer()?; // The column.
+        Ok::<_, LoadError>(source)
+    };
+    let mut sources = [source(tokens)?, SourceLine::default()];
     while tokens.take(',') {
         let line = tokens.line();
         match tokens.word()? {
@@ -131,15 +134,11 @@ pub(super) fn location(tokens: &mut Tokens<'_>) -> Result<Place, LoadError> {
                     tokens.integer()?;
                 }
             }
-            "inlined_at" => {
-                for _ in 0..3 {
-                    tokens.integer()?;
-                }
-            }
+            "inlined_at" => sources[1] = source(tokens)?,
             other => return Err(unknown(line, format!("`{other}` in `.loc`"))),
         }
     }
-    Ok(Place { line: 0, file, source_line })
+    Ok(Place { line: 0, sources })
 }
 
 /// A variable after its space: `.align 16 .b8 name[64] = {1, 2};`

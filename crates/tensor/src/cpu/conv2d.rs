@@ -1,7 +1,7 @@
 //! Convolution: for each output pixel and tap a product of dense matrices, read in place.
 
 use super::filters::FilterLayout;
-use super::prelu::rectify;
+use super::prelu::{backward_pixel, rectify, sum_pixels};
 use super::product::{Matrix, Panels, Sum};
 use super::{Kernel, Operands};
 use crate::error::Error;
@@ -129,10 +129,13 @@ pub(super) fn backward_data(op: Conv2dBackwardData, operands: &Operands<'_>) -> 
     let pixel = g.batch * g.inputs;
     let chunk = span * pixel;
     let layout = FilterLayout::transposed(&g);
-    Ok(Kernel::new(layout.workspace(), move |mut io| {
-        let (d_y, addend) = (io.reads[0], io.reads.get(2).copied());
-        let filters = layout.filters(io.reads[1], io.workspace);
-        io.writes[0].par_chunks_mut(chunk).enumerate().for_each(|(index, d_x)| {
+    // Where a PReLU is fused: the gradient of its slopes from each pixel.
+    let slopes = if op.slope { g.height * g.width * g.inputs } else { 0 };
+    Ok(Kernel::new(slopes + layout.workspace(), move |mut io| {
+        let (d_y, addend) = (io.reads[0], op.addend.then(|| io.reads[2]));
+        let (d_slopes, packed) = io.workspace.split_at_mut(slopes);
+        let filters = layout.filters(io.reads[1], packed);
+        let gradient_of = |index: usize, d_x: &mut [f32]| {
             let (h, columns) = place(index, g.width, span);
             match addend {
                 Some(addend) => d_x.copy_from_slice(&addend[index * chunk..][..chunk]),
@@ -175,7 +178,36 @@ pub(super) fn backward_data(op: Conv2dBackwardData, operands: &Operands<'_>) -> 
                     }
                 }
             }
-        });
+        };
+        // From the gradient of a task's pixels to that before the PReLU, and of its slopes.
+        let rectify = |index: usize, d: &mut [f32], sums: &mut [f32]| {
+            let (pre, slope) = (&io.reads[op.pre()][index * chunk..][..chunk], io.reads[op.pre() + 1]);
+            let pixels = d.chunks_exact_mut(pixel).zip(pre.chunks_exact(pixel));
+            pixels.zip(sums.chunks_exact_mut(g.inputs)).for_each(|((d, pre), sum)| backward_pixel(d, pre, slope, sum));
+        };
+        let sums = d_slopes.par_chunks_mut((span * g.inputs).max(1));
+        match &mut io.writes[..] {
+            [d_x] => d_x.par_chunks_mut(chunk).enumerate().for_each(|(index, d_x)| gradient_of(index, d_x)),
+            [d_pre, d_slope] => {
+                d_pre.par_chunks_mut(chunk).zip(sums).enumerate().for_each(|(index, (d_pre, sums))| {
+                    gradient_of(index, d_pre);
+                    rectify(index, d_pre, sums);
+                });
+                sum_pixels(d_slopes, d_slope);
+            }
+            [d_x, d_pre, d_slope] => {
+                let kept = d_x.par_chunks_mut(chunk);
+                d_pre.par_chunks_mut(chunk).zip(sums).zip(kept).enumerate().for_each(
+                    |(index, ((d_pre, sums), d_x))| {
+                        gradient_of(index, d_x);
+                        d_pre.copy_from_slice(d_x);
+                        rectify(index, d_pre, sums);
+                    },
+                );
+                sum_pixels(d_slopes, d_slope);
+            }
+            _ => unreachable!("a convolution writes what its shape rule says"),
+        }
     }))
 }
 

@@ -4,6 +4,7 @@
 
 mod add;
 mod advance;
+mod bf16;
 mod cast;
 mod conv2d;
 mod filters;
@@ -57,10 +58,15 @@ struct Operands<'a> {
 /// The kernel for an operator with these operands.
 fn kernel(op: &Op, operands: &Operands<'_>) -> Result<Kernel, Error> {
     let mut kinds = operands.reads.iter().chain(&operands.writes);
+    let kernel = f32_kernel(op, operands)?;
     if kinds.any(|kind| kind.dtype == DType::Bf16) && !matches!(op, Op::Cast(_)) {
-        let message = format!("{}: computes in fp32 only, found an operand in bf16", op.name());
-        return Err(Error::Backend { backend: "cpu", message });
+        return Ok(bf16::staged(kernel, operands));
     }
+    Ok(kernel)
+}
+
+/// The kernel that computes on f32 words.
+fn f32_kernel(op: &Op, operands: &Operands<'_>) -> Result<Kernel, Error> {
     match op {
         Op::GatherBatch(op) => Ok(gather_batch::gather_batch(*op, operands)),
         Op::Conv2dForward(op) => conv2d::forward(*op, operands),
@@ -93,6 +99,8 @@ struct LoweredStep {
 pub struct CpuBackend {
     pool: ThreadPool,
     memory: Memory,
+    /// Whether activations are bf16.
+    narrowed: bool,
     persistent: HashMap<String, (Slot, Type)>,
     programs: Vec<Vec<LoweredStep>>,
 }
@@ -108,7 +116,14 @@ impl CpuBackend {
             .thread_name(|index| format!("cpu-backend-{index}"))
             .build()
             .map_err(|error| Error::Backend { backend: "cpu", message: format!("threads: {error}") })?;
-        Ok(CpuBackend { pool, memory: Memory::default(), persistent: HashMap::new(), programs: Vec::new() })
+        let memory = Memory::default();
+        Ok(CpuBackend { pool, memory, narrowed: false, persistent: HashMap::new(), programs: Vec::new() })
+    }
+
+    /// The same with activations and weights of products in bf16, see [`Plan::narrowed`]: slower, and there to show
+    /// what that precision comes to.
+    pub fn in_bf16(self) -> Self {
+        CpuBackend { narrowed: true, ..self }
     }
 
     /// Number of threads.
@@ -176,10 +191,13 @@ fn operands<'a>(plan: &'a Plan, step: &Step) -> Operands<'a> {
 
 impl Backend for CpuBackend {
     fn name(&self) -> String {
-        format!("CPU, {} thread{}, fp32", self.threads(), if self.threads() == 1 { "" } else { "s" })
+        let precision = if self.narrowed { "bf16" } else { "fp32" };
+        format!("CPU, {} thread{}, {precision}", self.threads(), if self.threads() == 1 { "" } else { "s" })
     }
 
     fn lower(&mut self, plan: &Plan) -> Result<Program, Error> {
+        let narrowed = if self.narrowed { Some(plan.narrowed()?) } else { None };
+        let plan = narrowed.as_ref().unwrap_or(plan);
         let mut slots = self.persistent_slots(plan)?;
         let kernels: Vec<Kernel> =
             plan.steps.iter().map(|step| kernel(&step.op, &operands(plan, step))).collect::<Result<_, _>>()?;

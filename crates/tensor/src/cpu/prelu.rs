@@ -72,22 +72,32 @@ pub(super) fn backward(operands: &Operands<'_>) -> Kernel {
         // The gradient of the slopes is summed over the images of a pixel first, then over the pixels.
         let operands = d_out.par_chunks(chunk).zip(x.par_chunks(chunk));
         let results = io.writes[0].par_chunks_mut(chunk).zip(io.workspace.par_chunks_mut(channels));
-        operands.zip(results).for_each(|((d_out, x), (d_x, d_slope))| {
-            Arch::new().dispatch(BackwardPixel { d_out, x, slope, d_x, d_slope });
+        operands.zip(results).for_each(|((d_out, x), (d, d_slope))| {
+            d.copy_from_slice(d_out);
+            backward_pixel(d, x, slope, d_slope);
         });
-        io.writes[1].fill(0.0);
-        for sum in io.workspace.chunks_exact(channels) {
-            io.writes[1].iter_mut().zip(sum).for_each(|(total, sum)| *total += sum);
-        }
+        sum_pixels(io.workspace, io.writes[1]);
     })
+}
+
+/// Turns the gradient `d` of a pixel's results into that of its inputs `x`; that of the slopes goes to `d_slope`.
+pub(super) fn backward_pixel(d: &mut [f32], x: &[f32], slope: &[f32], d_slope: &mut [f32]) {
+    Arch::new().dispatch(BackwardPixel { d, x, slope, d_slope });
+}
+
+/// Sums the gradients of the slopes over the pixels, in order.
+pub(super) fn sum_pixels(pixels: &[f32], d_slope: &mut [f32]) {
+    d_slope.fill(0.0);
+    for sum in pixels.chunks_exact(d_slope.len()) {
+        d_slope.iter_mut().zip(sum).for_each(|(total, sum)| *total += sum);
+    }
 }
 
 /// Gradients of one pixel, whose images are summed into `d_slope`.
 struct BackwardPixel<'a> {
-    d_out: &'a [f32],
+    d: &'a mut [f32],
     x: &'a [f32],
     slope: &'a [f32],
-    d_x: &'a mut [f32],
     d_slope: &'a mut [f32],
 }
 
@@ -96,29 +106,27 @@ impl NullaryFnOnce for BackwardPixel<'_> {
 
     #[inline(always)]
     fn call(self) {
-        let BackwardPixel { d_out, x, slope, d_x, d_slope } = self;
+        let BackwardPixel { d, x, slope, d_slope } = self;
         let channels = slope.len();
         let (slopes, rest) = slope.as_chunks::<LANES>();
         for (block, slope) in slopes.iter().enumerate() {
             let mut sums = [0.0; LANES];
-            let rows = d_out.chunks_exact(channels).zip(x.chunks_exact(channels)).zip(d_x.chunks_exact_mut(channels));
-            for ((d_out, x), d_x) in rows {
+            for (d, x) in d.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
                 // Arrays, whose length the compiler knows, become whole vectors.
-                let (d_out, x) = (&d_out.as_chunks::<LANES>().0[block], &x.as_chunks::<LANES>().0[block]);
-                let d_x = &mut d_x.as_chunks_mut::<LANES>().0[block];
+                let (d, x) = (&mut d.as_chunks_mut::<LANES>().0[block], &x.as_chunks::<LANES>().0[block]);
                 for c in 0..LANES {
-                    sums[c] += if x[c] <= 0.0 { d_out[c] * x[c] } else { 0.0 };
-                    d_x[c] = if x[c] <= 0.0 { d_out[c] * slope[c] } else { d_out[c] };
+                    sums[c] += if x[c] <= 0.0 { d[c] * x[c] } else { 0.0 };
+                    d[c] *= if x[c] <= 0.0 { slope[c] } else { 1.0 };
                 }
             }
             d_slope[block * LANES..][..LANES].copy_from_slice(&sums);
         }
         for (c, &slope) in (channels - rest.len()..channels).zip(rest) {
             d_slope[c] = 0.0;
-            for at in (c..d_out.len()).step_by(channels) {
+            for at in (c..d.len()).step_by(channels) {
                 let negative = x[at] <= 0.0;
-                d_slope[c] += if negative { d_out[at] * x[at] } else { 0.0 };
-                d_x[at] = d_out[at] * if negative { slope } else { 1.0 };
+                d_slope[c] += if negative { d[at] * x[at] } else { 0.0 };
+                d[at] *= if negative { slope } else { 1.0 };
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Two-dimensional convolution (cross-correlation) in the layout `[H, W, N, C]`.
 
-use super::{Array, Flops, Operator, activation_dtype};
+use super::{Array, Flops, Operator, PreluBackward, activation_dtype};
 use crate::builder::Tape;
 use crate::error::Error;
 use crate::plan::Step;
@@ -233,7 +233,7 @@ impl Operator for Conv2dForward {
         if tape.wants(x) {
             let [height, width, ..] = tape.shape(x).expect(self.name(), "input", [Dim::H, Dim::W, Dim::N, Dim::C])?;
             let addend = tape.take(x);
-            let data = Conv2dBackwardData { stride, padding, size: [height, width], addend: addend.is_some() };
+            let data = Conv2dBackwardData::plain(stride, padding, [height, width], addend.is_some());
             let mut reads = vec![d_y, filter];
             reads.extend(addend);
             let d_x = tape.emit(data, &reads)?[0];
@@ -243,11 +243,13 @@ impl Operator for Conv2dForward {
     }
 }
 
-/// `d_x = addend + Σ d_y · filterᵀ`, the gradient of [`Conv2dForward`] with respect to its input.
+/// `d_x = addend + Σ d_y · filterᵀ`, the gradient of [`Conv2dForward`] with respect to its input; then, when fused, the
+/// gradients of the PReLU before it, as [`PreluBackward`](super::PreluBackward) has them.
 ///
 /// # Shapes
-/// Reads `d_y` `[H, W, N, C]`, `filter` `[R, S, C, K]` and, where flagged, `addend`; writes `d_x`, both `[H, W, N, C]`
-/// of the input's size.
+/// Reads `d_y` `[H, W, N, C]`, `filter` `[R, S, C, K]` and, where the flags say so and in this order, `addend`, the
+/// value `pre` before the PReLU, both `[H, W, N, C]` of the input's size, and its `slope` `[C]`. Writes `d_x` (if it is
+/// kept or there is no slope), `d_pre` of the same size and `d_slope` `[C]` (if there is a slope).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conv2dBackwardData {
     /// Stride of the forward pass.
@@ -258,9 +260,23 @@ pub struct Conv2dBackwardData {
     pub size: [usize; 2],
     /// Whether a gradient from elsewhere is added.
     pub addend: bool,
+    /// Whether the backward pass of a PReLU is fused: its input and slope are read.
+    pub slope: bool,
+    /// Whether the gradient before the fused pass is written.
+    pub keep: bool,
 }
 
 impl Conv2dBackwardData {
+    /// A backward pass with nothing fused into it.
+    pub fn plain(stride: usize, padding: usize, size: [usize; 2], addend: bool) -> Self {
+        Conv2dBackwardData { stride, padding, size, addend, slope: false, keep: false }
+    }
+
+    /// The value before the fused PReLU among the operands, its slope follows.
+    pub(crate) fn pre(&self) -> usize {
+        2 + usize::from(self.addend)
+    }
+
     /// Geometry of the forward pass, from the shapes of `d_y` and `filter`.
     ///
     /// # Errors
@@ -281,9 +297,9 @@ impl Operator for Conv2dBackwardData {
     }
 
     fn outputs(&self, reads: &[&Type], _updates: &[&Type]) -> Result<Vec<Type>, Error> {
-        let count = 2 + usize::from(self.addend);
-        if reads.len() != count {
-            let message = format!("expected {count} operands, found {}", reads.len());
+        let count = self.pre() + 2 * usize::from(self.slope);
+        if reads.len() != count || self.keep && !self.slope {
+            let message = format!("expected {count} operands, found {} for {self:?}", reads.len());
             return Err(Error::Attribute { op: self.name(), message });
         }
         let dtype = activation_dtype(self, reads)?;
@@ -292,15 +308,28 @@ impl Operator for Conv2dBackwardData {
         if self.addend {
             reads[2].shape.expect_equal(self.name(), "addend", &x)?;
         }
-        Ok(vec![Type { shape: x, dtype }])
+        let d_x = Type { shape: x, dtype };
+        if !self.slope {
+            return Ok(vec![d_x]);
+        }
+        let (pre, slope) = (self.pre(), Shape::vector(Dim::C, geometry.inputs));
+        reads[pre].shape.expect_equal(self.name(), "pre", &d_x.shape)?;
+        reads[pre + 1].shape.expect_equal(self.name(), "slope", &slope)?;
+        let d_pre = d_x.clone();
+        Ok(self.keep.then_some(d_x).into_iter().chain([d_pre, Type::f32(slope)]).collect())
     }
 
-    fn may_be_bf16(&self, _read: usize) -> bool {
-        true
+    /// All but the slope.
+    fn may_be_bf16(&self, read: usize) -> bool {
+        read <= self.pre()
     }
 
-    fn flops(&self, reads: &[&Type], _writes: &[&Type]) -> Flops {
-        self.geometry(&reads[0].shape, &reads[1].shape).map(|geometry| geometry.flops()).unwrap_or_default()
+    fn flops(&self, reads: &[&Type], writes: &[&Type]) -> Flops {
+        let fused = if self.slope { 3 * writes[0].shape.elements() as u64 } else { 0 };
+        self.geometry(&reads[0].shape, &reads[1].shape)
+            .map(|geometry| geometry.flops())
+            .map(|flops| Flops { nominal: flops.nominal + fused, useful: flops.useful + fused })
+            .unwrap_or_default()
     }
 
     fn reference(&self, reads: &[&Array], _updates: &mut [Array]) -> Vec<Array> {
@@ -309,7 +338,11 @@ impl Operator for Conv2dBackwardData {
         let x = Shape::activation(geometry.height, geometry.width, geometry.batch, geometry.inputs);
         let mut d_x = if self.addend { reads[2].clone() } else { Array::zeros(x) };
         geometry.for_each_product(|i, j, o| d_x.values[i] += d_y.values[o] * filter.values[j]);
-        vec![d_x]
+        if !self.slope {
+            return vec![d_x];
+        }
+        let prelu = PreluBackward.reference(&[&d_x, reads[self.pre()], reads[self.pre() + 1]], &mut []);
+        self.keep.then_some(d_x).into_iter().chain(prelu).collect()
     }
 }
 

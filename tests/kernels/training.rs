@@ -1,0 +1,79 @@
+//! Whole trainings on the emulated device: plan, arena, launches, graphs and kernels together.
+
+use crate::backend;
+use sphereface_cuda::{Arena, Options, Precision, Tier};
+use sphereface_models::{LOG, LOSSES, Network};
+use sphereface_tensor::op::METRICS;
+use sphereface_tensor::{Backend, PARAMETERS};
+use sphereface_testkit::TrainingCase;
+
+/// Steps that are trained.
+const STEPS: usize = 3;
+
+/// The shape of SphereFace-4 with a residual unit, on tiny images.
+fn case(loss: usize) -> TrainingCase {
+    let network = Network::input([9, 8, 1]).stage(8, 1).stage(16, 0).linear(3);
+    TrainingCase::new(network, LOSSES[loss], 10, 40, 6)
+}
+
+/// Losses of a few steps and the parameters after them, if there is an emulated device.
+fn train(case: &TrainingCase, options: Options) -> Option<(Vec<f32>, Vec<f32>)> {
+    let mut backend = backend(options)?;
+    let (parameters, plan) = case.plan().unwrap();
+    let program = backend.lower(&plan).unwrap();
+    case.upload(&parameters, &mut backend).unwrap();
+    backend.run(program, STEPS).unwrap();
+    let mut log = vec![0.0f32; case.training.log_rows * METRICS.len()];
+    backend.download(LOG, bytemuck::cast_slice_mut(&mut log)).unwrap();
+    let mut trained = vec![0.0f32; parameters.length()];
+    backend.download(PARAMETERS, bytemuck::cast_slice_mut(&mut trained)).unwrap();
+    Some((log.chunks(METRICS.len()).take(STEPS).map(|row| row[1]).collect(), trained))
+}
+
+/// Losses of the same steps in f64.
+fn reference(case: &TrainingCase) -> Vec<f64> {
+    let (parameters, plan) = case.plan().unwrap();
+    let mut reference = case.reference(&parameters);
+    (0..STEPS).for_each(|_| drop(reference.run(&plan)));
+    reference.get(LOG).unwrap().chunks(METRICS.len()).take(STEPS).map(|row| row[1]).collect()
+}
+
+fn assert_losses(found: &[f32], expected: &[f64], tolerance: f64) {
+    for (found, expected) in found.iter().zip(expected) {
+        let error = (f64::from(*found) - expected).abs() / expected;
+        assert!(error <= tolerance, "loss {found}, expected {expected}, off by {error:e}");
+    }
+}
+
+#[test]
+fn every_loss_trains_as_the_reference_does() {
+    for loss in 0..LOSSES.len() {
+        let case = case(loss);
+        let Some((losses, _)) = train(&case, Options::default()) else { return };
+        assert_losses(&losses, &reference(&case), 1e-5);
+    }
+}
+
+#[test]
+fn graphs_arenas_and_tiers_of_fp32_do_not_change_a_bit() {
+    let case = case(2);
+    let Some(expected) = train(&case, Options::default()) else { return };
+    for options in [
+        Options::default(),
+        Options { graph: false, ..Options::default() },
+        Options { arena: Arena::Separate, ..Options::default() },
+        Options { tier: Tier::Simt, ..Options::default() },
+    ] {
+        assert_eq!(train(&case, options), Some(expected.clone()), "{options:?}");
+    }
+}
+
+#[test]
+fn lower_precisions_train_close_to_the_reference() {
+    let case = case(2);
+    let expected = reference(&case);
+    for (precision, tolerance) in [(Precision::Tf32, 2e-3), (Precision::Bf16, 3e-2)] {
+        let Some((losses, _)) = train(&case, Options { precision, ..Options::default() }) else { return };
+        assert_losses(&losses, &expected, tolerance);
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! `__INTADDR__` is what the compiler of the kernels has for `offsetof` without a header.
 
-use super::{gather_batch, optimizer};
+use super::{gather_batch, margin_softmax, optimizer};
 use crate::nvrtc::{Architecture, Nvrtc, Output};
 use std::mem::offset_of;
 
@@ -40,6 +40,7 @@ fn layouts() -> Vec<Layout> {
             offset,
             factor,
         }),
+        layout!(margin_softmax::Head { batch, dimension, classes, steps, scale, constant, parameters }),
         layout!(optimizer::Tile { start, length, decay, rate }),
         layout!(optimizer::Sgd { momentum, nesterov }),
         layout!(optimizer::Adam { beta1, beta2, epsilon, decoupled }),
@@ -62,7 +63,11 @@ impl Layout {
     fn check(&self, nvrtc: Nvrtc) -> Result<(), String> {
         let file = sphereface_kernels::source(self.stem).ok_or("no such file")?;
         let text = file.text.to_owned() + &self.assertions();
-        let options = [format!("--gpu-architecture=compute_{}", Architecture::new(80)), "--std=c++17".to_owned()];
+        let options = [
+            format!("--gpu-architecture=compute_{}", Architecture::new(80)),
+            "--std=c++17".to_owned(),
+            "-DMARGIN_HEADER=\"margin/softmax.cuh\"".to_owned(), // What the head cannot do without.
+        ];
         nvrtc.compile_text(file.path, &text, &options, Output::Ptx).map(|_| ())
     }
 }

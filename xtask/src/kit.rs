@@ -90,8 +90,8 @@ fn build(args: &[&str], debug: bool) -> Result<PathBuf, String> {
     }
     let text = String::from_utf8_lossy(&output.stdout);
     let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let programs = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
-    programs.last().ok_or_else(|| format!("`cargo {}` built no program", args.join(" ")))
+    let mut programs = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
+    programs.next_back().ok_or_else(|| format!("`cargo {}` built no program", args.join(" ")))
 }
 
 fn strip(program: &Path) -> Result<(), String> {

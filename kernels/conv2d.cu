@@ -33,6 +33,9 @@
 #include "column_sum.cuh"
 #include "conv2d_direct.cuh"
 #include "conv2d_simt.cuh"
+#if __CUDA_ARCH__ >= 800
+#include "conv2d_mma.cuh"
+#endif
 
 // The three products of one tile and element type.
 #define CONV2D_PRODUCTS(TILE, DTYPE, T)                                                                               \

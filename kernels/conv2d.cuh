@@ -41,9 +41,12 @@ struct TapProduct {
     int left_vectors, right_vectors, out_vectors;  // whether source, filter and result allow vectors of four elements
 };
 
-// d_filter[r, s, c, k] = Σ over p, q, n of x · d_y.
+// d_filter[r, s, c, k] = Σ over p, q, n of x · d_y. Sizes as in Conv2d, but signed: positions reach into the padding.
 struct WeightProduct {
-    Conv2d sizes;
+    int height, width, batch, inputs;
+    int filter_height, filter_width, outputs;
+    int output_height, output_width;
+    int stride, padding;
     int splits;
     int left_vectors, right_vectors, out_vectors;  // whether x, d_y and the result allow vectors of four elements
 };

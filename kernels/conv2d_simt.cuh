@@ -154,7 +154,7 @@ __device__ __forceinline__ void tap_product(const T *source, const T *filter, co
 
 // The block's place in the pixels of d_y, and in the images of a pixel.
 struct PixelWalk {
-    const Conv2d &sizes;
+    const WeightProduct &sizes;
     const TilePixels &pixels;  // a rectangle, in shared memory as above
     int h, w;                  // the pixel of x that the pixel of d_y sees through tap (padding, padding)
     int pixel, first;          // number of the pixel of d_y, first image of the step
@@ -162,14 +162,14 @@ struct PixelWalk {
     __device__ __forceinline__ int segment() const { return pixel; }
 
     __device__ __forceinline__ void enter(int p, int q) {
-        pixel = p * int(sizes.output_width) + q;
-        h = p * int(sizes.stride), w = q * int(sizes.stride);
+        pixel = p * sizes.output_width + q;
+        h = p * sizes.stride, w = q * sizes.stride;
     }
     __device__ __forceinline__ void advance() {
         first += DEPTH;
-        if (first < int(sizes.batch)) return;
+        if (first < sizes.batch) return;
         first = 0;
-        int p = pixel / int(sizes.output_width), q = pixel % int(sizes.output_width) + 1;
+        int p = pixel / sizes.output_width, q = pixel % sizes.output_width + 1;
         if (q > pixels.right) q = pixels.left, ++p;
         enter(p, q);
     }
@@ -190,10 +190,10 @@ struct TapRows {
 
     template <int COUNT>
     __device__ __forceinline__ Four read_row(const PixelWalk &walk, int index, u32 image) const {
-        const Conv2d &sizes = walk.sizes;
+        const WeightProduct &sizes = walk.sizes;
         TapRow row = rows[index];
-        bool inside = image < sizes.batch && u32(walk.h + row.down) < sizes.height &&
-                      u32(walk.w + row.right) < sizes.width;
+        bool inside = image < u32(sizes.batch) && u32(walk.h + row.down) < u32(sizes.height) &&
+                      u32(walk.w + row.right) < u32(sizes.width);
         int at = ((walk.h * sizes.width + walk.w) * sizes.batch + image) * sizes.inputs + row.offset;
         return read_four(x + at, inside ? COUNT : 0, COUNT == 4);
     }
@@ -208,13 +208,13 @@ struct TapRows {
 };
 
 // First output that sees the source through one of the taps up to `last_tap`, along one axis.
-__device__ __forceinline__ int first_output(const Conv2d &sizes, int last_tap) {
+__device__ __forceinline__ int first_output(const WeightProduct &sizes, int last_tap) {
     int padding = sizes.padding, stride = sizes.stride;
     return last_tap >= padding ? 0 : (padding - last_tap + stride - 1) / stride;
 }
 // End of the outputs that see it through one of the taps from `first_tap` on.
-__device__ __forceinline__ int end_output(const Conv2d &sizes, int size, int outputs, int first_tap) {
-    int reach = size + int(sizes.padding) - first_tap, stride = sizes.stride;  // from output 0 to the source's end
+__device__ __forceinline__ int end_output(const WeightProduct &sizes, int size, int outputs, int first_tap) {
+    int reach = size + sizes.padding - first_tap, stride = sizes.stride;  // from output 0 to the source's end
     return reach <= 0 ? 0 : min(outputs, (reach + stride - 1) / stride);
 }
 
@@ -223,7 +223,7 @@ __device__ __forceinline__ int end_output(const Conv2d &sizes, int size, int out
 template <class Tile, class T>
 __device__ __forceinline__ void weight_product(const T *x, const T *d_y, float *out, const WeightProduct &p) {
     __shared__ TapRow tap_rows[Tile::ROWS];
-    const Conv2d &sizes = p.sizes;
+    const WeightProduct &sizes = p;
     int inputs = sizes.inputs, outputs = sizes.outputs, batch = sizes.batch;
     int filter_width = sizes.filter_width, rows = sizes.filter_height * filter_width * inputs;
     u32 column_tiles = (outputs + Tile::COLUMNS - 1) / Tile::COLUMNS;
@@ -232,8 +232,8 @@ __device__ __forceinline__ void weight_product(const T *x, const T *d_y, float *
     int group = left_vectors ? 4 : 1;
     for (int index = threadIdx.x; index < Tile::ROWS / group; index += Tile::THREADS) {
         int row = first_row + index * group, tap = row / inputs, channel = row % inputs;
-        int down = tap / filter_width - int(sizes.padding), right = tap % filter_width - int(sizes.padding);
-        int offset = (down * int(sizes.width) + right) * batch * inputs + channel;
+        int down = tap / filter_width - sizes.padding, right = tap % filter_width - sizes.padding;
+        int offset = (down * sizes.width + right) * batch * inputs + channel;
         tap_rows[index] = row < rows ? TapRow{offset, short(down), short(right)} : TapRow{0, -0x8000, -0x8000};
     }
 

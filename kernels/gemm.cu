@@ -38,3 +38,21 @@ extern "C" __global__ void __launch_bounds__(128)
 gemm_sum(const float *partial, float *out, u32 rows, u32 columns, u32 splits, u32 vectors) {
     sum_splits(partial, rows, splits, plain(out, columns, vectors));
 }
+
+// The tensor-core tier, from compute capability 8.0 on.
+#if __CUDA_ARCH__ >= 800
+#include "matrix_product_mma.cuh"
+
+#define GEMM_MMA(LAYOUT, NAME, ROWS, COLUMNS, BLOCKS, DTYPE, T)                                                       \
+    extern "C" __global__ void __launch_bounds__(TILE_THREADS, BLOCKS)                                                \
+    gemm_##NAME##_mma_##ROWS##x##COLUMNS##_##DTYPE(const T *left, const T *right, float *out, float *partial,         \
+                                                   MatrixProduct p) {                                                 \
+        matrix_product_mma<ROWS, COLUMNS, LAYOUT>(left, right, plain(out, p.columns, true), partial, p);              \
+    }
+#define GEMM_MMA_LAYOUTS(ROWS, COLUMNS, BLOCKS, DTYPE, T)                                                             \
+    GEMM_MMA(NN, nn, ROWS, COLUMNS, BLOCKS, DTYPE, T)                                                                 \
+    GEMM_MMA(NT, nt, ROWS, COLUMNS, BLOCKS, DTYPE, T)                                                                 \
+    GEMM_MMA(TN, tn, ROWS, COLUMNS, BLOCKS, DTYPE, T)
+
+FOR_EACH_MMA_TILE(GEMM_MMA_LAYOUTS)
+#endif

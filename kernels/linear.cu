@@ -167,3 +167,29 @@ extern "C" __global__ void __launch_bounds__(256)
 linear_backward_weight_bias_sum(const float *sums, float *d_bias, u32 chunks, u32 columns) {
     column_sum_finish(sums, d_bias, chunks, columns);
 }
+
+// The tensor-core tier, from compute capability 8.0 on.
+#if __CUDA_ARCH__ >= 800
+#include "matrix_product_mma.cuh"
+
+#define LINEAR_MMA(ROWS, COLUMNS, BLOCKS, DTYPE, T)                                                                   \
+    extern "C" __global__ void __launch_bounds__(TILE_THREADS, BLOCKS)                                                \
+    linear_forward_mma_##ROWS##x##COLUMNS##_##DTYPE(const T *x, const T *weight, const float *bias, float *out,       \
+                                                    float *partial, MatrixProduct p) {                                \
+        Epilogue<float> epilogue{bias, nullptr, nullptr, nullptr, out, p.columns, true};                              \
+        matrix_product_mma<ROWS, COLUMNS, NN>(x, weight, epilogue, partial, p);                                       \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(TILE_THREADS, BLOCKS)                                                \
+    linear_backward_data_mma_##ROWS##x##COLUMNS##_##DTYPE(const T *d_out, const T *weight, T *d_x, float *partial,    \
+                                                          MatrixProduct p) {                                          \
+        Epilogue<T> epilogue{nullptr, nullptr, nullptr, nullptr, d_x, p.columns, true};                               \
+        matrix_product_mma<ROWS, COLUMNS, NT>(d_out, weight, epilogue, partial, p);                                   \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(TILE_THREADS, BLOCKS)                                                \
+    linear_backward_weight_mma_##ROWS##x##COLUMNS##_##DTYPE(const T *x, const T *d_out, float *d_weight,              \
+                                                            float *partial, MatrixProduct p) {                        \
+        matrix_product_mma<ROWS, COLUMNS, TN>(x, d_out, plain(d_weight, p.columns, true), partial, p);                \
+    }
+
+FOR_EACH_MMA_TILE(LINEAR_MMA)
+#endif

@@ -12,9 +12,12 @@ pub(crate) struct Slice {
 }
 
 impl Slice {
-    /// `bytes` from `offset` on.
+    /// `bytes` from `offset` on; no bytes are the null pointer, which kernels take for an operand that is absent.
     pub(crate) fn part(self, offset: u64, bytes: u64) -> Slice {
         debug_assert!(offset + bytes <= self.bytes, "a part inside of its range");
+        if bytes == 0 {
+            return Slice::default();
+        }
         Slice { pointer: self.pointer + offset, bytes }
     }
 }
@@ -66,6 +69,22 @@ pub struct Unit {
     pub stem: &'static str,
     /// `NAME=value`.
     pub defines: Vec<String>,
+}
+
+/// Every unit that launchers may ask for: a file that names `MARGIN_HEADER` once for each margin.
+pub fn units() -> Vec<Unit> {
+    let mut units = Vec::new();
+    for file in sphereface_kernels::SOURCES {
+        let stem = file.path.trim_end_matches(".cu");
+        if file.text.contains("MARGIN_HEADER") {
+            let margins = sphereface_kernels::HEADERS.iter().filter(|header| header.path.starts_with("margin/"));
+            let define = |path: &str| vec![format!("MARGIN_HEADER=\"{path}\"")];
+            units.extend(margins.map(|header| Unit { stem, defines: define(header.path) }));
+        } else {
+            units.push(Unit { stem, defines: Vec::new() });
+        }
+    }
+    units
 }
 
 /// One launch of one kernel.

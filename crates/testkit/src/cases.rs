@@ -15,6 +15,8 @@ use std::sync::Arc;
 pub enum Fill {
     /// Standard normal.
     Normal,
+    /// Standard normal, rounded to what TF32 holds: 10 bits of mantissa.
+    Tf32,
     /// Uniform in `[0.5, 1.5)`.
     Positive,
     /// Whole numbers in `0..limit`.
@@ -43,7 +45,29 @@ pub struct Case {
 /// Per-element bound for fp32 sums of products.
 pub const FP32: Tolerance = Tolerance::Products(1e-6);
 
+/// Per-element bound for sums of products on tensor cores, whose operands were rounded before.
+pub const TENSOR: Tolerance = Tolerance::Products(5e-5);
+
 impl Case {
+    /// The same case with operands that TF32 holds exactly, within the bound of tensor cores.
+    pub fn in_tf32(&self) -> Case {
+        let mut case = Case { name: format!("{} tf32", self.name), ..self.clone() }.on_tensor_cores();
+        for (_, fill) in case.reads.iter_mut().filter(|(_, fill)| *fill == Fill::Normal) {
+            *fill = Fill::Tf32;
+        }
+        case
+    }
+
+    /// The same case within the bound of tensor cores. Where it is one of the largest element, that is for a slope,
+    /// which multiplies a sum: it stays one.
+    pub fn on_tensor_cores(mut self) -> Case {
+        self.tolerance = match self.tolerance {
+            Tolerance::Largest(factor) => Tolerance::Largest(factor.max(5e-5)),
+            _ => TENSOR,
+        };
+        self
+    }
+
     /// The same case with bf16 in place of every operand that may be; `None` if there is none.
     pub fn in_bf16(&self) -> Option<Case> {
         let mut case = Case { name: format!("{} bf16", self.name), ..self.clone() };
@@ -159,8 +183,7 @@ pub fn long_sums() -> Vec<Case> {
 
 /// All passes of the fully connected layer.
 pub fn linear() -> Vec<Case> {
-    let mut cases = Vec::new();
-    let layers = [
+    let sizes = [
         [2, 2, 128, 128, 2],
         [1, 1, 1, 1, 1],
         [3, 2, 33, 5, 7],
@@ -168,15 +191,19 @@ pub fn linear() -> Vec<Case> {
         [1, 2, 72, 68, 72],
         [1, 1, 3, 8, 520],
     ];
-    for [h, w, n, c, d] in layers {
-        let name = |pass: &str| format!("linear_{pass} {h}x{w} N{n} C{c} D{d}");
-        let (x, weight) = (normal(Shape::activation(h, w, n, c)), normal(Shape::filter(h, w, c, d)));
-        let (bias, d_out) = (normal(Shape::vector(Dim::K, d)), normal(Shape::matrix((Dim::N, n), (Dim::D, d))));
-        cases.push(case(name("forward"), LinearForward, vec![x.clone(), weight.clone(), bias], FP32));
-        cases.push(case(name("backward_data"), LinearBackwardData, vec![d_out.clone(), weight], FP32));
-        cases.push(case(name("backward_weight"), LinearBackwardWeight, vec![x, d_out], FP32));
-    }
-    cases
+    sizes.into_iter().flat_map(linear_passes).collect()
+}
+
+/// All passes of one fully connected layer: height, width, batch, inputs, outputs.
+pub fn linear_passes([h, w, n, c, d]: [usize; 5]) -> [Case; 3] {
+    let name = |pass: &str| format!("linear_{pass} {h}x{w} N{n} C{c} D{d}");
+    let (x, weight) = (normal(Shape::activation(h, w, n, c)), normal(Shape::filter(h, w, c, d)));
+    let (bias, d_out) = (normal(Shape::vector(Dim::K, d)), normal(Shape::matrix((Dim::N, n), (Dim::D, d))));
+    [
+        case(name("forward"), LinearForward, vec![x.clone(), weight.clone(), bias], FP32),
+        case(name("backward_data"), LinearBackwardData, vec![d_out.clone(), weight], FP32),
+        case(name("backward_weight"), LinearBackwardWeight, vec![x, d_out], FP32),
+    ]
 }
 
 /// Products in every layout: rows, columns and length of the reduction; size one, sizes that no tile and no vector

@@ -32,12 +32,18 @@ fn encode(kind: &Type, values: &[f64]) -> Vec<u8> {
     bytes
 }
 
+/// The nearest number of 10 bits of mantissa, ties away from zero, as `cvt.rna.tf32` rounds.
+pub fn to_tf32(value: f64) -> f64 {
+    f64::from(f32::from_bits((value as f32).to_bits().wrapping_add(1 << 12) & !((1 << 13) - 1)))
+}
+
 /// The operand's values, rounded to its type, so that reference and backend start from the same numbers.
 fn fill(kind: &Type, fill: &Fill, operand: u32) -> Array {
     let elements = kind.shape.elements();
     let random = |i: usize| uniform(11, Stream::Augmentation, operand, i as u64);
     let values: Vec<f64> = match fill {
         Fill::Normal => (0..elements).map(|i| normal(11, Stream::Initialisation, operand, i as u64)).collect(),
+        Fill::Tf32 => (0..elements).map(|i| to_tf32(normal(11, Stream::Initialisation, operand, i as u64))).collect(),
         Fill::Positive => (0..elements).map(|i| 0.5 + random(i)).collect(),
         Fill::Below(limit) => (0..elements).map(|i| (random(i) * f64::from(*limit)).floor()).collect(),
         Fill::Constant(value) => vec![*value; elements],

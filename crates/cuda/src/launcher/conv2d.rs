@@ -1,6 +1,7 @@
 //! Convolution and its gradients.
 
-use super::tile::{Tile, fours, splits};
+use super::tile::{Scheme, fours};
+use super::{Context, mma};
 use crate::launch::{Io, Kernel, Launch, Operands, Slice, blocks, suffix};
 use crate::launcher::prelu::chunks;
 use bytemuck::{Pod, Zeroable};
@@ -208,7 +209,7 @@ fn sum(dtype: DType, partial: Slice, finish: &Finish, [rows, columns, splits]: [
         .value(u32::from(fours(columns)))
 }
 
-pub(super) fn forward(op: Conv2dForward, operands: &Operands<'_>) -> Result<Kernel, Error> {
+pub(super) fn forward(op: Conv2dForward, operands: &Operands<'_>, context: &Context) -> Result<Kernel, Error> {
     check_sizes(&op, &[&operands.reads[..], &operands.writes].concat())?;
     let g = Conv2dGeometry::new(op.name(), &operands.reads[0].shape, &operands.reads[1].shape, op.stride, op.padding)?;
     let dtype = operands.reads[0].dtype;
@@ -250,16 +251,18 @@ pub(super) fn forward(op: Conv2dForward, operands: &Operands<'_>) -> Result<Kern
     let result = Result2d { height: g.output_height, width: g.output_width, columns: g.outputs, length: g.inputs };
     let mut product = TapProduct::new(&g, axes, result);
     let (rows, columns) = (product.rows(), g.outputs);
-    let tile = Tile::of(rows, columns, fours(g.inputs) && fours(g.outputs));
-    let splits = splits(tile.count(rows, columns), product.taps(), g.inputs);
+    let terms = [product.taps(), g.inputs];
+    let scheme = mma::convolution(context, dtype, &g, [rows, columns], terms)
+        .unwrap_or_else(|| Scheme::portable(dtype, 1, [rows, columns], terms, fours(g.inputs) && fours(g.outputs)));
+    let Scheme { tile, splits, .. } = scheme;
     product.splits = splits as i32;
     let workspace = if splits > 1 { 4 * splits * rows * columns } else { 0 };
     Ok(Kernel::new(workspace as u64, move |io| {
         let finish = finish(&io.reads, &io.writes);
         let now = (splits == 1).then_some(finish);
-        let launch = Launch::new("conv2d", format!("conv2d_forward_{}_{}", tile.name, suffix(dtype)))
+        let launch = scheme
+            .launch("conv2d", "conv2d_forward")
             .grid(tile.grid(rows, columns, splits))
-            .block(tile.threads)
             .read(io.reads[0])
             .read(io.reads[1])
             .read_if(now.and_then(|finish| finish.bias))
@@ -275,9 +278,13 @@ pub(super) fn forward(op: Conv2dForward, operands: &Operands<'_>) -> Result<Kern
     }))
 }
 
-pub(super) fn backward_data(op: Conv2dBackwardData, operands: &Operands<'_>) -> Result<Kernel, Error> {
+pub(super) fn backward_data(
+    op: Conv2dBackwardData,
+    operands: &Operands<'_>,
+    context: &Context,
+) -> Result<Kernel, Error> {
     if op.slope {
-        return backward_data_then_prelu(op, operands);
+        return backward_data_then_prelu(op, operands, context);
     }
     check_sizes(&op, &[&operands.reads[..], &operands.writes].concat())?;
     let g = op.geometry(&operands.reads[0].shape, &operands.reads[1].shape)?;
@@ -294,18 +301,20 @@ pub(super) fn backward_data(op: Conv2dBackwardData, operands: &Operands<'_>) -> 
         .map(|axes| TapProduct::new(&g, axes, result))
         .filter(|product| product.rows() > 0)
         .collect();
-    let tile = Tile::of(products[0].rows(), columns, fours(g.inputs) && fours(g.outputs));
-    let most_taps = products.iter().map(TapProduct::taps).max().unwrap_or(0);
-    let splits = splits(tile.count(products[0].rows(), columns), most_taps, g.outputs);
+    let size = [products[0].rows(), columns];
+    let terms = [products.iter().map(TapProduct::taps).max().unwrap_or(0), g.outputs];
+    let scheme = mma::convolution(context, dtype, &g, size, terms)
+        .unwrap_or_else(|| Scheme::portable(dtype, 1, size, terms, fours(g.inputs) && fours(g.outputs)));
+    let Scheme { tile, splits, .. } = scheme;
     products.iter_mut().for_each(|product| product.splits = splits as i32);
     let workspace = if splits > 1 { 4 * splits * rows * columns } else { 0 };
     Ok(Kernel::new(workspace as u64, move |io| {
         let finish = Finish { addend: io.reads.get(2).copied(), out: io.writes[0], ..Finish::default() };
         let now = (splits == 1).then_some(finish);
         let launch = |(index, product): (usize, &TapProduct)| {
-            let launch = Launch::new("conv2d", format!("conv2d_backward_data_{}_{}", tile.name, suffix(dtype)))
+            let launch = scheme
+                .launch("conv2d", "conv2d_backward_data")
                 .grid(tile.grid(product.rows(), columns, splits))
-                .block(tile.threads)
                 .read(io.reads[0])
                 .read(io.reads[1])
                 .read_if(now.and_then(|finish| finish.addend));
@@ -321,13 +330,17 @@ pub(super) fn backward_data(op: Conv2dBackwardData, operands: &Operands<'_>) -> 
 }
 
 /// The gradient of the input, then that of the PReLU before it.
-fn backward_data_then_prelu(op: Conv2dBackwardData, operands: &Operands<'_>) -> Result<Kernel, Error> {
+fn backward_data_then_prelu(
+    op: Conv2dBackwardData,
+    operands: &Operands<'_>,
+    context: &Context,
+) -> Result<Kernel, Error> {
     let (conv_reads, prelu_reads) = operands.reads.split_at(2 + usize::from(op.addend));
     let (conv_reads, prelu_reads) = (conv_reads.to_vec(), prelu_reads.to_vec());
     let [.., d_pre, d_slope] = operands.writes[..] else { unreachable!("what the shape rule says") };
     let plain = Conv2dBackwardData::plain(op.stride, op.padding, op.size, op.addend);
     let pre = conv_reads.len();
-    let conv = backward_data(plain, &Operands { reads: conv_reads, writes: vec![d_pre], updates: vec![] })?;
+    let conv = backward_data(plain, &Operands { reads: conv_reads, writes: vec![d_pre], updates: vec![] }, context)?;
     let reads = vec![d_pre, prelu_reads[0], prelu_reads[1]];
     let prelu = super::prelu::backward(&Operands { reads, writes: vec![d_pre, d_slope], updates: vec![] });
     let scratch = conv.workspace_bytes.max(prelu.workspace_bytes).next_multiple_of(16);
@@ -345,14 +358,20 @@ fn backward_data_then_prelu(op: Conv2dBackwardData, operands: &Operands<'_>) -> 
     }))
 }
 
-pub(super) fn backward_weight(op: Conv2dBackwardWeight, operands: &Operands<'_>) -> Result<Kernel, Error> {
+pub(super) fn backward_weight(
+    op: Conv2dBackwardWeight,
+    operands: &Operands<'_>,
+    context: &Context,
+) -> Result<Kernel, Error> {
     check_sizes(&op, &[&operands.reads[..], &operands.writes].concat())?;
     let g = op.geometry(&operands.reads[0].shape, &operands.reads[1].shape)?;
     let dtype = operands.reads[0].dtype;
     let (rows, columns) = (g.taps[0] * g.taps[1] * g.inputs, g.outputs);
     let pixels = g.output_height * g.output_width;
-    let tile = Tile::of(rows, columns, fours(g.inputs) && fours(g.outputs));
-    let splits = splits(tile.count(rows, columns), pixels, g.batch);
+    let scheme = mma::weight_gradient(context, dtype, &g).unwrap_or_else(|| {
+        Scheme::portable(dtype, 1, [rows, columns], [pixels, g.batch], fours(g.inputs) && fours(g.outputs))
+    });
+    let splits = scheme.splits;
     let partial_bytes = if splits > 1 { 4 * (splits * rows * columns) as u64 } else { 0 };
     let (chunk_rows, chunks) = chunks(pixels * g.batch);
     let bias_bytes = if op.bias { 4 * u64::from(chunks) * columns as u64 } else { 0 };
@@ -367,9 +386,9 @@ pub(super) fn backward_weight(op: Conv2dBackwardWeight, operands: &Operands<'_>)
             right_vectors: fours(columns).into(),
             out_vectors: fours(columns).into(),
         };
-        let launch = Launch::new("conv2d", format!("conv2d_backward_weight_{}_{}", tile.name, suffix(dtype)))
-            .grid(tile.grid(rows, columns, splits))
-            .block(tile.threads)
+        let launch = scheme
+            .launch("conv2d", "conv2d_backward_weight")
+            .grid(scheme.weight_grid(&g))
             .read(x)
             .read(d_y)
             .write(out)

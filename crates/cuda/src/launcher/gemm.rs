@@ -1,16 +1,17 @@
 //! Product of two matrices.
 
+use super::Context;
 use super::conv2d::check_sizes;
 use super::matrix_product::Products;
 use super::tile::fours;
-use crate::launch::{Kernel, Launch, Operands, blocks, suffix};
+use crate::launch::{Kernel, Launch, Operands, blocks};
 use sphereface_tensor::Error;
 use sphereface_tensor::op::{Gemm, Layout};
 
 /// Threads of a block that adds up splits.
 const SUM_THREADS: u32 = 128;
 
-pub(super) fn gemm(op: Gemm, operands: &Operands<'_>) -> Result<Kernel, Error> {
+pub(super) fn gemm(op: Gemm, operands: &Operands<'_>, context: &Context) -> Result<Kernel, Error> {
     check_sizes(&op, &[&operands.reads[..], &operands.writes].concat())?;
     let dtype = operands.reads[0].dtype;
     let geometry = op.geometry(&operands.reads[0].shape, &operands.reads[1].shape)?;
@@ -22,17 +23,18 @@ pub(super) fn gemm(op: Gemm, operands: &Operands<'_>) -> Result<Kernel, Error> {
     let (rows, columns) = (geometry.rows, geometry.columns);
     let products =
         Products { layout: op.layout, rows, columns, length: geometry.length, segments: 1, batch: 1, own: [false; 2] };
-    Ok(Kernel::new(products.partial_bytes(), move |io| {
-        let (left, right, out, tile) = (io.reads[0], io.reads[1], io.writes[0], products.tile());
-        let whole = products.splits() == 1;
-        let launch = Launch::new("gemm", format!("gemm_{name}_{}_{}", tile.name, suffix(dtype)))
-            .grid(products.grid())
-            .block(tile.threads)
+    let scheme = products.scheme(context, dtype);
+    Ok(Kernel::new(products.partial_bytes(&scheme), move |io| {
+        let (left, right, out) = (io.reads[0], io.reads[1], io.writes[0]);
+        let whole = scheme.splits == 1;
+        let launch = scheme
+            .launch("gemm", &format!("gemm_{name}"))
+            .grid(products.grid(&scheme))
             .read(left)
             .read(right)
             .write_if(whole.then_some(out))
             .write(io.workspace)
-            .value(products.structure());
+            .value(products.structure(&scheme));
         let mut launches = vec![launch];
         if !whole {
             launches.push(
@@ -43,7 +45,7 @@ pub(super) fn gemm(op: Gemm, operands: &Operands<'_>) -> Result<Kernel, Error> {
                     .write(out)
                     .value(rows as u32)
                     .value(columns as u32)
-                    .value(products.splits() as u32)
+                    .value(scheme.splits as u32)
                     .value(u32::from(fours(columns))),
             );
         }

@@ -1,9 +1,10 @@
 //! The fully connected layer and its gradients.
 
+use super::Context;
 use super::conv2d::{check_sizes, column_sum};
 use super::matrix_product::Products;
 use super::prelu::chunks;
-use super::tile::fours;
+use super::tile::{Scheme, fours};
 use crate::launch::{Kernel, Launch, Operands, Slice, blocks, suffix};
 use bytemuck::{Pod, Zeroable};
 use sphereface_tensor::op::{Layout, LinearBackwardData, LinearBackwardWeight, LinearForward};
@@ -52,7 +53,7 @@ impl Sizes {
 }
 
 /// Adds up the partial sums of products.
-fn sum(dtype: DType, products: &Products, partial: Slice, bias: Option<Slice>, out: Slice) -> Launch {
+fn sum(dtype: DType, products: &Products, splits: usize, partial: Slice, bias: Option<Slice>, out: Slice) -> Launch {
     let (rows, columns) = (products.batch * products.rows, products.columns);
     Launch::new("linear", format!("linear_sum_{}", suffix(dtype)))
         .grid([blocks(rows * columns.div_ceil(4), SUM_THREADS, 1 << 16), 1, 1])
@@ -62,35 +63,31 @@ fn sum(dtype: DType, products: &Products, partial: Slice, bias: Option<Slice>, o
         .write(out)
         .value(rows as u32)
         .value(columns as u32)
-        .value(products.splits() as u32)
+        .value(splits as u32)
         .value(u32::from(fours(columns)))
 }
 
 /// A product, and the sum of its parts if it has several.
 fn product(
     pass: &str,
-    products: Products,
+    (products, scheme): (Products, Scheme),
     [left, right, out, partial]: [Slice; 4],
     bias: Option<Option<Slice>>,
-    [operand, result]: [DType; 2],
+    result: DType,
 ) -> Vec<Launch> {
-    let whole = products.splits() == 1;
-    let tile = products.tile();
-    let mut launch = Launch::new("linear", format!("linear_{pass}_{}_{}", tile.name, suffix(operand)))
-        .grid(products.grid())
-        .block(tile.threads)
-        .read(left)
-        .read(right);
+    let whole = scheme.splits == 1;
+    let mut launch =
+        scheme.launch("linear", &format!("linear_{pass}")).grid(products.grid(&scheme)).read(left).read(right);
     if let Some(bias) = bias {
         launch = launch.read_if(bias.filter(|_| whole));
     }
-    launch = launch.write_if(whole.then_some(out)).write(partial).value(products.structure());
+    launch = launch.write_if(whole.then_some(out)).write(partial).value(products.structure(&scheme));
     let mut launches = vec![launch];
-    launches.extend((!whole).then(|| sum(result, &products, partial, bias.flatten(), out)));
+    launches.extend((!whole).then(|| sum(result, &products, scheme.splits, partial, bias.flatten(), out)));
     launches
 }
 
-pub(super) fn forward(op: LinearForward, operands: &Operands<'_>) -> Result<Kernel, Error> {
+pub(super) fn forward(op: LinearForward, operands: &Operands<'_>, context: &Context) -> Result<Kernel, Error> {
     check_sizes(&op, &[&operands.reads[..], &operands.writes].concat())?;
     let dtype = operands.reads[0].dtype;
     let sizes = Sizes::of(&operands.reads[0].shape, operands.writes[0].shape.last());
@@ -116,13 +113,18 @@ pub(super) fn forward(op: LinearForward, operands: &Operands<'_>) -> Result<Kern
         batch: 1,
         own: [false; 2],
     };
-    Ok(Kernel::new(products.partial_bytes(), move |io| {
+    let scheme = products.scheme(context, dtype);
+    Ok(Kernel::new(products.partial_bytes(&scheme), move |io| {
         let slices = [io.reads[0], io.reads[1], io.writes[0], io.workspace];
-        product("forward", products, slices, Some(Some(io.reads[2])), [dtype, DType::F32])
+        product("forward", (products, scheme), slices, Some(Some(io.reads[2])), DType::F32)
     }))
 }
 
-pub(super) fn backward_data(op: LinearBackwardData, operands: &Operands<'_>) -> Result<Kernel, Error> {
+pub(super) fn backward_data(
+    op: LinearBackwardData,
+    operands: &Operands<'_>,
+    context: &Context,
+) -> Result<Kernel, Error> {
     check_sizes(&op, &[&operands.reads[..], &operands.writes].concat())?;
     let dtype = operands.reads[0].dtype;
     let sizes = Sizes::of(&operands.writes[0].shape, operands.reads[0].shape.last());
@@ -150,13 +152,18 @@ pub(super) fn backward_data(op: LinearBackwardData, operands: &Operands<'_>) -> 
         batch: sizes.pixels,
         own: [false, true],
     };
-    Ok(Kernel::new(products.partial_bytes(), move |io| {
+    let scheme = products.scheme(context, dtype);
+    Ok(Kernel::new(products.partial_bytes(&scheme), move |io| {
         let slices = [io.reads[0], io.reads[1], io.writes[0], io.workspace];
-        product("backward_data", products, slices, None, [dtype, dtype])
+        product("backward_data", (products, scheme), slices, None, dtype)
     }))
 }
 
-pub(super) fn backward_weight(op: LinearBackwardWeight, operands: &Operands<'_>) -> Result<Kernel, Error> {
+pub(super) fn backward_weight(
+    op: LinearBackwardWeight,
+    operands: &Operands<'_>,
+    context: &Context,
+) -> Result<Kernel, Error> {
     check_sizes(&op, &[&operands.reads[..], &operands.writes].concat())?;
     let dtype = operands.reads[0].dtype;
     let sizes = Sizes::of(&operands.reads[0].shape, operands.reads[1].shape.last());
@@ -171,7 +178,8 @@ pub(super) fn backward_weight(op: LinearBackwardWeight, operands: &Operands<'_>)
         batch: sizes.pixels,
         own: [true, false],
     };
-    let partial_bytes = if few.is_some() { 0 } else { products.partial_bytes() };
+    let scheme = products.scheme(context, dtype);
+    let partial_bytes = if few.is_some() { 0 } else { products.partial_bytes(&scheme) };
     let (chunk_rows, chunks) = chunks(sizes.batch);
     let bias_bytes = 4 * u64::from(chunks) * sizes.outputs as u64;
     Ok(Kernel::new(partial_bytes + bias_bytes, move |io| {
@@ -188,7 +196,7 @@ pub(super) fn backward_weight(op: LinearBackwardWeight, operands: &Operands<'_>)
             ],
             None => {
                 let slices = [x, d_out, d_weight, io.workspace.part(0, partial_bytes)];
-                product("backward_weight", products, slices, None, [dtype, DType::F32])
+                product("backward_weight", (products, scheme), slices, None, DType::F32)
             }
         };
         let sums = io.workspace.part(partial_bytes, bias_bytes);

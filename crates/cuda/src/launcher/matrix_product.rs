@@ -1,7 +1,9 @@
-//! Products of dense matrices of the portable tier, as kernels/matrix_product.cuh has them.
+//! Products of dense matrices, as kernels/matrix_product.cuh has them.
 
-use super::tile::{self, Tile, fours};
+use super::tile::{Scheme, fours};
+use super::{Context, mma};
 use bytemuck::{Pod, Zeroable};
+use sphereface_tensor::DType;
 use sphereface_tensor::op::Layout;
 
 /// `MatrixProduct` of kernels/matrix_product.cuh.
@@ -38,23 +40,23 @@ pub(super) struct Products {
 }
 
 impl Products {
-    pub(super) fn tile(&self) -> Tile {
-        Tile::of(self.rows, self.columns, self.rows_in_memory().into_iter().all(fours) && fours(self.columns))
-    }
-
-    /// Parts of the reduction.
-    pub(super) fn splits(&self) -> usize {
-        tile::splits(self.batch * self.tile().count(self.rows, self.columns), self.segments, self.length)
+    /// How products of operands of this type are computed.
+    pub(super) fn scheme(&self, context: &Context, dtype: DType) -> Scheme {
+        let &Products { layout, rows, columns, length, segments, batch, .. } = self;
+        let inner = if layout == Layout::TN { rows } else { length };
+        let vectors = self.rows_in_memory().into_iter().all(fours) && fours(columns);
+        mma::scheme(context, dtype, batch, [rows, columns], segments * length, &[inner, columns])
+            .unwrap_or_else(|| Scheme::portable(dtype, batch, [rows, columns], [segments, length], vectors))
     }
 
     /// Elements of the results of all splits, if there are several.
-    pub(super) fn partial_bytes(&self) -> u64 {
-        let splits = self.splits();
+    pub(super) fn partial_bytes(&self, scheme: &Scheme) -> u64 {
+        let splits = scheme.splits;
         if splits > 1 { (4 * splits * self.batch * self.rows * self.columns) as u64 } else { 0 }
     }
 
-    pub(super) fn grid(&self) -> [u32; 3] {
-        [self.tile().count(self.rows, self.columns) as u32, self.batch as u32, self.splits() as u32]
+    pub(super) fn grid(&self, scheme: &Scheme) -> [u32; 3] {
+        [scheme.tile.count(self.rows, self.columns) as u32, self.batch as u32, scheme.splits as u32]
     }
 
     /// Lengths of the rows of both operands as they lie in memory.
@@ -67,7 +69,7 @@ impl Products {
     }
 
     /// What the kernel is told.
-    pub(super) fn structure(&self) -> MatrixProduct {
+    pub(super) fn structure(&self, scheme: &Scheme) -> MatrixProduct {
         let [left_row, right_row] = self.rows_in_memory();
         let (left_size, right_size) = ((self.rows * self.length) as i32, (self.length * self.columns) as i32);
         MatrixProduct {
@@ -79,7 +81,7 @@ impl Products {
             right_segment: right_size,
             left_batch: if self.own[0] { left_size } else { 0 },
             right_batch: if self.own[1] { right_size } else { 0 },
-            splits: self.splits() as i32,
+            splits: scheme.splits as i32,
             left_vectors: fours(left_row).into(),
             right_vectors: fours(right_row).into(),
             out_vectors: fours(self.columns).into(),

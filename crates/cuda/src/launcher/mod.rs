@@ -13,6 +13,7 @@ mod linear;
 mod margin_softmax;
 mod matrix_product;
 mod metrics;
+mod mma;
 mod optimizer;
 mod prelu;
 mod tile;
@@ -30,15 +31,15 @@ pub(crate) struct Context {
 }
 
 /// The launches of an operator with these operands.
-pub(crate) fn kernel(op: &Op, operands: &Operands<'_>, _context: &Context) -> Result<Kernel, Error> {
+pub(crate) fn kernel(op: &Op, operands: &Operands<'_>, context: &Context) -> Result<Kernel, Error> {
     match op {
         Op::GatherBatch(op) => Ok(gather_batch::gather_batch(*op, operands)),
-        Op::Conv2dForward(op) => conv2d::forward(*op, operands),
-        Op::Conv2dBackwardData(op) => conv2d::backward_data(*op, operands),
-        Op::Conv2dBackwardWeight(op) => conv2d::backward_weight(*op, operands),
-        Op::LinearForward(op) => linear::forward(*op, operands),
-        Op::LinearBackwardData(op) => linear::backward_data(*op, operands),
-        Op::LinearBackwardWeight(op) => linear::backward_weight(*op, operands),
+        Op::Conv2dForward(op) => conv2d::forward(*op, operands, context),
+        Op::Conv2dBackwardData(op) => conv2d::backward_data(*op, operands, context),
+        Op::Conv2dBackwardWeight(op) => conv2d::backward_weight(*op, operands, context),
+        Op::LinearForward(op) => linear::forward(*op, operands, context),
+        Op::LinearBackwardData(op) => linear::backward_data(*op, operands, context),
+        Op::LinearBackwardWeight(op) => linear::backward_weight(*op, operands, context),
         Op::PreluForward(_) => Ok(prelu::forward(operands)),
         Op::PreluBackward(_) => Ok(prelu::backward(operands)),
         Op::Add(_) => Ok(add::add(operands)),
@@ -46,9 +47,9 @@ pub(crate) fn kernel(op: &Op, operands: &Operands<'_>, _context: &Context) -> Re
         Op::Optimizer(op) => Ok(optimizer::optimizer(op, operands)),
         Op::Metrics(_) => Ok(metrics::metrics(operands)),
         Op::Advance(_) => Ok(advance::advance()),
-        Op::MarginSoftmaxForward(op) => margin_softmax::forward(&op.0, operands),
-        Op::MarginSoftmaxBackward(op) => margin_softmax::backward(&op.0, operands),
+        Op::MarginSoftmaxForward(op) => margin_softmax::forward(&op.0, operands, context),
+        Op::MarginSoftmaxBackward(op) => margin_softmax::backward(&op.0, operands, context),
         Op::Cast(_) => Ok(cast::cast(operands)),
-        Op::Gemm(op) => gemm::gemm(*op, operands),
+        Op::Gemm(op) => gemm::gemm(*op, operands, context),
     }
 }

@@ -1,12 +1,15 @@
 //! Which tile of the portable tier a product takes, and how its reduction is split.
 
+use crate::launch::suffix;
+use sphereface_tensor::DType;
+
 /// Steps of a reduction between two barriers, `DEPTH` of kernels/tile.cuh.
 const DEPTH: usize = 8;
 /// Most terms of a sum before it is added to others; a longer one would lose digits.
 const TERMS: usize = 4096;
 /// A reduction is split until there are as many blocks: twice the processors of the largest GPUs. A constant, so that
 /// every device sums in the same order.
-const BLOCKS: usize = 264;
+pub(super) const BLOCKS: usize = 264;
 /// Fewest terms that are worth a block of their own.
 const TERMS_OF_SPLIT: usize = 256;
 
@@ -16,12 +19,14 @@ pub(super) struct Tile {
     /// As the names of kernels have it.
     pub(super) name: &'static str,
     pub(super) threads: u32,
-    rows: usize,
-    columns: usize,
+    /// Dynamic shared memory of a block.
+    pub(super) shared_bytes: u32,
+    pub(super) rows: usize,
+    pub(super) columns: usize,
 }
 
-const LARGE: Tile = Tile { name: "128x64", threads: 128, rows: 128, columns: 64 };
-const SMALL: Tile = Tile { name: "32x32", threads: 64, rows: 32, columns: 32 };
+const LARGE: Tile = Tile { name: "128x64", threads: 128, shared_bytes: 0, rows: 128, columns: 64 };
+const SMALL: Tile = Tile { name: "32x32", threads: 64, shared_bytes: 0, rows: 32, columns: 32 };
 
 impl Tile {
     /// The tile for a result of this size; `vectors`: whether the rows of result and operands are all [`fours`].
@@ -37,6 +42,34 @@ impl Tile {
     /// Blocks of a product: tiles, and the parts its reduction is split into.
     pub(super) fn grid(self, rows: usize, columns: usize, splits: usize) -> [u32; 3] {
         [self.count(rows, columns) as u32, 1, splits as u32]
+    }
+}
+
+/// How a product is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Scheme {
+    pub(super) tile: Tile,
+    /// Element type, or arithmetic, as the names of kernels have it.
+    pub(super) element: &'static str,
+    /// Parts of the reduction.
+    pub(super) splits: usize,
+    /// Whether it is of the tensor-core tier.
+    pub(super) mma: bool,
+}
+
+impl Scheme {
+    /// The portable tier's, for `products` results of this size and sums over `segments` of `length` terms each;
+    /// `vectors` as in [`Tile::of`].
+    pub(super) fn portable(
+        dtype: DType,
+        products: usize,
+        [rows, columns]: [usize; 2],
+        [segments, length]: [usize; 2],
+        vectors: bool,
+    ) -> Scheme {
+        let tile = Tile::of(rows, columns, vectors);
+        let splits = splits(products * tile.count(rows, columns), segments, length);
+        Scheme { tile, element: suffix(dtype), splits, mma: false }
     }
 }
 

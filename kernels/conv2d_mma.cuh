@@ -158,7 +158,8 @@ __device__ __forceinline__ void tap_product_mma(const T *source, const T *filter
     Share share((taps * p.length + CHUNK<T> - 1) / CHUNK<T>);
     MmaTile<T, ROWS, COLUMNS> tile;
     tile.add(operands, stages, share.first, share.end);
-    tile.finish(stages, epilogue, partial, first_column, p.result_rows, [&](u32 row) { return table.result[row]; });
+    tile.finish(stages, epilogue, p.splits > 1 ? partial : nullptr, first_column, p.result_rows,
+                [&](u32 row) { return table.result[row]; });
 }
 
 // Weight gradient: columns of x, transposed, times columns of d_y, over the pixels that a tap sees.

@@ -1,9 +1,9 @@
 // One tile of a product of matrices on the tensor cores: out [ROWS, COLUMNS] = Σ left [ROWS, k] · right [k, COLUMNS].
 //
 // A block has four warps, two by two, and each of them a quarter of the tile. The reduction goes in chunks of 128 bytes
-// (32 TF32 or 64 bf16 elements): cp.async brings a chunk of both operands into one of three stages of shared memory while
-// the two before it are multiplied. Where the elements of an operand lie in global memory is the product's affair: the
-// engine asks it for every 16 bytes, so a convolution gathers rows and is no different from a product of plain matrices.
+// (32 TF32 or 64 bf16 elements) through three stages of shared memory: while one chunk is multiplied, cp.async brings the
+// next two. Where the elements of an operand lie in global memory is the product's affair: the engine asks it for every
+// 16 bytes, so a convolution gathers rows and is no different from a product of plain matrices.
 //
 // A chunk of an operand lies in shared memory as in global memory, so that 16 bytes are always copied at once:
 //   Inner  the reduction is contiguous:  [rows][128 bytes]
@@ -12,11 +12,19 @@
 // bank conflicts. Fragments come by ldmatrix, four registers at once. From Outer, bf16 comes by its transposing form;
 // TF32, which has none, element by element: the same bytes and cycles of shared memory in four times the instructions.
 //
-// Arithmetic for a warp of 64x64 and a step of 32 bytes of the reduction: 32 mma; 8 ldmatrix of 512 bytes, or 4 and 16
-// loads of 128; for TF32 32 cvt, which ptxas makes two instructions of.
-// Shared memory: 4,096 / 32 = 128 bytes an mma. An A100 takes 8 cycles for an mma in each quarter of an SM, so this is
-// half of the 128 bytes a cycle that it delivers; an H100 takes 4 or more, where mma.sync itself stays below its peak.
-// A warp of 64x32 reads 192 bytes an mma, one of 32x32 256.
+// What bounds it. A step of a warp of 64x64 is 32 mma (m16n8k16 in bf16, m16n8k8 in TF32) on 4,096 bytes of shared
+// memory: 128 bytes an mma; a warp of 64x32 reads 192, one of 32x32 256. A quarter of an SM takes 8 cycles for an mma on
+// an A100, and 5 or so on an H100, where mma.sync reaches about 0.6 of the peak: 64, 96, 128 and 102, 154, 205 of the 128
+// bytes a cycle that shared memory delivers. So the largest tile that fills the device is best.
+// Issue slots of a warp in a chunk, as compiled for sm_90a (forward, data, weight gradient of conv2d), beside the cycles
+// of its mma on an A100 and H100. Beyond them: addresses and copies; in TF32 192 to 256 for rounding, as ptxas makes two
+// instructions of a cvt.rna, and loads of single elements from Outer.
+//   tile      mma   bf16             TF32             cycles        shared    blocks an SM (H100, A100, 99 KB)
+//   128x128   128   479, 340, 437    795, 597, 805    1,024, 640    96 KB     2, 1, 1
+//   128x64     64   289, 226, 323    513, 419, 598      512, 320    72 KB     3, 2, 1
+//   64x64      32   225, 157, 213    392, 286, 403      256, 160    48 KB     4, 3, 2
+// bf16 is bound by the tensor cores in the large tile, by shared memory in the others; TF32 on an H100 by issue.
+// None of this has been measured yet.
 #pragma once
 #include "mma.cuh"
 #include "tile.cuh"

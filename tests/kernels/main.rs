@@ -10,7 +10,7 @@ mod margin_softmax;
 mod training;
 
 use sphereface_cuda::nvrtc::{Architecture, Nvrtc};
-use sphereface_cuda::{CudaBackend, EmulatorDriver, Options};
+use sphereface_cuda::{CudaBackend, EmulatorDriver, Options, Tier};
 use sphereface_testkit::cases::Case;
 use sphereface_testkit::check_case;
 use std::collections::BTreeMap;
@@ -32,6 +32,11 @@ fn backend(options: Options) -> Option<CudaBackend<EmulatorDriver>> {
 
 fn check(cases: Vec<Case>) {
     check_with(Options::default(), cases);
+}
+
+/// The portable tier, also where the device has a better one.
+fn check_portable(cases: Vec<Case>) {
+    check_with(Options { tier: Tier::Simt, ..Options::default() }, cases);
 }
 
 /// Compares each case with its reference, and notes the error of the kernels it ran.

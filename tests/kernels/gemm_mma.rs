@@ -165,7 +165,7 @@ fn tf32_operands_are_rounded_to_nearest_ties_away() {
     // Every other value lies half way between two that TF32 holds.
     let value = |operand: u32, i: usize| {
         let bits = (normal(5, Stream::Initialisation, operand, i as u64) as f32).to_bits();
-        f32::from_bits(if i % 2 == 0 { bits & !0x1fff | 0x1000 } else { bits })
+        f32::from_bits(if i.is_multiple_of(2) { bits & !0x1fff | 0x1000 } else { bits })
     };
     let operands: [Vec<f32>; 2] = [0, 1].map(|operand| (0..64 * 64).map(|i| value(operand, i)).collect());
     let rounded =

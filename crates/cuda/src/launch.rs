@@ -12,9 +12,12 @@ pub(crate) struct Slice {
 }
 
 impl Slice {
-    /// `bytes` from `offset` on.
+    /// `bytes` from `offset` on; no bytes are the null pointer, which kernels take for an operand that is absent.
     pub(crate) fn part(self, offset: u64, bytes: u64) -> Slice {
         debug_assert!(offset + bytes <= self.bytes, "a part inside of its range");
+        if bytes == 0 {
+            return Slice::default();
+        }
         Slice { pointer: self.pointer + offset, bytes }
     }
 }

@@ -78,6 +78,7 @@ __device__ __forceinline__ void small_backward(const Head &head, const Operands 
         float logit = slope.factor * (class_product(head, x, staged, lane) * factor);
         float gradient = is_class && row < count ? slope.weight * expf(logit - log_sum_exp[row]) : 0;
         if (lane == entry.label) gradient = slope.target;
+        gradient *= factor;
         gradients[i][lane] = gradient;
         if (lane == 0) slopes[row] = slope;
 
@@ -85,8 +86,8 @@ __device__ __forceinline__ void small_backward(const Head &head, const Operands 
         for (u32 d = lane; d - lane < head.dimension; d += WARP) {
             float sum = 0;
             for (u32 j = 0; j < head.classes; ++j) {
-                float weighted = __shfl_sync(0xffffffffu, gradient * factor, j);
-                if (d < head.dimension) sum += weighted * staged[j * pitch_of(head) + d];
+                float of_class = __shfl_sync(0xffffffffu, gradient, j);
+                if (d < head.dimension) sum += of_class * staged[j * pitch_of(head) + d];
             }
             if (d < head.dimension) {
                 d_x[d] = sum;

@@ -1,10 +1,11 @@
 //! Products of plain matrices on the tensor cores: TF32 and bf16, every layout and tile.
 
 use crate::check_with;
+use crate::device::TestDevice;
 use half::bf16;
+use sphereface_cuda::cache::{Cache, Job};
 use sphereface_cuda::driver::{Access, Argument, Driver, Extent, ModuleId};
-use sphereface_cuda::nvrtc::{Architecture, Nvrtc, Output};
-use sphereface_cuda::{EmulatorDriver, Options, Precision};
+use sphereface_cuda::{Options, Precision, Unit};
 use sphereface_tensor::DType;
 use sphereface_tensor::op::Layout;
 use sphereface_tensor::random::{Stream, normal};
@@ -59,17 +60,16 @@ fn linear_on_tensor_cores_matches_reference() {
 
 /// A device with the kernels of gemm.cu, whatever the launcher would choose of them.
 struct Kernels {
-    driver: EmulatorDriver,
+    driver: TestDevice,
     module: ModuleId,
 }
 
 impl Kernels {
     fn load() -> Option<Kernels> {
-        let nvrtc = Nvrtc::find().inspect_err(|reason| eprintln!("skipped: {reason}")).ok()?;
-        let mut driver = EmulatorDriver::new(Architecture::new(80));
-        let gemm = sphereface_kernels::source("gemm").unwrap();
-        let image = nvrtc.compile(gemm, &[], driver.architecture(), Output::Ptx).unwrap().image;
-        let module = driver.load(&image).unwrap();
+        let mut driver = TestDevice::new()?;
+        let gemm = Unit { stem: "gemm", defines: vec![] };
+        let job = Job { unit: &gemm, architecture: driver.architecture(), output: driver.output() };
+        let module = driver.load(&Cache::of_user().get(job).unwrap().image).unwrap();
         Some(Kernels { driver, module })
     }
 
@@ -153,7 +153,7 @@ fn every_tile_matches_reference() {
         }
     }
     // Shared memory is read and written in as few passes as its width allows.
-    for (kernel, (_, counters)) in kernels.driver.counters() {
+    for (kernel, counters) in kernels.driver.counters() {
         assert_eq!(counters.bank_conflicts, 0, "{kernel}");
     }
 }

@@ -1,7 +1,9 @@
-//! Every CUDA kernel against the f64 reference: the PTX that NVRTC makes of it, executed by the emulator.
+//! Every CUDA kernel against the f64 reference: the PTX that NVRTC makes of it, executed by the emulator;
+//! with SPHEREFACE_TEST_DEVICE=cuda its machine code, on a GPU.
 
 mod conv2d;
 mod conv2d_mma;
+mod device;
 mod elementwise;
 mod gemm;
 mod gemm_mma;
@@ -9,25 +11,21 @@ mod linear;
 mod margin_softmax;
 mod training;
 
-use sphereface_cuda::nvrtc::{Architecture, Nvrtc};
-use sphereface_cuda::{CudaBackend, EmulatorDriver, Options, Tier};
+use device::TestDevice;
+use sphereface_cuda::{CudaBackend, Options, Tier};
+use sphereface_tensor::Backend;
 use sphereface_testkit::cases::Case;
 use sphereface_testkit::check_case;
 use std::collections::BTreeMap;
 use std::io::Write;
 
-/// A file to which each test appends the kernels it ran and their largest errors: `cargo xtask kernels` sets it.
+/// A file to which each test appends the kernels it ran and their largest errors: `cargo xtask test` sets it,
+/// `cargo xtask kernels` shows them.
 const ERRORS: &str = "SPHEREFACE_KERNEL_ERRORS";
 
-/// A backend on an emulated device, or a line that says why there is none.
-fn backend(options: Options) -> Option<CudaBackend<EmulatorDriver>> {
-    match Nvrtc::find() {
-        Ok(_) => Some(CudaBackend::new(EmulatorDriver::new(Architecture::new(80)), options)),
-        Err(reason) => {
-            eprintln!("skipped: {reason}");
-            None
-        }
-    }
+/// A backend on the tests' device, if there is one.
+fn backend(options: Options) -> Option<CudaBackend<TestDevice>> {
+    Some(CudaBackend::new(TestDevice::new()?, options))
 }
 
 fn check(cases: Vec<Case>) {
@@ -39,14 +37,18 @@ fn check_portable(cases: Vec<Case>) {
     check_with(Options { tier: Tier::Simt, ..Options::default() }, cases);
 }
 
-/// Compares each case with its reference, and notes the error of the kernels it ran.
 fn check_with(options: Options, cases: Vec<Case>) {
+    check_each(options, &cases, check_case);
+}
+
+/// Compares each case with its reference by `check`, and notes the error of the kernels it ran.
+fn check_each<T>(options: Options, cases: &[T], check: impl Fn(&T, &mut dyn Backend) -> f64) {
     let Some(mut backend) = backend(options) else { return };
     let mut errors = BTreeMap::new();
     let mut launches = BTreeMap::new();
-    for case in &cases {
-        let error = check_case(case, &mut backend);
-        for (kernel, (count, _)) in backend.driver().counters() {
+    for case in cases {
+        let error = check(case, &mut backend);
+        for (kernel, count) in &backend.driver().launches {
             if launches.insert(kernel.clone(), *count) != Some(*count) {
                 let worst = errors.entry(kernel.clone()).or_insert(0.0f64);
                 *worst = worst.max(error);

@@ -1,9 +1,11 @@
-//! Developer commands of the workspace: `cargo xtask check`, `test` and `bench`.
+//! Developer commands of the workspace: `cargo xtask check`, `test`, `kernels`, `kit` and `bench`.
 
 mod arrows;
 mod bench;
 mod browser;
 mod check;
+mod kernels;
+mod kit;
 mod licences;
 mod picture;
 mod test;
@@ -24,6 +26,10 @@ Commands:
   test [--all] [-- ARGS]    Every test that Rust alone can run. The last line is `N passed, M failed`.
                             --all adds the checks of the report in a headless Chromium.
                             ARGS go to `cargo test`:  cargo xtask test -- -p sphereface-tensor
+  kernels                   Every CUDA kernel compiled for its architectures: registers, shared memory, spills, occupancy
+                            in one table. A spill, a stack frame or a warning fails. Needs no GPU; fetches NVRTC with pip.
+  kit [--debug]             target/kit: programs, kernels and MNIST for a machine with a GPU but no Rust; its run.sh checks
+                            and measures everything. --debug builds faster, to try it on the emulator.
   bench [ARGS]              The criterion benches. ARGS go to `cargo bench`:  cargo xtask bench -- gemm
 
 Options:
@@ -41,6 +47,8 @@ fn main() -> ExitCode {
         }
         Ok(Request::Check) => check::run(),
         Ok(Request::Test { all, cargo_args }) => test::run(all, &cargo_args),
+        Ok(Request::Kernels) => kernels::run(),
+        Ok(Request::Kit { debug }) => kit::run(debug),
         Ok(Request::Bench { cargo_args }) => bench::run(&cargo_args),
         Err(message) => {
             eprintln!("xtask: {message}; see `cargo xtask --help`");
@@ -54,11 +62,13 @@ fn main() -> ExitCode {
 enum Request {
     Help,
     Check,
+    Kernels,
+    Kit { debug: bool },
     Test { all: bool, cargo_args: Vec<String> },
     Bench { cargo_args: Vec<String> },
 }
 
-/// Reads the command line. Three commands and one flag need no argument parser, and `cargo xtask`
+/// Reads the command line. A few commands and one flag need no argument parser, and `cargo xtask`
 /// stays quick to build without one.
 fn parse(args: &[&str]) -> Result<Request, String> {
     let Some((&command, rest)) = args.split_first() else {
@@ -74,9 +84,13 @@ fn parse(args: &[&str]) -> Result<Request, String> {
     }
     let owned = |args: &[&str]| args.iter().map(|arg| (*arg).to_owned()).collect();
     match command {
-        "check" => match rest.first() {
-            None => Ok(Request::Check),
-            Some(extra) => Err(format!("`check` takes no argument, found `{extra}`")),
+        "check" | "kernels" => match rest.first() {
+            None => Ok(if command == "check" { Request::Check } else { Request::Kernels }),
+            Some(extra) => Err(format!("`{command}` takes no argument, found `{extra}`")),
+        },
+        "kit" => match rest {
+            [] | ["--debug"] => Ok(Request::Kit { debug: !rest.is_empty() }),
+            _ => Err(format!("`kit` takes `--debug` or nothing, found `{}`", rest.join(" "))),
         },
         "test" => match ours.iter().find(|&&arg| arg != "--all") {
             None => Ok(Request::Test { all: !ours.is_empty(), cargo_args: owned(cargo_args) }),
@@ -85,7 +99,7 @@ fn parse(args: &[&str]) -> Result<Request, String> {
             }
         },
         "bench" => Ok(Request::Bench { cargo_args: owned(rest) }),
-        unknown => Err(format!("unknown command `{unknown}`; the commands are check, test and bench")),
+        unknown => Err(format!("unknown command `{unknown}`; the commands are check, test, kernels, kit and bench")),
     }
 }
 
@@ -118,6 +132,8 @@ mod tests {
         assert_eq!(parse(&[]), Ok(Request::Help));
         assert_eq!(parse(&["test", "--help"]), Ok(Request::Help));
         assert_eq!(parse(&["check"]), Ok(Request::Check));
+        assert_eq!(parse(&["kernels"]), Ok(Request::Kernels));
+        assert_eq!(parse(&["kit", "--debug"]), Ok(Request::Kit { debug: true }));
         assert_eq!(parse(&["test"]), Ok(Request::Test { all: false, cargo_args: vec![] }));
         let cargo_args = ["-p", "sphereface-tensor", "--", "--help"].map(str::to_owned).to_vec();
         assert_eq!(
@@ -130,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_wrong_command_line_is_one_clear_line() {
-        for wrong in [&["soak"][..], &["check", "--all"], &["test", "--al"]] {
+        for wrong in [&["soak"][..], &["check", "--all"], &["kernels", "gemm"], &["kit", "--fast"], &["test", "--al"]] {
             let message = parse(wrong).unwrap_err();
             assert!(message.contains(wrong[wrong.len() - 1]) && !message.contains('\n'), "{message}");
         }

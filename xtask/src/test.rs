@@ -1,29 +1,35 @@
 //! `cargo xtask test`: every test, one count at the end.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::io::{BufRead, BufReader, Write, stdout};
+use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 
-use crate::{browser, cargo};
+use crate::{browser, cargo, kernels, output_dir};
+
+/// Names the file to which a test that cannot run appends a line, `name: reason`.
+const SKIPPED: &str = "SPHEREFACE_SKIPPED";
 
 /// Runs the tests and ends with the line `N passed, M failed`. Without any test the run has failed.
 pub(crate) fn run(all: bool, cargo_args: &[String]) -> ExitCode {
     let mut summary = Summary::default();
-    if let Err(error) = cargo_test(cargo_args, &mut summary) {
+    let nvrtc = kernels::ensure_nvrtc();
+    let skipped = skipped_file();
+    if let Err(error) = cargo_test(cargo_args, &skipped, &mut summary) {
         println!("FAILED: {error}");
         summary.failed += 1;
     }
+    summary.skips(&fs::read_to_string(&skipped).unwrap_or_default());
+    // With arguments, somebody is at work on one part.
+    match nvrtc {
+        Ok(()) if cargo_args.is_empty() => summary.count("kernels", "compile_without_spills", kernels::check()),
+        Ok(()) => summary.not_run.push("the kernels' registers and spills: shown by `cargo xtask kernels`".to_owned()),
+        Err(reason) => summary.not_run.push(format!("kernels::compile_without_spills: {reason}")),
+    }
     if all {
         for (name, outcome) in browser::check_report() {
-            match outcome {
-                Ok(()) => {
-                    println!("test browser::{name} ... ok");
-                    summary.passed += 1;
-                }
-                Err(error) => {
-                    println!("test browser::{name} ... FAILED: {error}");
-                    summary.failed += 1;
-                }
-            }
+            summary.count("browser", &name, outcome.map(|()| String::new()));
         }
     } else {
         summary.not_run.push("the checks of the report in a browser: run by `cargo xtask test --all`".to_owned());
@@ -39,11 +45,20 @@ pub(crate) fn run(all: bool, cargo_args: &[String]) -> ExitCode {
     if summary.failed == 0 && summary.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// An empty file for the tests that cannot run; the errors of the kernels are gathered anew, too.
+fn skipped_file() -> PathBuf {
+    let skipped = output_dir().join("skipped.txt");
+    let _ = fs::create_dir_all(output_dir()); // If there is no folder, the tests that want to write say so.
+    let _ = fs::remove_file(&skipped);
+    let _ = fs::remove_file(kernels::errors());
+    skipped
+}
+
 /// Runs `cargo test`, passes its output on as it comes and reads the results from it.
 ///
 /// # Errors
 /// When cargo fails for another reason than a test that was counted: a test does not compile, or crashes.
-fn cargo_test(cargo_args: &[String], summary: &mut Summary) -> Result<(), String> {
+fn cargo_test(cargo_args: &[String], skipped: &Path, summary: &mut Summary) -> Result<(), String> {
     let mut command = cargo();
     command.args(["test", "--no-fail-fast"]);
     let chooses_package = cargo_args
@@ -53,6 +68,7 @@ fn cargo_test(cargo_args: &[String], summary: &mut Summary) -> Result<(), String
     if !chooses_package {
         command.arg("--workspace");
     }
+    command.env(SKIPPED, skipped).env(kernels::ERRORS, kernels::errors());
     command.args(cargo_args).stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = command.spawn().map_err(|error| format!("cannot start cargo: {error}"))?;
     if let Some(output) = child.stdout.take() {
@@ -83,11 +99,36 @@ struct Summary {
 }
 
 impl Summary {
-    /// Reads one line: `test result: …` of a test binary, or `skipped: …` from a test that cannot run here.
-    fn read(&mut self, line: &str) {
-        if let Some((_, reason)) = line.split_once("skipped: ") {
-            self.not_run.push(reason.to_owned());
+    /// Counts a check of ours as the test `group::name`; a note says what it found.
+    fn count(&mut self, group: &str, name: &str, outcome: Result<String, String>) {
+        match outcome {
+            Ok(note) => {
+                let note = if note.is_empty() { note } else { format!(" ({note})") };
+                println!("test {group}::{name} ... ok{note}");
+                self.passed += 1;
+            }
+            Err(error) => {
+                println!("test {group}::{name} ... FAILED: {error}");
+                self.failed += 1;
+            }
         }
+    }
+
+    /// Takes in the lines `name: reason` of tests that could not run: one line for each reason.
+    fn skips(&mut self, lines: &str) {
+        let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (name, reason) in lines.lines().filter_map(|line| line.split_once(": ")) {
+            reasons.entry(reason).or_default().push(name);
+        }
+        for (reason, mut names) in reasons {
+            names.sort_unstable();
+            names.dedup();
+            self.not_run.push(format!("{} tests ({}): {reason}", names.len(), names.join(", ")));
+        }
+    }
+
+    /// Reads one line: `test result: …` of a test binary.
+    fn read(&mut self, line: &str) {
         let Some((_, counts)) = line.split_once("test result: ") else {
             return;
         };
@@ -135,9 +176,9 @@ mod tests {
     }
 
     #[test]
-    fn a_test_that_skips_itself_is_repeated_at_the_end() {
+    fn tests_that_skip_themselves_are_named_at_the_end_by_reason() {
         let mut summary = Summary::default();
-        summary.read("test cuda::gemm ... skipped: cuda::gemm: no NVIDIA driver found");
-        assert_eq!(summary.not_run_lines(), ["cuda::gemm: no NVIDIA driver found"]);
+        summary.skips("b::gemm: no NVRTC: pip has it\na::add: no NVRTC: pip has it\na::add: no NVRTC: pip has it\n");
+        assert_eq!(summary.not_run_lines(), ["2 tests (a::add, b::gemm): no NVRTC: pip has it"]);
     }
 }

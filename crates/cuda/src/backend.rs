@@ -3,7 +3,7 @@
 use crate::driver::{Driver, Extent, FunctionId, GraphId};
 use crate::launch::{Io, Kernel, Operands, Slice};
 use crate::launcher::{Context, kernel};
-use crate::library::Library;
+use crate::library::{Library, Progress};
 use sphereface_tensor::arena::{Request, assign};
 use sphereface_tensor::{Backend, BufferId, Error, Lifetime, Place, Plan, Program, Step, Type};
 use std::collections::HashMap;
@@ -133,9 +133,19 @@ impl<D: Driver> CudaBackend<D> {
         }
     }
 
+    /// Has this called while kernels are compiled, by several threads.
+    pub fn on_compile(&mut self, progress: Progress) {
+        self.library.progress = Some(progress);
+    }
+
     /// The device.
     pub fn driver(&self) -> &D {
         &self.driver
+    }
+
+    /// The device, to record events on.
+    pub fn driver_mut(&mut self) -> &mut D {
+        &mut self.driver
     }
 
     fn allocate(&mut self, bytes: usize, what: &str) -> Result<Slice, Error> {

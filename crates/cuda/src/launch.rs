@@ -71,6 +71,22 @@ pub struct Unit {
     pub defines: Vec<String>,
 }
 
+/// Every unit that launchers may ask for: a file that names `MARGIN_HEADER` once for each margin.
+pub fn units() -> Vec<Unit> {
+    let mut units = Vec::new();
+    for file in sphereface_kernels::SOURCES {
+        let stem = file.path.trim_end_matches(".cu");
+        if file.text.contains("MARGIN_HEADER") {
+            let margins = sphereface_kernels::HEADERS.iter().filter(|header| header.path.starts_with("margin/"));
+            let define = |path: &str| vec![format!("MARGIN_HEADER=\"{path}\"")];
+            units.extend(margins.map(|header| Unit { stem, defines: define(header.path) }));
+        } else {
+            units.push(Unit { stem, defines: Vec::new() });
+        }
+    }
+    units
+}
+
 /// One launch of one kernel.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Launch {

@@ -5,12 +5,15 @@
 #![allow(unsafe_code)] // Calls of NVIDIA's libraries.
 
 mod backend;
+pub mod cache;
 pub mod driver;
 mod launch;
 mod launcher;
 mod library;
 pub mod nvrtc;
+pub mod resources;
 
 pub use backend::{Arena, CudaBackend, Options, Precision, Tier};
-pub use driver::{Driver, EmulatorDriver};
-pub use launch::Unit;
+pub use driver::{CudaDriver, Driver, EmulatorDriver};
+pub use launch::{Unit, units};
+pub use library::Progress;

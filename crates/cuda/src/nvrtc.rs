@@ -86,15 +86,7 @@ impl Nvrtc {
         architecture: Architecture,
         output: Output,
     ) -> Result<Compiled, String> {
-        let arch = match output {
-            Output::Ptx => format!("--gpu-architecture=compute_{architecture}"),
-            Output::Cubin => format!("--gpu-architecture=sm_{architecture}"),
-        };
-        let mut options = vec![arch, "--std=c++17".into(), "-lineinfo".into()];
-        if output == Output::Cubin {
-            options.push("--ptxas-options=-v".into());
-        }
-        options.extend(defines.iter().map(|define| format!("-D{define}")));
+        let options = options(defines, architecture, output);
         self.compile_text(file.path, file.text, &options, output)
     }
 
@@ -114,6 +106,20 @@ impl Nvrtc {
         status.map_err(|error| format!("{name}: {error}: {}", log.trim()))?;
         Ok(Compiled { image: program.image(output)?, log })
     }
+}
+
+/// Options of a compilation.
+pub(crate) fn options(defines: &[String], architecture: Architecture, output: Output) -> Vec<String> {
+    let arch = match output {
+        Output::Ptx => format!("--gpu-architecture=compute_{architecture}"),
+        Output::Cubin => format!("--gpu-architecture=sm_{architecture}"),
+    };
+    let mut options = vec![arch, "--std=c++17".into(), "-lineinfo".into()];
+    if output == Output::Cubin {
+        options.push("--ptxas-options=-v".into());
+    }
+    options.extend(defines.iter().map(|define| format!("-D{define}")));
+    options
 }
 
 /// A program of the compiler, destroyed when it goes out of scope.

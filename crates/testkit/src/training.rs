@@ -1,6 +1,6 @@
 //! A whole training on made-up images, ready to run on any backend and on the reference.
 
-use sphereface_models::{ImageSource, LAMBDAS, Loss, Model, Network, RATES, Training};
+use sphereface_models::{ImageSource, LAMBDAS, LOSSES, Loss, Model, Network, RATES, Training};
 use sphereface_tensor::op::{Augmentation, MarginSoftmax, Rule};
 use sphereface_tensor::random::{Stream, uniform};
 use sphereface_tensor::{Backend, Error, PARAMETERS, ParameterSet, Plan, Reference};
@@ -23,6 +23,13 @@ pub struct TrainingCase {
 }
 
 impl TrainingCase {
+    /// A tiny network with every loss, with few classes and with many.
+    pub fn tiny() -> Vec<TrainingCase> {
+        let network = || Network::input([9, 8, 1]).stage(8, 1).stage(64, 0).linear(16);
+        let of_all = |classes: usize| LOSSES.map(|loss| TrainingCase::new(network(), loss, classes, 40, 6));
+        [of_all(10), of_all(3000)].concat()
+    }
+
     /// `images` pictures of `classes` classes, a pattern of the class under noise, to be trained in batches of `batch`;
     /// m is 4 and λ falls from 5.
     pub fn new(network: Network, loss: &Loss, classes: usize, images: usize, batch: usize) -> Self {

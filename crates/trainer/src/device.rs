@@ -3,34 +3,71 @@
 use crate::config::{BackendConfig, Config};
 use anyhow::{Result, anyhow, bail};
 use sphereface_cuda::nvrtc::{Architecture, Nvrtc};
-use sphereface_cuda::{Arena, CudaBackend, EmulatorDriver, Options, Precision, Tier};
+use sphereface_cuda::{Arena, CudaBackend, CudaDriver, Driver, EmulatorDriver, Options, Precision, Tier};
 use sphereface_tensor::Backend;
 use sphereface_tensor::cpu::CpuBackend;
+use std::io::{IsTerminal, Write};
 
 /// What `--device emulator` emulates: the oldest GPU that has every instruction of the kernels.
 const EMULATED: Architecture = Architecture::new(80);
 
+/// A backend, and why it is not another one.
+pub(crate) struct Chosen {
+    pub(crate) backend: Box<dyn Backend>,
+    /// What `auto` looked for first and did not find.
+    pub(crate) instead_of: Option<String>,
+}
+
 /// The backend that the configuration asks for.
-pub(crate) fn backend(config: &Config) -> Result<Box<dyn Backend>> {
+pub(crate) fn backend(config: &Config) -> Result<Chosen> {
     let settings = &config.backend;
+    let chosen = |backend| Ok(Chosen { backend, instead_of: None });
     match settings.device.as_str() {
-        "auto" | "cpu" => {
-            let backend = CpuBackend::new(settings.threads)?;
-            match settings.precision.as_str() {
-                "fp32" => Ok(Box::new(backend)),
-                "bf16" => Ok(Box::new(backend.in_bf16())),
-                other => bail!("backend.precision: the CPU computes in fp32 or bf16, found '{other}'"),
-            }
-        }
+        "auto" => match CudaDriver::new(0) {
+            Ok(driver) => chosen(on_device(driver, settings)),
+            Err(reason) => Ok(Chosen { backend: on_cpu(settings)?, instead_of: Some(reason) }),
+        },
+        "cpu" => chosen(on_cpu(settings)?),
         "emulator" => {
             Nvrtc::find().map_err(|error| anyhow!("backend.device: emulator: {error}"))?;
-            Ok(Box::new(CudaBackend::new(EmulatorDriver::new(EMULATED), options(settings))))
+            chosen(on_device(EmulatorDriver::new(EMULATED), settings))
         }
-        device if device == "cuda" || device.starts_with("cuda:") => {
-            bail!("backend.device: '{device}' is not in this version; use 'auto', 'cpu' or 'emulator'")
-        }
-        device => bail!("backend.device: expected auto, cpu, cuda, cuda:N or emulator, found '{device}'"),
+        device => match gpu(device) {
+            Some(ordinal) => {
+                let driver = CudaDriver::new(ordinal)
+                    .map_err(|error| anyhow!("backend.device: {device}: {error}; cpu needs none"))?;
+                chosen(on_device(driver, settings))
+            }
+            None => bail!("backend.device: expected auto, cpu, cuda, cuda:N or emulator, found '{device}'"),
+        },
     }
+}
+
+/// The number of `cuda` or `cuda:N`.
+fn gpu(device: &str) -> Option<usize> {
+    let rest = device.strip_prefix("cuda")?;
+    if rest.is_empty() { Some(0) } else { rest.strip_prefix(':')?.parse().ok() }
+}
+
+fn on_cpu(settings: &BackendConfig) -> Result<Box<dyn Backend>> {
+    let backend = CpuBackend::new(settings.threads)?;
+    match settings.precision.as_str() {
+        "fp32" => Ok(Box::new(backend)),
+        "bf16" => Ok(Box::new(backend.in_bf16())),
+        other => bail!("backend.precision: the CPU computes in fp32 or bf16, found '{other}'"),
+    }
+}
+
+/// A backend on a device. The first start compiles kernels for some seconds, which a terminal shows.
+fn on_device(driver: impl Driver + 'static, settings: &BackendConfig) -> Box<dyn Backend> {
+    let mut backend = CudaBackend::new(driver, options(settings));
+    if std::io::stderr().is_terminal() {
+        backend.on_compile(Box::new(|done, total| {
+            let end = if done == total { "\n" } else { "" };
+            let _ = write!(std::io::stderr(), "\rcompiling {done}/{total}{end}");
+        }));
+    }
+    Box::new(backend)
 }
 
 /// What the configuration says of a CUDA device.

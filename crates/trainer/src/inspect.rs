@@ -4,6 +4,8 @@ use crate::cli::{DataArgs, PlanArgs};
 use crate::config::Config;
 use crate::device;
 use anyhow::{Context, Result, bail, ensure};
+use sphereface_cuda::driver::{Gpu, gpus};
+use sphereface_cuda::nvrtc::Nvrtc;
 use sphereface_data::Locations;
 use sphereface_models::{ImageSource, LOSSES, LayerKind, Model, NETWORKS, Training, loss, named_network};
 use sphereface_tensor::Backend;
@@ -118,8 +120,18 @@ pub(crate) fn devices() -> Result<()> {
     let backend = CpuBackend::new(0)?;
     tell!("cpu       {}", device::processor());
     tell!("          {}; vector instructions: {}", backend.name(), device::instruction_sets().join(", "));
-    tell!("cuda      not in this version");
-    tell!("emulator  not in this version");
+    match gpus() {
+        Ok(gpus) => {
+            for Gpu { ordinal, name, capability: (major, minor), memory_bytes } in gpus {
+                tell!("cuda:{ordinal:<4} {name}, compute capability {major}.{minor}, {} MB", memory_bytes / 1_000_000);
+            }
+        }
+        Err(reason) => tell!("cuda      {reason}"),
+    }
+    match Nvrtc::find() {
+        Ok(Nvrtc { version: (major, minor) }) => tell!("emulator  executes what NVRTC {major}.{minor} compiles"),
+        Err(reason) => tell!("emulator  {reason}"),
+    }
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 /// Runs the program on the emulator and returns what it printed, unless there is no NVRTC.
 fn emulate(folder: &Path, arguments: &str) -> Option<String> {
     if let Err(reason) = Nvrtc::find() {
-        eprintln!("skipped: {reason}");
+        sphereface_testkit::skip(&reason);
         return None;
     }
     let mut command = trainer(folder, arguments);

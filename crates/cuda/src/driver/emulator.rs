@@ -2,8 +2,11 @@
 
 use super::{Access, Argument, Driver, Extent, FunctionId, GraphId, ModuleId};
 use crate::nvrtc::{Architecture, Output};
+use sha2::{Digest, Sha256};
 use sphereface_emulator::{Counters, Device, Module, Range};
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// One launch, as it was asked for.
 #[derive(Clone, Debug)]
@@ -17,11 +20,12 @@ struct Recorded {
 pub struct EmulatorDriver {
     device: Device,
     architecture: Architecture,
-    modules: Vec<Module>,
+    modules: Vec<Arc<Module>>,
     functions: Vec<(ModuleId, String)>,
     recording: Option<Vec<Recorded>>,
     graphs: Vec<Option<Vec<Recorded>>>,
     counters: BTreeMap<String, (u64, Counters)>,
+    events: BTreeMap<usize, Instant>,
 }
 
 impl EmulatorDriver {
@@ -35,6 +39,7 @@ impl EmulatorDriver {
             recording: None,
             graphs: Vec::new(),
             counters: BTreeMap::new(),
+            events: BTreeMap::new(),
         }
     }
 
@@ -58,8 +63,7 @@ impl Driver for EmulatorDriver {
     }
 
     fn load(&mut self, image: &[u8]) -> Result<ModuleId, String> {
-        let text = std::str::from_utf8(image).map_err(|error| format!("PTX: {error}"))?;
-        self.modules.push(Module::load(text).map_err(|error| error.to_string())?);
+        self.modules.push(decoded(image)?);
         Ok(ModuleId(self.modules.len() - 1))
     }
 
@@ -137,6 +141,17 @@ impl Driver for EmulatorDriver {
         self.graphs[graph.0] = None;
     }
 
+    fn record(&mut self, event: usize) -> Result<(), String> {
+        self.events.insert(event, Instant::now());
+        Ok(())
+    }
+
+    fn elapsed(&mut self, from: usize, to: usize) -> Result<Duration, String> {
+        let at =
+            |event: usize| self.events.get(&event).copied().ok_or_else(|| format!("event {event} was never recorded"));
+        Ok(at(to)?.saturating_duration_since(at(from)?))
+    }
+
     /// Instructions are those of warps, math the share of them in floating point and `mma`; sectors the share of the
     /// moved 32-byte sectors that lanes asked for, more than all where lanes share bytes.
     fn profile(&self) -> Option<String> {
@@ -161,6 +176,20 @@ impl Driver for EmulatorDriver {
                   banks: millions of passes that conflicts in shared memory added.\n";
         Some(table)
     }
+}
+
+/// A decoded module. Decoded once for a process: many devices may use it.
+fn decoded(image: &[u8]) -> Result<Arc<Module>, String> {
+    static MODULES: Mutex<BTreeMap<[u8; 32], Arc<Module>>> = Mutex::new(BTreeMap::new());
+    let key: [u8; 32] = Sha256::digest(image).into();
+    let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(module) = modules.get(&key) {
+        return Ok(module.clone());
+    }
+    let text = std::str::from_utf8(image).map_err(|error| format!("PTX: {error}"))?;
+    let module = Arc::new(Module::load(text).map_err(|error| error.to_string())?);
+    modules.insert(key, module.clone());
+    Ok(module)
 }
 
 fn value(argument: &Argument) -> sphereface_emulator::Argument {
@@ -197,7 +226,7 @@ mod tests {
 
     /// What becomes of adding so many elements.
     fn add(change: impl Fn(Launch, [Slice; 3]) -> Launch) -> Option<Result<(), String>> {
-        Nvrtc::find().ok()?;
+        Nvrtc::find().map_err(|reason| sphereface_testkit::skip(&reason)).ok()?;
         let mut driver = EmulatorDriver::new(Architecture::new(80));
         let slices = arena(&mut driver);
         let launch = change(Launch::new("add", "add_f32").block(256), slices);

@@ -1,10 +1,15 @@
 //! What a backend needs of a device, and the two devices there are: a GPU behind cudarc, and the emulator.
 
+mod cuda;
 mod emulator;
+mod gpu;
 
+pub use cuda::CudaDriver;
 pub use emulator::EmulatorDriver;
+pub use gpu::{Gpu, gpus};
 
 use crate::nvrtc::{Architecture, Output};
+use std::time::Duration;
 
 /// A module that a driver has loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,7 +63,7 @@ pub struct Extent {
 
 /// A device: memory, modules and launches in order. Messages of failure are one line.
 pub trait Driver {
-    /// The device in a few words.
+    /// The device in a few words, with its driver's version: where results were judged, it stands for both.
     fn name(&self) -> String;
 
     /// What to compile for.
@@ -135,6 +140,18 @@ pub trait Driver {
 
     /// Forgets a recording.
     fn forget_graph(&mut self, graph: GraphId);
+
+    /// Notes the time at which everything launched so far has finished, as this event. Events are few and used again.
+    ///
+    /// # Errors
+    /// When the device fails.
+    fn record(&mut self, event: usize) -> Result<(), String>;
+
+    /// Time from one event to a later one; waits for it.
+    ///
+    /// # Errors
+    /// When one of them was never recorded, or the device fails.
+    fn elapsed(&mut self, from: usize, to: usize) -> Result<Duration, String>;
 
     /// A table of what each kernel did so far, where the device counts it.
     fn profile(&self) -> Option<String> {

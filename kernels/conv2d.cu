@@ -23,6 +23,8 @@
 //   launch for each class of pixels modulo the stride, so that no product is with a zero in between. See tap_product.
 // conv2d_backward_weight_<tile>: rows are taps and input channels, the reduction runs over pixels and images. See
 //   weight_product. Grid of both: (tiles, 1, splits); block and shared memory (static) of the tile.
+// conv2d_forward_mma_<tile>, conv2d_backward_data_mma_<tile>, conv2d_backward_weight_mma_<tile>: the same three on tensor
+//   cores, in TF32 and bf16; see conv2d_mma.cuh.
 // conv2d_sum: adds up the splits of a reduction, in order. Any grid, 128 threads.
 // conv2d_forward_direct: for few input channels. Grid: (⌈P·Q·N / 64⌉, ⌈K / 64⌉); 128 threads; R·S·C·256 B shared.
 // conv2d_backward_weight_bias, …_bias_sum: column sums of d_y, see column_sum.cuh.

@@ -12,6 +12,7 @@
 // aligned, every operand has fewer than 2³¹ elements. Accesses are of 16 bytes (8 in bf16) where rows are multiples of
 // four elements; the tile 128x64 asks for that.
 // gemm_<layout>_<tile>: grid (tiles, 1, splits), block and shared memory (static) of the tile; see matrix_product.cuh.
+// gemm_<layout>_mma_<tile>: the same on tensor cores, in TF32 and bf16; see matrix_product_mma.cuh.
 // gemm_sum: any grid, 128 threads.
 // Floor: 2·M·N·K FLOPs; 4·(M·K + K·N + M·N) bytes.
 // Partners: crates/tensor/src/op/gemm.rs, crates/tensor/src/cpu/gemm.rs, crates/cuda/src/launcher/gemm.rs.

@@ -18,6 +18,7 @@
 //
 // linear_forward_<tile>: one product whose reduction has a segment for each pixel. linear_backward_data_<tile>,
 //   linear_backward_weight_<tile>: a product for each pixel. See matrix_product.cuh. linear_sum adds up splits.
+// linear_…_mma_<tile>: the same three on tensor cores, in TF32 and bf16; see matrix_product_mma.cuh.
 // linear_…_direct: for D ≤ 4, where a tile would be empty but for a few columns; see there.
 // linear_backward_weight_bias, …_bias_sum: column sums of d_out, see column_sum.cuh.
 //

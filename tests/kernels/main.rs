@@ -12,7 +12,7 @@ mod margin_softmax;
 mod training;
 
 use device::TestDevice;
-use sphereface_cuda::{CudaBackend, Options};
+use sphereface_cuda::{CudaBackend, Options, Tier};
 use sphereface_tensor::Backend;
 use sphereface_testkit::cases::Case;
 use sphereface_testkit::check_case;
@@ -30,6 +30,11 @@ fn backend(options: Options) -> Option<CudaBackend<TestDevice>> {
 
 fn check(cases: Vec<Case>) {
     check_with(Options::default(), cases);
+}
+
+/// The portable tier, also where the device has a better one.
+fn check_portable(cases: Vec<Case>) {
+    check_with(Options { tier: Tier::Simt, ..Options::default() }, cases);
 }
 
 fn check_with(options: Options, cases: Vec<Case>) {

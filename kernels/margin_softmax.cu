@@ -6,7 +6,7 @@
 // which defines h; κ and ω are ‖x‖ and ‖w‖, or ‖x‖ and 1, or a constant and 1. Formulas and gradients:
 // crates/tensor/src/op/margin_softmax.rs.
 //
-// embedding      [N, D] f32      read
+// embedding      [N, D] f32      read; finite also in rows past `count`
 // weight         [C, D] f32      read
 // labels         [N] u32         read; each below C, also those of rows past `count`
 // count          [1] u32         read; rows from there on have loss 0, hits 0 and no gradient
@@ -35,7 +35,7 @@
 // and backward twice, and once written.
 //
 // Partners: crates/tensor/src/op/margin_softmax.rs, crates/tensor/src/cpu/margin_softmax.rs,
-// crates/cuda/src/launcher/margin_softmax.rs, crates/models/src/margin/.
+// crates/cuda/src/launcher/margin_softmax.rs, crates/models/src/margin/, gemm.cu.
 #include "margin_softmax_large.cuh"
 #include "margin_softmax_small.cuh"
 

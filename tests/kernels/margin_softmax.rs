@@ -4,7 +4,6 @@ use crate::check_each;
 use sphereface_cuda::nvrtc::Architecture;
 use sphereface_cuda::{CudaBackend, EmulatorDriver, Options, Precision};
 use sphereface_models::margin::SphereFace;
-use sphereface_tensor::Backend;
 use sphereface_tensor::op::{Margin, Scale, TargetLogit};
 use sphereface_testkit::cases::margin_softmax_forward_of;
 use sphereface_testkit::{HeadCase, prepare_case};

@@ -2,9 +2,9 @@
 //
 //     z_ij = κ_i ω_j cos θ_ij,  z_iy = κ_i ω_y h(cos θ_iy),  loss_i = log Σ_j exp z_ij − z_iy
 //
-// for rows x_i, class weights w_j and labels y_i. A unit is compiled for each margin, MARGIN_HEADER="margin/<name>.cuh",
-// which defines h; κ and ω are ‖x‖ and ‖w‖, or ‖x‖ and 1, or a constant and 1. Formulas and gradients:
-// crates/tensor/src/op/margin_softmax.rs.
+// for rows x_i, class weights w_j and labels y_i. A unit is compiled for each margin,
+// MARGIN_HEADER="margin/<name>.cuh", which defines h; κ and ω are ‖x‖ and ‖w‖, or ‖x‖ and 1, or a constant and 1.
+// Formulas and gradients: crates/tensor/src/op/margin_softmax.rs.
 //
 // embedding      [N, D] f32      read; finite also in rows past `count`
 // weight         [C, D] f32      read
@@ -26,13 +26,13 @@
 // 256 threads, C · (D | 1) · 4 bytes of dynamic shared memory for the weights. Bound by the launch: 2 N C D forward,
 // 6 N C D backward are microseconds.
 //
-// More classes (margin_softmax_large.cuh): tiles of 128 rows × 64 classes, 128 threads, each followed by an online softmax
-// in registers. The products of a tile are f32 by the engine of tile.cuh (static shared memory) or, for D a multiple of 4,
-// of operands rounded to TF32 by that of mma_tile.cuh (73,728 bytes of dynamic shared memory); scales are f32 in both.
-// Forward, three launches: rows and class norms; tiles, with a running softmax (largest logit, sum, rivals) for each row
-// and split of the classes; merge of the splits. Backward, over chunks of classes: tiles again, whose gradients with
-// respect to the products [N, chunk] go to a workspace that stays in the L2 cache; their two products with weights and
-// embeddings (gemm.cu); what norms add to those. Memory O(N + C) + N · chunk + partial sums.
+// More classes (margin_softmax_large.cuh): tiles of 128 rows × 64 classes, 128 threads, each followed by an online
+// softmax in registers. The products of a tile are f32 by the engine of tile.cuh (static shared memory) or, for D a
+// multiple of 4, of operands rounded to TF32 by that of mma_tile.cuh (73,728 bytes of dynamic shared memory); scales
+// are f32 in both. Forward, three launches: rows and class norms; tiles, with a running softmax (largest logit, sum,
+// rivals) for each row and split of the classes; merge of the splits. Backward, over chunks of classes: tiles again,
+// whose gradients with respect to the products [N, chunk] go to a workspace that stays in the L2 cache; their two
+// products with weights and embeddings (gemm.cu); what norms add to those. Memory O(N + C) + N · chunk + partial sums.
 // Floor: 2 N C D FLOPs forward, 8 N C D backward, 2 of them to make the tiles again; the weights read once forward and
 // twice backward, and their gradient written once.
 //
@@ -60,8 +60,8 @@ margin_softmax_backward_small(const float *embedding, const float *weight, const
                    slopes, partial);
 }
 
-// d_weight of the classes [first, first + classes) from their sums [parts, classes, D]. Grid: classes / 8 blocks, rounded
-// up, of 256 threads: a warp a class. Reads `parts + 1` and writes one value for each of d_weight.
+// d_weight of the classes [first, first + classes) from their sums [parts, classes, D]. Grid: classes / 8 blocks,
+// rounded up, of 256 threads: a warp a class. Reads `parts + 1` and writes one value for each of d_weight.
 extern "C" __global__ void __launch_bounds__(256)
 margin_softmax_backward_weight(const float *weight, const u32 *labels, const u32 *count, const float *norm,
                                const float *inverse_norm, const Slopes *slopes, const float *sums, float *d_weight,

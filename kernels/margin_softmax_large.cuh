@@ -1,4 +1,5 @@
-// The head of many classes: products of embeddings and class weights a tile at a time, an online softmax over the tiles.
+// The head of many classes: products of embeddings and class weights a tile at a time, an online softmax over the
+// tiles.
 #pragma once
 #include "margin_softmax_tile.cuh"
 
@@ -85,7 +86,8 @@ __device__ __forceinline__ Online merged(const Online &a, const Online &b) {
             larger(a.rival_cosine, b.rival_cosine)};
 }
 
-// Softmaxes of the block's rows over the tiles of its split, partial [N, splits · PARTS]. Grid: (splits, tiles of rows).
+// Softmaxes of the block's rows over the tiles of its split, partial [N, splits · PARTS]. Grid: (splits, tiles of
+// rows).
 template <class Tile>
 __device__ __forceinline__ void forward_tiles(const Head &head, const Operands &in, const RowTerms *terms,
                                               const float *inverse_norm, Online *partial) {
@@ -149,8 +151,8 @@ struct alignas(4 * LENGTH) Group {
     float values[LENGTH];
 };
 
-// The gradients of the products x_i · w_j of the classes [first, first + classes): gradients [N, classes], of which a block
-// writes a tile. Grid: (tiles of classes, tiles of rows).
+// The gradients of the products x_i · w_j of the classes [first, first + classes): gradients [N, classes], of which a
+// block writes a tile. Grid: (tiles of classes, tiles of rows).
 template <class Tile>
 __device__ __forceinline__ void backward_tiles(const Head &head, const Operands &in, const float *log_sum_exp,
                                                const float *inverse_norm, const Slopes *slopes, float *gradients,
@@ -193,7 +195,8 @@ __device__ __forceinline__ void backward_tiles(const Head &head, const Operands 
     }
 }
 
-// Adds a chunk's part of d_embedding, parts [splits, N, D], in order; after the last chunk, what is along x. A warp a row.
+// Adds a chunk's part of d_embedding, parts [splits, N, D], in order; after the last chunk, what is along x. A warp a
+// row.
 __device__ __forceinline__ void embedding_gradient(const Head &head, const Operands &in, const float *norm,
                                                    const Slopes *slopes, const float *parts, float *d_embedding,
                                                    u32 splits, bool is_first, bool is_last) {

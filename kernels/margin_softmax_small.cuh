@@ -57,8 +57,8 @@ __device__ __forceinline__ void small_forward(const Head &head, const Operands &
     if (lane == 0) write_row(out, entry, online, row, row < in.count[0]);
 }
 
-// SMALL_ROWS rows a block, a warp one after another: d_embedding, the rows' slopes, and the block's part of Σ_i g_ij x_i,
-// partial [blocks, C, D].
+// SMALL_ROWS rows a block, a warp one after another: d_embedding, the rows' slopes, and the block's part of Σ_i g_ij
+// x_i, partial [blocks, C, D].
 __device__ __forceinline__ void small_backward(const Head &head, const Operands &in, const float *log_sum_exp,
                                                const float *inverse_norm, float *d_embedding, Slopes *slopes,
                                                float *partial) {

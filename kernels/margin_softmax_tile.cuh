@@ -1,5 +1,5 @@
-// The tiles of x · w that the head of many classes walks over: 128 rows × 64 classes, eight rows × eight classes a thread,
-// on fused multiply-adds or on tensor cores.
+// The tiles of x · w that the head of many classes walks over: 128 rows × 64 classes, eight rows × eight classes a
+// thread, on fused multiply-adds or on tensor cores.
 //
 //   LANES                  neighbouring lanes of a warp that hold the same rows
 //   PARTS, part()          warps that hold the same rows, each other classes

@@ -4,7 +4,6 @@ use crate::check_each;
 use sphereface_cuda::nvrtc::Architecture;
 use sphereface_cuda::{CudaBackend, EmulatorDriver, Options, Precision};
 use sphereface_models::margin::SphereFace;
-use sphereface_tensor::Backend;
 use sphereface_tensor::op::{Margin, Scale, TargetLogit};
 use sphereface_testkit::cases::margin_softmax_forward_of;
 use sphereface_testkit::{HeadCase, prepare_case};
@@ -28,48 +27,46 @@ fn one_of_each_scale() -> [HeadCase; 3] {
 }
 
 /// Each head with each of the sizes.
-fn check_all(options: Options, heads: &[HeadCase], sizes: &[[usize; 4]]) {
-    check_each(options, heads, |head, backend| {
-        sizes.iter().map(|&sizes| head.check(sizes, backend)).fold(0.0, f64::max)
-    });
+fn pairs(heads: &[HeadCase], sizes: &[[usize; 4]]) -> Vec<(HeadCase, [usize; 4])> {
+    heads.iter().flat_map(|head| sizes.iter().map(|&sizes| (head.clone(), sizes))).collect()
+}
+
+fn check_all(cases: &[(HeadCase, [usize; 4])]) {
+    check_each(Options::default(), cases, |(head, sizes), backend| head.check(*sizes, backend));
 }
 
 #[test]
 fn margin_softmax_of_few_classes_matches_reference() {
-    check_all(Options::default(), &HeadCase::all(), &SMALL);
+    check_all(&pairs(&HeadCase::all(), &SMALL));
 }
 
 #[test]
 fn margin_softmax_of_many_classes_matches_reference() {
-    check_all(Options::default(), &HeadCase::all(), &LARGE);
+    check_all(&pairs(&HeadCase::all(), &LARGE));
 }
 
 #[test]
 fn margin_softmax_matches_reference_at_boundary_cosines() {
-    for classes in [2, 40] {
-        let check = |head: &HeadCase, backend: &mut dyn Backend| head.check_boundary_cosines(classes, backend);
-        check_each(Options::default(), &HeadCase::all(), check);
-    }
+    check_each(Options::default(), &HeadCase::all(), |head, backend| {
+        [2, 40].map(|classes| head.check_boundary_cosines(classes, backend)).into_iter().fold(0.0, f64::max)
+    });
 }
 
 /// Several chunks of classes backward; several tiles a split forward; so many rows that their sums have two levels.
 #[test]
 fn margin_softmax_over_chunks_and_splits_matches_reference() {
     let heads = one_of_each_scale();
-    check_all(Options::default(), &heads, &[[8200, 4, 3, 3]]);
-    check_all(Options::default(), &heads[..1], &[[6800, 2, 513, 500], [34, 2, 4100, 4099]]);
+    let mut cases = pairs(&heads, &[[8200, 4, 3, 3]]);
+    cases.extend(pairs(&heads[..1], &[[6800, 2, 513, 500], [34, 2, 4100, 4099]]));
+    check_all(&cases);
 }
 
 /// On tensor cores: tails of the reduction's chunks of 32, of tiles of rows and classes, and of copies of four classes.
 #[test]
 fn margin_softmax_of_many_classes_in_tf32_matches_reference() {
     let options = Options { precision: Precision::Tf32, ..Options::default() };
-    check_each(options, &one_of_each_scale(), |head, backend| {
-        [[33, 4, 5, 4], [64, 20, 130, 129], [603, 36, 65, 65], [8200, 4, 3, 3]]
-            .map(|sizes| head.check_rounded(sizes, backend))
-            .into_iter()
-            .fold(0.0, f64::max)
-    });
+    let cases = pairs(&one_of_each_scale(), &[[33, 4, 5, 4], [64, 20, 130, 129], [603, 36, 65, 65], [8200, 4, 3, 3]]);
+    check_each(options, &cases, |(head, sizes), backend| head.check_rounded(*sizes, backend));
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod gemm;
 mod gemm_mma;
 mod linear;
 mod margin_softmax;
+mod self_check;
 mod training;
 
 use device::TestDevice;

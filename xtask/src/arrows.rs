@@ -22,7 +22,11 @@ const ARROWS: &[(&str, Allowed)] = &[
     ("sphereface-data", Only(&[])),
     ("sphereface-report", Only(&[])),
     ("sphereface-kernels", Only(&[])),
-    ("sphereface-cuda", Only(&["sphereface-tensor", "sphereface-kernels", "sphereface-emulator"])),
+    // A device is checked at its first use by the cases of the tests.
+    (
+        "sphereface-cuda",
+        Only(&["sphereface-tensor", "sphereface-kernels", "sphereface-emulator", "sphereface-testkit"]),
+    ),
     ("sphereface-emulator", Only(&[])),
     ("sphereface-testkit", Only(&["sphereface-tensor", "sphereface-models", "sphereface-data"])),
     (

@@ -6,7 +6,7 @@ use crate::launcher::{Context, kernel};
 use crate::library::{Library, Progress};
 use sphereface_tensor::arena::{Request, assign};
 use sphereface_tensor::{Backend, BufferId, Error, Lifetime, Place, Plan, Program, Step, Type};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// Every buffer starts at a multiple of this.
 const ALIGNMENT: usize = 256;
@@ -112,6 +112,8 @@ pub struct CudaBackend<D> {
     /// Allocation that all plans share.
     arena: Slice,
     programs: Vec<LoweredPlan>,
+    /// Operators that use portable kernels, whatever the tier.
+    refused: BTreeSet<String>,
 }
 
 /// The backend's error of a message.
@@ -130,12 +132,18 @@ impl<D: Driver> CudaBackend<D> {
             persistent: HashMap::new(),
             arena: Slice::default(),
             programs: Vec::new(),
+            refused: BTreeSet::new(),
         }
     }
 
     /// Has this called while kernels are compiled, by several threads.
     pub fn on_compile(&mut self, progress: Progress) {
         self.library.progress = Some(progress);
+    }
+
+    /// Has these operators use portable kernels.
+    pub(crate) fn refuse(&mut self, operators: BTreeSet<String>) {
+        self.refused = operators;
     }
 
     /// The device.
@@ -334,10 +342,12 @@ impl<D: Driver> Backend for CudaBackend<D> {
             return Err(Error::Buffer { name: buffer.name.clone(), message });
         }
         let persistent = self.persistent_slices(plan)?;
+        let portable = Context { mma: false, options: self.context.options };
+        let context = |op: &str| if self.refused.contains(op) { &portable } else { &self.context };
         let kernels: Vec<Kernel> = plan
             .steps
             .iter()
-            .map(|step| kernel(&step.op, &operands(plan, step), &self.context))
+            .map(|step| kernel(&step.op, &operands(plan, step), context(step.op.name())))
             .collect::<Result<_, _>>()?;
         let lifetimes = plan.lifetimes();
         let buffers: Vec<(usize, Lifetime)> =

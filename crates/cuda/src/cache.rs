@@ -136,7 +136,7 @@ fn decode(bytes: &[u8]) -> Option<Compiled> {
 }
 
 /// Writes a file that is whole whenever it has its name.
-fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let own = format!("{}-{}.partial", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     let partial = path.with_extension(own);

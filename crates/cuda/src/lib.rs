@@ -12,8 +12,10 @@ mod launcher;
 mod library;
 pub mod nvrtc;
 pub mod resources;
+mod self_check;
 
 pub use backend::{Arena, CudaBackend, Options, Precision, Tier};
 pub use driver::{CudaDriver, Driver, EmulatorDriver};
 pub use launch::{Unit, units};
 pub use library::Progress;
+pub use self_check::{Finding, self_check};

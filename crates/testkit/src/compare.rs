@@ -13,22 +13,24 @@ pub enum Tolerance {
     Exact,
 }
 
-/// Panics with the first element that is outside the tolerance; a bf16 element may be half an ulp further away.
-/// Returns the largest error, as a multiple of what the tolerance's factor multiplies.
+/// The largest error, as a multiple of what the tolerance's factor multiplies; a bf16 element may be half an ulp further
+/// away.
 ///
 /// `magnitudes` are the sums of the magnitudes of the products, or empty for the other tolerances.
 ///
+/// # Errors
+/// The first element that is not finite or outside the tolerance.
+///
 /// # Panics
-/// When lengths differ, an element is not finite or outside the tolerance.
-pub fn assert_close(
-    name: &str,
+/// When lengths differ.
+pub fn largest_error(
     dtype: DType,
     found: &[f64],
     expected: &[f64],
     magnitudes: &[f64],
     tolerance: Tolerance,
-) -> f64 {
-    assert_eq!(found.len(), expected.len(), "{name}: length");
+) -> Result<f64, String> {
+    assert_eq!(found.len(), expected.len(), "length");
     let largest = expected.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
     let mut worst = 0.0f64;
     for (i, (&found, &expected)) in found.iter().zip(expected).enumerate() {
@@ -42,12 +44,28 @@ pub fn assert_close(
         // Eight bits of significand: half an ulp is at most 2⁻⁸ of the value before rounding.
         let rounds = dtype == DType::Bf16 && tolerance != Tolerance::Exact;
         let bound = bound + if rounds { (expected.abs() + bound) / 256.0 } else { 0.0 };
-        assert!(found.is_finite() && expected.is_finite(), "{name}: element {i}: found {found}, expected {expected}");
         let error = (found - expected).abs();
-        assert!(error <= bound, "{name}: element {i}: found {found}, expected {expected}, error {error:e} > {bound:e}");
+        if !found.is_finite() || !expected.is_finite() || error > bound {
+            return Err(format!("element {i}: found {found}, expected {expected}, error {error:e} > {bound:e}"));
+        }
         worst = worst.max(error / scale.max(f64::from(f32::MIN_POSITIVE)));
     }
-    worst
+    Ok(worst)
+}
+
+/// [`largest_error`] of values that must be close.
+///
+/// # Panics
+/// When lengths differ, an element is not finite or outside the tolerance.
+pub fn assert_close(
+    name: &str,
+    dtype: DType,
+    found: &[f64],
+    expected: &[f64],
+    magnitudes: &[f64],
+    tolerance: Tolerance,
+) -> f64 {
+    largest_error(dtype, found, expected, magnitudes, tolerance).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
 #[cfg(test)]

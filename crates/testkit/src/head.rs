@@ -29,14 +29,14 @@ fn rounding(largest_logit: f64, classes: usize) -> f64 {
 
 /// What a logit's error does to its softmax, relative to the largest gradient. The inner product of normal vectors may be
 /// wrong by 1e-6 · Σ|x w|, with a mean of 2/π for each of the D products; logits reach 4 √D.
-fn softmax_error(classes: usize, dimension: usize) -> f64 {
+pub(crate) fn softmax_error(classes: usize, dimension: usize) -> f64 {
     let dimension = dimension as f64;
     let product = 1e-6 * FRAC_2_PI * dimension;
     product + 4.0 * rounding(4.0 * dimension.sqrt(), classes)
 }
 
 /// The reference's `log_sum_exp`, `target_cosine`, `norm` and `inverse_norm`, for the backward pass.
-fn statistics(results: &[(Type, Array, Array, Array)]) -> [Fill; 4] {
+pub(crate) fn statistics(results: &[(Type, Array, Array, Array)]) -> [Fill; 4] {
     [1, 2, 3, 4].map(|written| Fill::Values(results[written].2.values.clone()))
 }
 

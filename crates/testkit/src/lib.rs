@@ -2,15 +2,17 @@
 
 pub mod cases;
 mod compare;
+mod every_operator;
 mod gradient;
 mod head;
 mod run;
 mod skip;
 mod training;
 
-pub use compare::{Tolerance, assert_close};
+pub use compare::{Tolerance, assert_close, largest_error};
+pub use every_operator::every_operator;
 pub use gradient::check_gradients;
 pub use head::HeadCase;
-pub use run::{PreparedCase, check_case, check_results, prepare_case, run_case, to_tf32};
+pub use run::{PreparedCase, case_error, check_case, check_results, prepare_case, run_case, to_tf32};
 pub use skip::{SKIPPED, skip};
 pub use training::TrainingCase;

@@ -1,7 +1,7 @@
 //! Runs one operator on a backend and compares it with the operator's reference.
 
 use crate::cases::{Case, Fill};
-use crate::compare::{Tolerance, assert_close};
+use crate::compare::{Tolerance, largest_error};
 use half::bf16;
 use sphereface_tensor::op::Array;
 use sphereface_tensor::random::{Stream, normal, uniform};
@@ -122,7 +122,7 @@ pub fn prepare_case(case: &Case, backend: &mut dyn Backend) -> Result<PreparedCa
 /// Written and updated arrays of a case: as the backend has them, and as the reference does.
 ///
 /// # Errors
-/// [`Error`], when the shape rule or the backend refuses the case.
+/// [`Error`], when the shape rule or the backend refuses the case, or something is written past the end of a buffer.
 pub fn run_case(case: &Case, backend: &mut dyn Backend) -> Result<Vec<(Type, Array, Array, Array)>, Error> {
     let prepared = prepare_case(case, backend)?;
     backend.run(prepared.program, 1)?;
@@ -130,7 +130,10 @@ pub fn run_case(case: &Case, backend: &mut dyn Backend) -> Result<Vec<(Type, Arr
     for guard in prepared.guards() {
         let mut bytes = [0; 64];
         backend.download(&guard.name, &mut bytes)?;
-        assert_eq!(bytes, [GUARD_BYTE; 64], "{}: wrote past the end of a buffer", case.name);
+        if bytes != [GUARD_BYTE; 64] {
+            let message = "expected nothing to be written past the end of a buffer".into();
+            return Err(Error::Buffer { name: guard.name.clone(), message });
+        }
     }
     let PreparedCase { plan, arrays, .. } = &prepared;
     let (read_arrays, update_arrays) = arrays.split_at(case.reads.len());
@@ -153,7 +156,7 @@ pub fn run_case(case: &Case, backend: &mut dyn Backend) -> Result<Vec<(Type, Arr
     Ok(results)
 }
 
-/// Runs a case and compares every result with the reference. Returns the largest error, as [`assert_close`] does.
+/// Runs a case and compares every result with the reference. Returns the largest error, as [`largest_error`] does.
 ///
 /// # Panics
 /// When a result is outside the case's tolerance, or the case is refused.
@@ -167,13 +170,25 @@ pub fn check_case(case: &Case, backend: &mut dyn Backend) -> f64 {
 /// # Panics
 /// When one is outside the case's tolerance.
 pub fn check_results(case: &Case, results: &[(Type, Array, Array, Array)]) -> f64 {
+    results_error(case, results).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Runs a case and returns its largest error.
+///
+/// # Errors
+/// One line, when the case is refused or a result is outside of its tolerance.
+pub fn case_error(case: &Case, backend: &mut dyn Backend) -> Result<f64, String> {
+    let results = run_case(case, backend).map_err(|error| format!("{}: {error}", case.name))?;
+    results_error(case, &results)
+}
+
+fn results_error(case: &Case, results: &[(Type, Array, Array, Array)]) -> Result<f64, String> {
     let mut worst = 0.0f64;
     for (index, (kind, found, expected, magnitude)) in results.iter().enumerate() {
-        let name = format!("{} result {index} {kind}", case.name);
         let is_float = matches!(kind.dtype, DType::F32 | DType::Bf16);
         let tolerance = if is_float { case.tolerance } else { Tolerance::Exact };
-        let error = assert_close(&name, kind.dtype, &found.values, &expected.values, &magnitude.values, tolerance);
-        worst = worst.max(error);
+        let error = largest_error(kind.dtype, &found.values, &expected.values, &magnitude.values, tolerance);
+        worst = worst.max(error.map_err(|error| format!("{} result {index} {kind}: {error}", case.name))?);
     }
-    worst
+    Ok(worst)
 }

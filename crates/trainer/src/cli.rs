@@ -44,7 +44,7 @@ pub(crate) enum Command {
     /// Layers of a network, or the steps of its training plan
     Plan(PlanArgs),
     /// What can compute on this machine
-    Devices,
+    Devices(DevicesArgs),
     /// Where data sets are looked for, and what was found
     Data(DataArgs),
     /// Every loss with its formula and source
@@ -177,6 +177,13 @@ pub(crate) struct EmbedArgs {
     pub(crate) out: PathBuf,
     #[command(flatten)]
     pub(crate) data: DataArgs,
+}
+
+#[derive(Args, Debug, Clone, Default)]
+pub(crate) struct DevicesArgs {
+    /// Compare every kernel of every tier and precision with the reference, on each GPU or, without one, on the emulator
+    #[arg(long)]
+    pub(crate) self_check: bool,
 }
 
 #[derive(Args, Debug, Clone)]

@@ -1,15 +1,16 @@
 //! Which backend computes.
 
 use crate::config::{BackendConfig, Config};
+use crate::progress::warn;
 use anyhow::{Result, anyhow, bail};
-use sphereface_cuda::nvrtc::{Architecture, Nvrtc};
+use sphereface_cuda::nvrtc::{Architecture, Nvrtc, cache_folder};
 use sphereface_cuda::{Arena, CudaBackend, CudaDriver, Driver, EmulatorDriver, Options, Precision, Tier};
 use sphereface_tensor::Backend;
 use sphereface_tensor::cpu::CpuBackend;
 use std::io::{IsTerminal, Write};
 
 /// What `--device emulator` emulates: the oldest GPU that has every instruction of the kernels.
-const EMULATED: Architecture = Architecture::new(80);
+pub(crate) const EMULATED: Architecture = Architecture::new(80);
 
 /// A backend, and why it is not another one.
 pub(crate) struct Chosen {
@@ -23,20 +24,19 @@ pub(crate) fn backend(config: &Config) -> Result<Chosen> {
     let settings = &config.backend;
     let chosen = |backend| Ok(Chosen { backend, instead_of: None });
     match settings.device.as_str() {
-        "auto" => match CudaDriver::new(0) {
-            Ok(driver) => chosen(on_device(driver, settings)),
+        "auto" => match on_gpu(0, settings) {
+            Ok(backend) => chosen(backend),
             Err(reason) => Ok(Chosen { backend: on_cpu(settings)?, instead_of: Some(reason) }),
         },
         "cpu" => chosen(on_cpu(settings)?),
         "emulator" => {
             Nvrtc::find().map_err(|error| anyhow!("backend.device: emulator: {error}"))?;
-            chosen(on_device(EmulatorDriver::new(EMULATED), settings))
+            chosen(shown(CudaBackend::new(EmulatorDriver::new(EMULATED), options(settings))))
         }
         device => match gpu(device) {
             Some(ordinal) => {
-                let driver = CudaDriver::new(ordinal)
-                    .map_err(|error| anyhow!("backend.device: {device}: {error}; cpu needs none"))?;
-                chosen(on_device(driver, settings))
+                let backend = on_gpu(ordinal, settings);
+                chosen(backend.map_err(|error| anyhow!("backend.device: {device}: {error}; cpu needs none"))?)
             }
             None => bail!("backend.device: expected auto, cpu, cuda, cuda:N or emulator, found '{device}'"),
         },
@@ -58,9 +58,17 @@ fn on_cpu(settings: &BackendConfig) -> Result<Box<dyn Backend>> {
     }
 }
 
-/// A backend on a device. The first start compiles kernels for some seconds, which a terminal shows.
-fn on_device(driver: impl Driver + 'static, settings: &BackendConfig) -> Box<dyn Backend> {
-    let mut backend = CudaBackend::new(driver, options(settings));
+/// A backend on a GPU whose kernels have been checked.
+fn on_gpu(ordinal: usize, settings: &BackendConfig) -> Result<Box<dyn Backend>, String> {
+    let verdicts = cache_folder().map(|folder| folder.join("verdicts"));
+    let new = || CudaDriver::new(ordinal);
+    let (backend, lines) = CudaBackend::checked(&new, options(settings), verdicts.as_deref())?;
+    lines.iter().for_each(warn);
+    Ok(shown(backend))
+}
+
+/// The first start compiles kernels for some seconds, which a terminal shows.
+fn shown(mut backend: CudaBackend<impl Driver + 'static>) -> Box<dyn Backend> {
     if std::io::stderr().is_terminal() {
         backend.on_compile(Box::new(|done, total| {
             let end = if done == total { "\n" } else { "" };

@@ -1,16 +1,18 @@
 //! The commands that show something: `plan`, `devices`, `data`, `losses`.
 
-use crate::cli::{DataArgs, PlanArgs};
+use crate::cli::{DataArgs, DevicesArgs, PlanArgs};
 use crate::config::Config;
-use crate::device;
-use anyhow::{Context, Result, bail, ensure};
-use sphereface_cuda::driver::{Gpu, gpus};
+use crate::device::{self, EMULATED};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use sphereface_cuda::driver::gpus;
 use sphereface_cuda::nvrtc::Nvrtc;
+use sphereface_cuda::{CudaDriver, Driver, EmulatorDriver, Options, Precision, Tier, self_check};
 use sphereface_data::Locations;
 use sphereface_models::{ImageSource, LOSSES, LayerKind, Model, NETWORKS, Training, loss, named_network};
 use sphereface_tensor::Backend;
 use sphereface_tensor::cpu::CpuBackend;
 use sphereface_tensor::op::MarginSoftmax;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write;
 
@@ -116,23 +118,69 @@ fn grouped(number: usize) -> String {
 }
 
 /// What can compute here.
-pub(crate) fn devices() -> Result<()> {
+pub(crate) fn devices(args: &DevicesArgs) -> Result<()> {
     let backend = CpuBackend::new(0)?;
     tell!("cpu       {}", device::processor());
     tell!("          {}; vector instructions: {}", backend.name(), device::instruction_sets().join(", "));
-    match gpus() {
+    let gpus = gpus();
+    match &gpus {
+        Ok(gpus) => gpus.iter().for_each(|gpu| {
+            let ((major, minor), gigabytes) = (gpu.capability, gpu.memory_bytes as f64 / 1e9);
+            tell!("cuda:{:<4} {}, compute capability {major}.{minor}, {gigabytes:.0} GB", gpu.ordinal, gpu.name);
+        }),
+        Err(reason) => tell!("cuda      none: {reason}"),
+    }
+    let nvrtc = Nvrtc::find();
+    match &nvrtc {
+        Ok(nvrtc) => {
+            tell!("emulator  of sm_{EMULATED}; NVRTC {}.{} compiles the kernels", nvrtc.version.0, nvrtc.version.1);
+        }
+        Err(reason) => tell!("emulator  none: {reason}"),
+    }
+    if !args.self_check {
+        return Ok(());
+    }
+    let mut wrong = 0;
+    match gpus {
         Ok(gpus) => {
-            for Gpu { ordinal, name, capability: (major, minor), memory_bytes } in gpus {
-                tell!("cuda:{ordinal:<4} {name}, compute capability {major}.{minor}, {} MB", memory_bytes / 1_000_000);
+            for gpu in gpus {
+                wrong += check_device(&format!("cuda:{}", gpu.ordinal), &|| CudaDriver::new(gpu.ordinal))?;
             }
         }
-        Err(reason) => tell!("cuda      {reason}"),
+        Err(_) if nvrtc.is_ok() => wrong += check_device("emulator", &|| Ok(EmulatorDriver::new(EMULATED)))?,
+        Err(reason) => bail!("--self-check: {reason}"),
     }
-    match Nvrtc::find() {
-        Ok(Nvrtc { version: (major, minor) }) => tell!("emulator  executes what NVRTC {major}.{minor} compiles"),
-        Err(reason) => tell!("emulator  {reason}"),
-    }
+    ensure!(wrong == 0, "--self-check: {wrong} results are wrong");
     Ok(())
+}
+
+/// Prints each operator's largest error in every precision and tier, and returns how many cases are wrong.
+fn check_device<D: Driver>(device: &str, new: &dyn Fn() -> Result<D, String>) -> Result<usize> {
+    let mut wrong = 0;
+    let named = [("fp32", Precision::Fp32), ("tf32", Precision::Tf32), ("bf16", Precision::Bf16)];
+    for (name, precision) in named {
+        for (tier_name, tier) in [("simt", Tier::Simt), ("mma", Tier::Mma)] {
+            let options = Options { precision, tier, ..Options::default() };
+            let findings =
+                self_check(new, options).map_err(|error| anyhow!("{device}: {name}, {tier_name}: {error}"))?;
+            let mut worst: BTreeMap<&str, f64> = BTreeMap::new();
+            for finding in &findings {
+                match &finding.error {
+                    Ok(error) => {
+                        let worst = worst.entry(finding.operator).or_default();
+                        *worst = worst.max(*error);
+                    }
+                    Err(message) => {
+                        tell!("{device}  {name}  {tier_name}  WRONG  {message}");
+                        wrong += 1;
+                    }
+                }
+            }
+            let errors: Vec<String> = worst.iter().map(|(operator, error)| format!("{operator} {error:.0e}")).collect();
+            tell!("{device}  {name}  {tier_name:<4}  {}", errors.join(", "));
+        }
+    }
+    Ok(wrong)
 }
 
 /// Where data sets are looked for.

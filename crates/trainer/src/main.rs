@@ -52,7 +52,7 @@ fn execute(command: &Command) -> anyhow::Result<Ended> {
         Command::Eval(args) => trained::eval(args)?,
         Command::Embed(args) => trained::embed(args)?,
         Command::Plan(args) => inspect::plan(args)?,
-        Command::Devices => inspect::devices()?,
+        Command::Devices(args) => inspect::devices(args)?,
         Command::Data(args) => inspect::data(args)?,
         Command::Losses => inspect::losses(),
     }

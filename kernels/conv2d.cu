@@ -1,9 +1,10 @@
 // conv2d: two-dimensional convolution and its gradients, as products of matrices that are read where they lie.
 //
-//   y[p, q, n, k]           = bias[k] + Σ_{r, s, c} x[p·stride + r − padding, q·stride + s − padding, n, c] · filter[r, s, c, k]
-//   out                     = residual + prelu(y), where fused
-//   d_x[h, w, n, c]         = addend + Σ_{r, s, k} d_y[p, q, n, k] · filter[r, s, c, k], over the p, q that see h, w
-//   d_filter[r, s, c, k]    = Σ_{p, q, n} x[·, ·, n, c] · d_y[p, q, n, k];  d_bias[k] = Σ_{p, q, n} d_y[p, q, n, k]
+//   y[p, q, n, k]        = bias[k] + Σ_{r, s, c} x[h, w, n, c] · filter[r, s, c, k]
+//   out                  = residual + prelu(y), where fused
+//   d_x[h, w, n, c]      = addend[h, w, n, c] + Σ_{r, s, k} d_y[p, q, n, k] · filter[r, s, c, k]
+//   d_filter[r, s, c, k] = Σ_{p, q, n} x[h, w, n, c] · d_y[p, q, n, k];  d_bias[k] = Σ_{p, q, n} d_y[p, q, n, k]
+//   where h = p·stride + r − padding and w = q·stride + s − padding lie in x
 //
 // x, d_x                  [H, W, N, C] T        x read, d_x written
 // filter                  [R, S, C, K] T        read
@@ -14,14 +15,16 @@
 // partial                 f32 workspace: the result's shape for each split of a reduction
 //
 // T is float or bf16, converted when it is read; products and sums are fp32. Bias, slope, residual, addend and y may be
-// absent (null). Every operand has fewer than 2³¹ elements, H and W are below 2¹⁵; nothing else is asked of sizes or
-// alignment, but accesses are of 16 bytes (8 in bf16) only where channels are a multiple of four and pointers aligned.
+// absent (null). All pointers are 16-byte aligned. Every operand has fewer than 2³¹ elements, H and W are below 2¹⁵.
+// Accesses are of 16 bytes (8 in bf16) where channels are a multiple of four; the tile 128x64 asks for that.
 //
 // conv2d_forward_<tile>, conv2d_backward_data_<tile>: rows are pixels and images, the reduction runs over taps and
 //   channels; taps that lie in the padding under a whole tile are skipped. Gradients of strided convolutions are one
 //   launch for each class of pixels modulo the stride, so that no product is with a zero in between. See tap_product.
 // conv2d_backward_weight_<tile>: rows are taps and input channels, the reduction runs over pixels and images. See
 //   weight_product. Grid of both: (tiles, 1, splits); block and shared memory (static) of the tile.
+// conv2d_forward_mma_<tile>, conv2d_backward_data_mma_<tile>, conv2d_backward_weight_mma_<tile>: the same three on tensor
+//   cores, in TF32 and bf16; see conv2d_mma.cuh.
 // conv2d_sum: adds up the splits of a reduction, in order. Any grid, 128 threads.
 // conv2d_forward_direct: for few input channels. Grid: (⌈P·Q·N / 64⌉, ⌈K / 64⌉); 128 threads; R·S·C·256 B shared.
 // conv2d_backward_weight_bias, …_bias_sum: column sums of d_y, see column_sum.cuh.
@@ -38,19 +41,19 @@
 
 // The three products of one tile and element type.
 #define CONV2D_PRODUCTS(TILE, DTYPE, T)                                                                               \
-    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS)                                                 \
+    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS, Tile##TILE::BLOCKS)                             \
     conv2d_forward_##TILE##_##DTYPE(const T *x, const T *filter, const float *bias, const float *slope,               \
                                     const T *residual, T *y, T *out, float *partial, TapProduct p) {                  \
-        Epilogue<T> epilogue{bias, slope, residual, y, out, p.columns, bool(p.out_vectors)};                          \
+        Epilogue<T> epilogue{bias, slope, residual, y, out, p.columns, Tile##TILE::vectors(p.out_vectors)};           \
         tap_product<Tile##TILE, false>(x, filter, epilogue, partial, p);                                              \
     }                                                                                                                 \
-    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS)                                                 \
+    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS, Tile##TILE::BLOCKS)                             \
     conv2d_backward_data_##TILE##_##DTYPE(const T *d_y, const T *filter, const T *addend, T *d_x, float *partial,     \
                                           TapProduct p) {                                                             \
-        Epilogue<T> epilogue{nullptr, nullptr, addend, nullptr, d_x, p.columns, bool(p.out_vectors)};                 \
+        Epilogue<T> epilogue{nullptr, nullptr, addend, nullptr, d_x, p.columns, Tile##TILE::vectors(p.out_vectors)};  \
         tap_product<Tile##TILE, true>(d_y, filter, epilogue, partial, p);                                             \
     }                                                                                                                 \
-    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS)                                                 \
+    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS, Tile##TILE::BLOCKS)                             \
     conv2d_backward_weight_##TILE##_##DTYPE(const T *x, const T *d_y, float *d_filter, WeightProduct p) {             \
         weight_product<Tile##TILE>(x, d_y, d_filter, p);                                                              \
     }

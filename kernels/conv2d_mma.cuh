@@ -8,11 +8,11 @@
 // conv2d_backward_weight_mma_<tile>: for each tap, rows are input and columns output channels; the reduction runs over
 //   the pixels whose tap is not in the padding, times images. Both operands have their rows contiguous.
 //
-// Operands as in conv2d.cu, and: T is float (rounded to TF32) or bf16; every pointer is 16-byte aligned, C and K are
-// multiples of 16 bytes of T; C and K times R·S below 2³¹; at most 16 rows and columns and 64 taps in a filter.
-// partial [gridDim.z, rows, columns] is written, and out is not, where the reduction is split; conv2d_sum adds the parts.
-// Grid: (tiles of columns · tiles of rows, 1 or taps, parts of the reduction); block: 128 threads; shared memory: dynamic
-// 3 · (tile rows + columns) · 128 bytes, static below 2.5 KB: two blocks of 128x128 on an H100, three of 128x64.
+// Operands as in conv2d.cu, and: T is float (rounded to TF32) or bf16; every pointer is 16-byte aligned; C and K are
+// multiples of 16 bytes of T; at most 16 rows, 16 columns and 64 taps in a filter.
+// partial [splits, rows, columns] is written, and out is not, where the reduction is split; conv2d_sum adds the parts.
+// Grid: (tiles of columns · tiles of rows, 1 or taps, splits); block: 128 threads; shared memory: dynamic
+// 3 · (tile rows + columns) · 128 bytes, static at most 1.25 KB.
 // Floor: 2·R·S·C·K·P·Q·N FLOPs of each pass, less those with padding; each operand once.
 #pragma once
 #include "conv2d.cuh"
@@ -21,18 +21,24 @@
 // A tap that some row of the tile sees.
 struct SeenTap {
     int offset;  // from a row's origin to the source's element, in elements
-    u32 bits;    // of its vertical and horizontal index, as in TapRow::seen
+    u32 bits;    // of its vertical and horizontal index, as in RowTable::seen
     u32 index;   // among the taps of the filter
 };
 
-// What a block knows of its rows and taps, in shared memory.
+// What a block knows of its taps and of the result, in shared memory: at most a kilobyte for 64 rows, so that two of
+// these blocks fit an SM of 100 KB.
 template <u32 ROWS>
 struct TapTable {
+    u32 result[ROWS];  // row in memory, or NO_ROW
+    SeenTap taps[64];
+};
+
+// What it knows of its rows until they are in registers: where the stages will be.
+template <u32 ROWS>
+struct RowTable {
+    u64 warp_taps[TILE_THREADS / WARP];
     int origin[ROWS];  // element of the source under tap (0, 0); may lie outside
     u32 seen[ROWS];    // bit u: vertical tap u lies in the source; bit 16 + v: horizontal tap v
-    u32 result[ROWS];  // row in memory, or NO_ROW
-    u64 warp_taps[TILE_THREADS / WARP];
-    SeenTap taps[64];
 };
 
 // Bits of the taps through which pixel `pixel` of the result sees a pixel of the source.
@@ -42,9 +48,10 @@ __device__ __forceinline__ u32 seen_taps(const TapAxis &axis, int first) {
     return bits;
 }
 
-// Fills the table for the rows from `first_row` on and returns the number of taps that they see.
+// Fills the tables for the rows from `first_row` on and returns the number of taps that they see.
 template <u32 ROWS>
-__device__ __forceinline__ u32 fill(TapTable<ROWS> &table, const TapProduct &p, u32 first_row) {
+__device__ __forceinline__ u32 fill(TapTable<ROWS> &table, RowTable<ROWS> &row_table, const TapProduct &p,
+                                    u32 first_row) {
     static_assert(ROWS <= TILE_THREADS, "a thread a row");
     const TapAxis &vertical = p.vertical, &horizontal = p.horizontal;
     u64 taps = 0;
@@ -54,8 +61,8 @@ __device__ __forceinline__ u32 fill(TapTable<ROWS> &table, const TapProduct &p, 
         bool present = i < vertical.pixels;
         int h = i * vertical.step + vertical.origin, w = j * horizontal.step + horizontal.origin;
         u32 rows = present ? seen_taps(vertical, h) : 0, columns = present ? seen_taps(horizontal, w) : 0;
-        table.origin[threadIdx.x] = ((h * horizontal.source + w) * p.batch + int(n)) * p.length;
-        table.seen[threadIdx.x] = rows | columns << 16;
+        row_table.origin[threadIdx.x] = ((h * horizontal.source + w) * p.batch + int(n)) * p.length;
+        row_table.seen[threadIdx.x] = rows | columns << 16;
         int to_row = vertical.first_pixel + i * vertical.pixel_step;
         int to_column = horizontal.first_pixel + j * horizontal.pixel_step;
         table.result[threadIdx.x] = present ? (to_row * p.result_width + to_column) * p.batch + n : NO_ROW;
@@ -64,11 +71,11 @@ __device__ __forceinline__ u32 fill(TapTable<ROWS> &table, const TapProduct &p, 
     }
 #pragma unroll
     for (int offset = WARP / 2; offset > 0; offset /= 2) taps |= __shfl_xor_sync(0xffffffffu, taps, offset);
-    if (threadIdx.x % WARP == 0) table.warp_taps[threadIdx.x / WARP] = taps;
+    if (threadIdx.x % WARP == 0) row_table.warp_taps[threadIdx.x / WARP] = taps;
     __syncthreads();
     taps = 0;
 #pragma unroll
-    for (u32 warp = 0; warp < TILE_THREADS / WARP; ++warp) taps |= table.warp_taps[warp];
+    for (u32 warp = 0; warp < TILE_THREADS / WARP; ++warp) taps |= row_table.warp_taps[warp];
     if (threadIdx.x < 64 && taps >> threadIdx.x & 1) {
         int u = threadIdx.x / horizontal.taps, v = threadIdx.x % horizontal.taps;
         int further = vertical.direction * u * horizontal.source + horizontal.direction * v;
@@ -97,14 +104,15 @@ struct TapOperands {
     int origin[PASSES];
     u32 seen[PASSES];
 
-    __device__ __forceinline__ TapOperands(const T *source, const T *filter, const TapTable<ROWS> &table, const TapProduct &p,
-                                           u32 taps, u32 first_column)
-        : source(source), filter(filter), table(table), length(p.length), taps(taps), columns(p.columns), first_column(first_column) {
+    __device__ __forceinline__ TapOperands(const T *source, const T *filter, const TapTable<ROWS> &table,
+                                           const RowTable<ROWS> &rows, const TapProduct &p, u32 taps, u32 first_column)
+        : source(source), filter(filter), table(table), length(p.length), taps(taps), columns(p.columns),
+          first_column(first_column) {
 #pragma unroll
         for (u32 pass = 0; pass < PASSES; ++pass) {
             u32 row = (pass * TILE_THREADS + threadIdx.x) / (CHUNK_BYTES / 16);
-            origin[pass] = table.origin[row];
-            seen[pass] = table.seen[row];
+            origin[pass] = rows.origin[row];
+            seen[pass] = rows.seen[row];
         }
     }
 
@@ -153,12 +161,15 @@ __device__ __forceinline__ void tap_product_mma(const T *source, const T *filter
     __shared__ TapTable<ROWS> table;
     u32 tiles = (p.columns + COLUMNS - 1) / COLUMNS;
     u32 first_column = blockIdx.x % tiles * COLUMNS;
-    u32 taps = fill(table, p, blockIdx.x / tiles * ROWS);
-    TapOperands<T, ROWS, COLUMNS, BACKWARD> operands(source, filter, table, p, taps, first_column);
+    RowTable<ROWS> &rows = *reinterpret_cast<RowTable<ROWS> *>(stages);
+    u32 taps = fill(table, rows, p, blockIdx.x / tiles * ROWS);
+    TapOperands<T, ROWS, COLUMNS, BACKWARD> operands(source, filter, table, rows, p, taps, first_column);
+    __syncthreads();  // All have read their rows.
     Share share((taps * p.length + CHUNK<T> - 1) / CHUNK<T>);
     MmaTile<T, ROWS, COLUMNS> tile;
     tile.add(operands, stages, share.first, share.end);
-    tile.finish(stages, epilogue, partial, first_column, p.result_rows, [&](u32 row) { return table.result[row]; });
+    tile.finish(stages, epilogue, p.splits > 1 ? partial : nullptr, first_column, p.result_rows,
+                [&](u32 row) { return table.result[row]; });
 }
 
 // Weight gradient: columns of x, transposed, times columns of d_y, over the pixels that a tap sees.
@@ -182,7 +193,7 @@ struct PixelOperands {
     int row_shift, column_shift;    // from stride · output pixel to input pixel
     u32 first_input, first_output;
 
-    // Tells a thread's pixel of a chunk. Its copies are a barrier away, and those of the last chunk in its place behind.
+    // Finds a thread's pixel of a chunk, a barrier before its copies and one after those of the chunk whose place it takes.
     __device__ __forceinline__ void prepare(u32 chunk) const {
         if (threadIdx.x >= CHUNK<T>) return;
         u32 k = chunk * CHUNK<T> + threadIdx.x, n, column;
@@ -205,7 +216,9 @@ struct PixelOperands {
             return {from + (present ? offset + int(channel) : 0), present};
         }
     };
-    __device__ __forceinline__ Channels left(u32 k) const { return {x, first_input, u32(p.inputs), pixels[k % (2 * CHUNK<T>)].x}; }
+    __device__ __forceinline__ Channels left(u32 k) const {
+        return {x, first_input, u32(p.inputs), pixels[k % (2 * CHUNK<T>)].x};
+    }
     __device__ __forceinline__ Channels right(u32 k) const {
         return {d_y, first_output, u32(p.outputs), pixels[k % (2 * CHUNK<T>)].d_y};
     }
@@ -239,7 +252,8 @@ __device__ __forceinline__ void weight_product_mma(const T *x, const T *d_y, flo
     tile.add(operands, stages, share.first, share.end);
     // Every part is a whole filter, also the only one.
     u32 inputs = p.inputs, first = blockIdx.y * inputs;
-    tile.finish(stages, plain(nullptr, p.outputs, true), d_filter, first_output, p.filter_height * p.filter_width * inputs,
+    u32 filter_rows = p.filter_height * p.filter_width * inputs;
+    tile.finish(stages, plain(nullptr, p.outputs, true), d_filter, first_output, filter_rows,
                 [&](u32 row) { return first_input + row < inputs ? first + first_input + row : NO_ROW; });
 }
 

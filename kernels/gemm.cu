@@ -8,9 +8,11 @@
 // out           [M, N] f32      written
 // partial       [splits, M, N] f32 workspace, where the reduction is split
 //
-// Products and sums are fp32; a sum has at most 4,096 terms before it is added to others. Every operand has fewer than
-// 2³¹ elements; accesses are of 16 bytes (8 in bf16) where rows are multiples of four elements and pointers aligned.
+// Products and sums are fp32; a sum has at most 4,096 terms before it is added to others. All pointers are 16-byte
+// aligned, every operand has fewer than 2³¹ elements. Accesses are of 16 bytes (8 in bf16) where rows are multiples of
+// four elements; the tile 128x64 asks for that.
 // gemm_<layout>_<tile>: grid (tiles, 1, splits), block and shared memory (static) of the tile; see matrix_product.cuh.
+// gemm_<layout>_mma_<tile>: the same on tensor cores, in TF32 and bf16; see matrix_product_mma.cuh.
 // gemm_sum: any grid, 128 threads.
 // Floor: 2·M·N·K FLOPs; 4·(M·K + K·N + M·N) bytes.
 // Partners: crates/tensor/src/op/gemm.rs, crates/tensor/src/cpu/gemm.rs, crates/cuda/src/launcher/gemm.rs.
@@ -18,9 +20,10 @@
 
 // The three products of one tile and element type.
 #define GEMM(LAYOUT, NAME, TILE, DTYPE, T)                                                                            \
-    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS)                                                 \
+    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS, Tile##TILE::BLOCKS)                             \
     gemm_##NAME##_##TILE##_##DTYPE(const T *left, const T *right, float *out, float *partial, MatrixProduct p) {      \
-        matrix_product<Tile##TILE, LAYOUT>(left, right, plain(out, p.columns, p.out_vectors), partial, p);            \
+        auto epilogue = plain(out, p.columns, Tile##TILE::vectors(p.out_vectors));                                    \
+        matrix_product<Tile##TILE, LAYOUT>(left, right, epilogue, partial, p);                                        \
     }
 #define GEMM_LAYOUTS(TILE, DTYPE, T)                                                                                  \
     GEMM(NN, nn, TILE, DTYPE, T)                                                                                      \

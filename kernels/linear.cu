@@ -12,11 +12,13 @@
 // d_weight, d_bias    [H·W, C, D], [D] f32  written
 // partial             f32 workspace: the result's shape for each split of a reduction
 //
-// T is float or bf16, converted when it is read; products and sums are fp32. Every operand has fewer than 2³¹ elements;
-// accesses are of 16 bytes (8 in bf16) where rows are multiples of four and pointers aligned.
+// T is float or bf16, converted when it is read; products and sums are fp32. All pointers are 16-byte aligned, every
+// operand has fewer than 2³¹ elements. Accesses are of 16 bytes (8 in bf16) where rows are multiples of four elements;
+// the tile 128x64 asks for that.
 //
 // linear_forward_<tile>: one product whose reduction has a segment for each pixel. linear_backward_data_<tile>,
 //   linear_backward_weight_<tile>: a product for each pixel. See matrix_product.cuh. linear_sum adds up splits.
+// linear_…_mma_<tile>: the same three on tensor cores, in TF32 and bf16; see matrix_product_mma.cuh.
 // linear_…_direct: for D ≤ 4, where a tile would be empty but for a few columns; see there.
 // linear_backward_weight_bias, …_bias_sum: column sums of d_out, see column_sum.cuh.
 //
@@ -110,21 +112,22 @@ __device__ __forceinline__ void backward_weight_direct(const T *x, const T *d_ou
 
 // The three products of one tile and element type.
 #define LINEAR_PRODUCTS(TILE, DTYPE, T)                                                                               \
-    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS)                                                 \
+    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS, Tile##TILE::BLOCKS)                             \
     linear_forward_##TILE##_##DTYPE(const T *x, const T *weight, const float *bias, float *out, float *partial,       \
                                     MatrixProduct p) {                                                                \
-        Epilogue<float> epilogue{bias, nullptr, nullptr, nullptr, out, p.columns, bool(p.out_vectors)};               \
+        Epilogue<float> epilogue{bias, nullptr, nullptr, nullptr, out, p.columns, Tile##TILE::vectors(p.out_vectors)};\
         matrix_product<Tile##TILE, NN>(x, weight, epilogue, partial, p);                                              \
     }                                                                                                                 \
-    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS)                                                 \
+    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS, Tile##TILE::BLOCKS)                             \
     linear_backward_data_##TILE##_##DTYPE(const T *d_out, const T *weight, T *d_x, float *partial, MatrixProduct p) { \
-        Epilogue<T> epilogue{nullptr, nullptr, nullptr, nullptr, d_x, p.columns, bool(p.out_vectors)};                \
+        Epilogue<T> epilogue{nullptr, nullptr, nullptr, nullptr, d_x, p.columns, Tile##TILE::vectors(p.out_vectors)}; \
         matrix_product<Tile##TILE, NT>(d_out, weight, epilogue, partial, p);                                          \
     }                                                                                                                 \
-    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS)                                                 \
+    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS, Tile##TILE::BLOCKS)                             \
     linear_backward_weight_##TILE##_##DTYPE(const T *x, const T *d_out, float *d_weight, float *partial,              \
                                             MatrixProduct p) {                                                        \
-        matrix_product<Tile##TILE, TN>(x, d_out, plain(d_weight, p.columns, p.out_vectors), partial, p);              \
+        auto epilogue = plain(d_weight, p.columns, Tile##TILE::vectors(p.out_vectors));                               \
+        matrix_product<Tile##TILE, TN>(x, d_out, epilogue, partial, p);                                               \
     }
 
 LINEAR_PRODUCTS(128x64, f32, float)

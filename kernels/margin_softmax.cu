@@ -2,17 +2,18 @@
 //
 //     z_ij = κ_i ω_j cos θ_ij,  z_iy = κ_i ω_y h(cos θ_iy),  loss_i = log Σ_j exp z_ij − z_iy
 //
-// for rows x_i, class weights w_j and labels y_i. A unit is compiled for each margin, MARGIN_HEADER="margin/<name>.cuh",
-// which defines h; κ and ω are ‖x‖ and ‖w‖, or ‖x‖ and 1, or a constant and 1. Formulas and gradients:
-// crates/tensor/src/op/margin_softmax.rs.
+// for rows x_i, class weights w_j and labels y_i. A unit is compiled for each margin,
+// MARGIN_HEADER="margin/<name>.cuh", which defines h; κ and ω are ‖x‖ and ‖w‖, or ‖x‖ and 1, or a constant and 1.
+// Formulas and gradients: crates/tensor/src/op/margin_softmax.rs.
 //
-// embedding      [N, D] f32      read
+// embedding      [N, D] f32      read; finite also in rows past `count`
 // weight         [C, D] f32      read
 // labels         [N] u32         read; each below C, also those of rows past `count`
 // count          [1] u32         read; rows from there on have loss 0, hits 0 and no gradient
 // lambdas        [steps] f32     read at `counter`, past its end at the last entry
 // counter        [1] u32         read
-// loss, log_sum_exp, target_cosine, norm  [N] f32    written by the forward pass; the last three read by the backward pass
+// loss           [N] f32         written
+// log_sum_exp, target_cosine, norm  [N] f32  written by the forward pass, read by the backward pass
 // inverse_norm   [C] f32         likewise: 1 / ‖w‖
 // hits           [N] u32         written: bits of Hit
 // d_embedding    [N, D] f32      written
@@ -25,8 +26,19 @@
 // 256 threads, C · (D | 1) · 4 bytes of dynamic shared memory for the weights. Bound by the launch: 2 N C D forward,
 // 6 N C D backward are microseconds.
 //
+// More classes (margin_softmax_large.cuh): tiles of 128 rows × 64 classes, 128 threads, each followed by an online
+// softmax in registers. The products of a tile are f32 by the engine of tile.cuh (static shared memory) or, for D a
+// multiple of 4, of operands rounded to TF32 by that of mma_tile.cuh (73,728 bytes of dynamic shared memory); scales
+// are f32 in both. Forward, three launches: rows and class norms; tiles, with a running softmax (largest logit, sum,
+// rivals) for each row and split of the classes; merge of the splits. Backward, over chunks of classes: tiles again,
+// whose gradients with respect to the products [N, chunk] go to a workspace that stays in the L2 cache; their two
+// products with weights and embeddings (gemm.cu); what norms add to those. Memory O(N + C) + N · chunk + partial sums.
+// Floor: 2 N C D FLOPs forward, 8 N C D backward, 2 of them to make the tiles again; the weights read once forward and
+// twice backward, and their gradient written once.
+//
 // Partners: crates/tensor/src/op/margin_softmax.rs, crates/tensor/src/cpu/margin_softmax.rs,
-// crates/cuda/src/launcher/margin_softmax.rs, crates/models/src/margin/.
+// crates/cuda/src/launcher/margin_softmax.rs, crates/models/src/margin/, gemm.cu.
+#include "margin_softmax_large.cuh"
 #include "margin_softmax_small.cuh"
 
 // Grid: N / 8 blocks, rounded up.
@@ -48,8 +60,8 @@ margin_softmax_backward_small(const float *embedding, const float *weight, const
                    slopes, partial);
 }
 
-// d_weight of the classes [first, first + classes) from their sums [parts, classes, D]. Grid: classes / 8 blocks, rounded
-// up, of 256 threads: a warp a class. Reads `parts + 1` and writes one value for each of d_weight.
+// d_weight of the classes [first, first + classes) from their sums [parts, classes, D]. Grid: classes / 8 blocks,
+// rounded up, of 256 threads: a warp a class. Reads `parts + 1` and writes one value for each of d_weight.
 extern "C" __global__ void __launch_bounds__(256)
 margin_softmax_backward_weight(const float *weight, const u32 *labels, const u32 *count, const float *norm,
                                const float *inverse_norm, const Slopes *slopes, const float *sums, float *d_weight,
@@ -57,3 +69,56 @@ margin_softmax_backward_weight(const float *weight, const u32 *labels, const u32
     weight_gradient(head, {nullptr, weight, labels, count, nullptr, nullptr}, norm, inverse_norm, slopes, sums,
                     d_weight, first, classes, parts);
 }
+
+// Grid: (N + C) / 8 blocks, rounded up, of 256 threads.
+extern "C" __global__ void __launch_bounds__(256)
+margin_softmax_forward_rows(const float *embedding, const float *weight, const u32 *labels, const u32 *count,
+                            const float *lambdas, const u32 *counter, RowTerms *terms, float *inverse_norm, Head head) {
+    forward_rows(head, {embedding, weight, labels, count, lambdas, counter}, terms, inverse_norm);
+}
+
+// Grid: N / 8 blocks, rounded up, of 256 threads.
+extern "C" __global__ void __launch_bounds__(256)
+margin_softmax_forward_merge(const float *embedding, const float *weight, const u32 *labels, const u32 *count,
+                             const float *lambdas, const u32 *counter, const Online *partial, float *loss,
+                             float *log_sum_exp, float *target_cosine, float *norm, u32 *hits, Head head, u32 splits) {
+    forward_merge(head, {embedding, weight, labels, count, lambdas, counter}, partial,
+                  {loss, log_sum_exp, target_cosine, norm, nullptr, hits}, splits);
+}
+
+// Grid: N / 8 blocks, rounded up, of 256 threads.
+extern "C" __global__ void __launch_bounds__(256)
+margin_softmax_backward_rows(const float *embedding, const float *weight, const u32 *labels, const u32 *count,
+                             const float *lambdas, const u32 *counter, const float *log_sum_exp, Slopes *slopes,
+                             Head head) {
+    backward_rows(head, {embedding, weight, labels, count, lambdas, counter}, log_sum_exp, slopes);
+}
+
+// Grid: N / 8 blocks, rounded up, of 256 threads.
+extern "C" __global__ void __launch_bounds__(256)
+margin_softmax_backward_embedding(const float *embedding, const u32 *count, const float *norm, const Slopes *slopes,
+                                  const float *parts, float *d_embedding, Head head, u32 splits, u32 is_first,
+                                  u32 is_last) {
+    embedding_gradient(head, {embedding, nullptr, nullptr, count}, norm, slopes, parts, d_embedding, splits, is_first,
+                       is_last);
+}
+
+// The passes over tiles, 128 threads; grids as forward_tiles and backward_tiles say.
+#define MARGIN_SOFTMAX_TILES(NAME, TILE)                                                                              \
+    extern "C" __global__ void __launch_bounds__(128, 3)                                                              \
+    margin_softmax_forward_tiles_##NAME(const float *embedding, const float *weight, const RowTerms *terms,           \
+                                        const float *inverse_norm, Online *partial, Head head) {                      \
+        forward_tiles<TILE>(head, {embedding, weight}, terms, inverse_norm, partial);                                 \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(128, 3)                                                              \
+    margin_softmax_backward_tiles_##NAME(const float *embedding, const float *weight, const u32 *labels,              \
+                                         const u32 *count, const float *log_sum_exp, const float *inverse_norm,       \
+                                         const Slopes *slopes, float *gradients, Head head, u32 first, u32 classes) { \
+        backward_tiles<TILE>(head, {embedding, weight, labels, count}, log_sum_exp, inverse_norm, slopes, gradients,  \
+                             first, classes);                                                                         \
+    }
+
+MARGIN_SOFTMAX_TILES(f32, SimtTile)
+#if __CUDA_ARCH__ >= 800
+MARGIN_SOFTMAX_TILES(mma_tf32, MmaTf32Tile)
+#endif

@@ -147,14 +147,16 @@ __device__ __forceinline__ Slopes slopes_of(const Head &head, const Target &entr
     return {entry.factor / float(count), entry.factor, entry.factor * g * slope, along};
 }
 
-// What d_x has to gain times x, once it is Σ_j g_j ŵ_j; `projection` is that sum's product with x. With a constant scale
-// the loss does not change along x, so the sum's part along x̂ is taken away.
+// What d_x has to gain times x, once it is Σ_j g_j w_j over the gradients of the products x · w_j; `projection` is that
+// sum's product with x. With a constant scale the loss does not change along x, so the sum's part along x̂ is taken
+// away.
 __device__ __forceinline__ float radial_of(const Head &head, const Slopes &slope, float norm, float projection) {
     float inverse = 1 / norm;
     return head.scale == CONSTANT ? -projection * inverse * inverse : slope.along * inverse;
 }
 
-// The gradient of the weights of the classes [first, first + classes), from the sums Σ_i g_ij x_i. A warp a class.
+// The gradient of the weights of the classes [first, first + classes), from the sums Σ_i g_ij x_i over the gradients of
+// the products x_i · w_j. A warp a class.
 //
 // sums [parts, classes, D] are added up in order. Without its part along ŵ_j where that is normalised; else with what
 // bending the targets' logits gives along it.
@@ -172,7 +174,6 @@ __device__ __forceinline__ void weight_gradient(const Head &head, const Operands
         d_w[d] = sum;
         projection += sum * w[d];
     }
-    float inverse = inverse_norm[j], factor = class_factor(head, inverse);
     float along = -warp_sum(projection);
     if (head.scale == INNER_PRODUCT) {
         along = 0;
@@ -181,6 +182,6 @@ __device__ __forceinline__ void weight_gradient(const Head &head, const Operands
             if (in.labels[row] == j) along += slopes[row].along * norm[row];
         along = warp_sum(along);
     }
-    along *= inverse * inverse;
-    for (u32 d = lane; d < head.dimension; d += WARP) d_w[d] = factor * (d_w[d] + along * w[d]);
+    along *= inverse_norm[j] * inverse_norm[j];
+    for (u32 d = lane; d < head.dimension; d += WARP) d_w[d] += along * w[d];
 }

@@ -57,8 +57,8 @@ __device__ __forceinline__ void small_forward(const Head &head, const Operands &
     if (lane == 0) write_row(out, entry, online, row, row < in.count[0]);
 }
 
-// SMALL_ROWS rows a block, a warp one after another: d_embedding, the rows' slopes, and the block's part of Σ_i g_ij x_i,
-// partial [blocks, C, D].
+// SMALL_ROWS rows a block, a warp one after another: d_embedding, the rows' slopes, and the block's part of Σ_i g_ij
+// x_i, partial [blocks, C, D].
 __device__ __forceinline__ void small_backward(const Head &head, const Operands &in, const float *log_sum_exp,
                                                const float *inverse_norm, float *d_embedding, Slopes *slopes,
                                                float *partial) {
@@ -78,6 +78,7 @@ __device__ __forceinline__ void small_backward(const Head &head, const Operands 
         float logit = slope.factor * (class_product(head, x, staged, lane) * factor);
         float gradient = is_class && row < count ? slope.weight * expf(logit - log_sum_exp[row]) : 0;
         if (lane == entry.label) gradient = slope.target;
+        gradient *= factor;
         gradients[i][lane] = gradient;
         if (lane == 0) slopes[row] = slope;
 
@@ -85,8 +86,8 @@ __device__ __forceinline__ void small_backward(const Head &head, const Operands 
         for (u32 d = lane; d - lane < head.dimension; d += WARP) {
             float sum = 0;
             for (u32 j = 0; j < head.classes; ++j) {
-                float weighted = __shfl_sync(0xffffffffu, gradient * factor, j);
-                if (d < head.dimension) sum += weighted * staged[j * pitch_of(head) + d];
+                float of_class = __shfl_sync(0xffffffffu, gradient, j);
+                if (d < head.dimension) sum += of_class * staged[j * pitch_of(head) + d];
             }
             if (d < head.dimension) {
                 d_x[d] = sum;

@@ -7,9 +7,9 @@
 struct MatrixProduct {
     int rows, columns, length;
     int segments;
-    int left_segment, right_segment;                // distance of an operand's segments
-    int left_batch, right_batch;                    // distance of an operand's matrices from one b to the next; 0 for one
-    int splits;                                     // parts of the reduction
+    int left_segment, right_segment;               // distance of an operand's segments
+    int left_batch, right_batch;                   // distance of an operand's matrices of b and b + 1; 0 if it has one
+    int splits;                                    // parts of the reduction
     int left_vectors, right_vectors, out_vectors;  // whether operands and result allow vectors of four elements
 };
 
@@ -18,11 +18,12 @@ enum Layout { NN, NT, TN };
 
 // The block's place in the reduction.
 struct SegmentWalk {
-    int length, segment, first;
+    int length, number, first;
 
+    __device__ __forceinline__ int segment() const { return number; }
     __device__ __forceinline__ void advance() {
         first += DEPTH;
-        if (first >= length) first = 0, ++segment;
+        if (first >= length) first = 0, ++number;
     }
 };
 
@@ -31,36 +32,37 @@ struct SegmentWalk {
 template <class Tile, Layout LAYOUT, class T, class Out>
 __device__ __forceinline__ void matrix_product(const T *left, const T *right, const Epilogue<Out> &epilogue,
                                                float *partial, const MatrixProduct &p) {
-    int column_tiles = (p.columns + Tile::COLUMNS - 1) / Tile::COLUMNS;
+    u32 column_tiles = (p.columns + Tile::COLUMNS - 1) / Tile::COLUMNS;
     int first_row = blockIdx.x / column_tiles * Tile::ROWS, first_column = blockIdx.x % column_tiles * Tile::COLUMNS;
     int rows = p.rows - first_row, columns = p.columns - first_column;
-    left += u64(blockIdx.y) * p.left_batch, right += u64(blockIdx.y) * p.right_batch;
+    int left_start = blockIdx.y * p.left_batch, right_start = blockIdx.y * p.right_batch;
 
-    int chunks = (p.length + DEPTH - 1) / DEPTH;
-    int begin = u64(p.segments * chunks) * blockIdx.z / p.splits;
-    int end = u64(p.segments * chunks) * (blockIdx.z + 1) / p.splits;
-    SegmentWalk walk{p.length, begin / chunks, begin % chunks * DEPTH};
+    u32 chunks = (p.length + DEPTH - 1) / DEPTH, steps = p.segments * chunks;
+    u32 begin = first_step(steps, blockIdx.z, p.splits), end = first_step(steps, blockIdx.z + 1, p.splits);
+    SegmentWalk walk{p.length, int(begin / chunks), int(begin % chunks * DEPTH)};
+    bool left_vectors = Tile::vectors(p.left_vectors), right_vectors = Tile::vectors(p.right_vectors);
     float sums[Tile::THREAD_ROWS][Tile::THREAD_COLUMNS] = {};
 
-    MatrixAlong<T> left_along{left + first_row * p.length, rows, p.length, p.length, p.left_segment, bool(p.left_vectors)};
-    MatrixAcross<T> left_across{left + first_row, rows, p.length, p.rows, p.left_segment, bool(p.left_vectors)};
-    MatrixAlong<T> right_along{right + first_column * p.length, columns, p.length, p.length, p.right_segment,
-                               bool(p.right_vectors)};
-    MatrixAcross<T> right_across{right + first_column, columns, p.length, p.columns, p.right_segment,
-                                 bool(p.right_vectors)};
-    using LeftAlong = Along<Tile, Tile::ROWS, MatrixAlong<T>>;
-    using RightAcross = Across<Tile, Tile::COLUMNS, MatrixAcross<T>>;
+    int left_pitch = LAYOUT == TN ? p.rows : p.length, right_pitch = LAYOUT == NT ? p.length : p.columns;
+    left_start += first_row * (LAYOUT == TN ? 1 : left_pitch);
+    right_start += first_column * (LAYOUT == NT ? right_pitch : 1);
     if constexpr (LAYOUT == NN) {
-        LeftAlong a{left_along};
-        RightAcross b{right_across};
+        Along<Tile, Tile::ROWS, MatrixAlong<T>> a{
+            {left, left_start, rows, p.length, left_pitch, p.left_segment, left_vectors}};
+        Across<Tile, Tile::COLUMNS, MatrixAcross<T>> b{
+            {right, right_start, columns, p.length, right_pitch, p.right_segment, right_vectors}};
         multiply<Tile>(sums, a, b, walk, end - begin);
     } else if constexpr (LAYOUT == NT) {
-        LeftAlong a{left_along};
-        Along<Tile, Tile::COLUMNS, MatrixAlong<T>> b{right_along};
+        Along<Tile, Tile::ROWS, MatrixAlong<T>> a{
+            {left, left_start, rows, p.length, left_pitch, p.left_segment, left_vectors}};
+        Along<Tile, Tile::COLUMNS, MatrixAlong<T>> b{
+            {right, right_start, columns, p.length, right_pitch, p.right_segment, right_vectors}};
         multiply<Tile>(sums, a, b, walk, end - begin);
     } else {
-        Across<Tile, Tile::ROWS, MatrixAcross<T>> a{left_across};
-        RightAcross b{right_across};
+        Across<Tile, Tile::ROWS, MatrixAcross<T>> a{
+            {left, left_start, rows, p.length, left_pitch, p.left_segment, left_vectors}};
+        Across<Tile, Tile::COLUMNS, MatrixAcross<T>> b{
+            {right, right_start, columns, p.length, right_pitch, p.right_segment, right_vectors}};
         multiply<Tile>(sums, a, b, walk, end - begin);
     }
 
@@ -72,6 +74,6 @@ __device__ __forceinline__ void matrix_product(const T *left, const T *right, co
         write_tile<Tile>(sums, epilogue, first_column, result_rows);
     } else {
         float *out = partial + u64(blockIdx.z) * gridDim.y * p.rows * p.columns;
-        write_tile<Tile>(sums, plain(out, p.columns, p.columns % 4 == 0), first_column, result_rows);
+        write_tile<Tile>(sums, plain(out, p.columns, Tile::vectors(p.columns % 4 == 0)), first_column, result_rows);
     }
 }

@@ -31,7 +31,8 @@ struct MatrixOperands {
         }
     };
 
-    __device__ __forceinline__ Lines lines(const T *matrix, u32 k, u32 segment_pitch, bool inner, u32 first, u32 count) const {
+    __device__ __forceinline__ Lines lines(const T *matrix, u32 k, u32 segment_pitch, bool inner, u32 first,
+                                           u32 count) const {
         u32 place, segment = length.divide(k, place);
         bool present = segment < u32(p.segments);
         u32 at = segment * segment_pitch + (inner ? place : place * count);

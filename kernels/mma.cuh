@@ -1,4 +1,5 @@
-// The instructions of the tensor-core tier: mma.sync with fp32 sums, ldmatrix, cp.async. Compute capability 8.0 and later.
+// The instructions of the tensor-core tier: mma.sync with fp32 sums, ldmatrix, cp.async. Compute capability 8.0 and
+// later.
 //
 // The element type says the arithmetic: float operands are rounded to TF32 (10 mantissa bits) when they are loaded into
 // registers, bf16 operands are taken as they are.
@@ -10,7 +11,8 @@ __device__ __forceinline__ u32 shared_address(const void *pointer) { return u32(
 // 16 bytes from global to shared memory, past registers and first-level cache; zeros where nothing is `present`.
 // Both addresses are 16-byte aligned; `from` is not read unless present. No thread may touch `to` before the wait.
 __device__ __forceinline__ void copy_async(u32 to, const void *from, bool present) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(present ? 16 : 0) : "memory");
+    u32 bytes = present ? 16 : 0;
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
 }
 
 // Ends a group of copies, which may be empty.
@@ -53,9 +55,9 @@ __device__ __forceinline__ u32 round_to_tf32(u32 bits) {
     return rounded;
 }
 
-// sum += a · b for a 16x16 (bf16) or 16x8 (TF32) and a 16x8 or 8x8 matrix. With g = lane / 4 and t = lane % 4, sum holds
-// row g at columns 2t and 2t + 1, then row g + 8. A 32-bit part of the reduction (two bf16 or one TF32) at t or t + 4:
-// a holds (g, t), (g + 8, t), (g, t + 4), (g + 8, t + 4); b holds (t, g), (t + 4, g).
+// sum += a · b for a 16x16 (bf16) or 16x8 (TF32) and a 16x8 or 8x8 matrix. With g = lane / 4 and t = lane % 4, sum
+// holds row g at columns 2t and 2t + 1, then row g + 8. A 32-bit part of the reduction (two bf16 or one TF32) at t or
+// t + 4: a holds (g, t), (g + 8, t), (g, t + 4), (g + 8, t + 4); b holds (t, g), (t + 4, g).
 template <class T>
 __device__ __forceinline__ void multiply_add(float (&sum)[4], const u32 (&a)[4], const u32 (&b)[2]);
 

@@ -1,22 +1,34 @@
 // One tile of a product of matrices on the tensor cores: out [ROWS, COLUMNS] = Σ left [ROWS, k] · right [k, COLUMNS].
 //
-// A block has four warps, two by two, and each of them a quarter of the tile. The reduction goes in chunks of 128 bytes
-// (32 TF32 or 64 bf16 elements): cp.async brings a chunk of both operands into one of three stages of shared memory while
-// the two before it are multiplied. Where the elements of an operand lie in global memory is the product's affair: the
-// engine asks it for every 16 bytes, so a convolution gathers rows and is no different from a product of plain matrices.
+// A block has four warps, two by two, and each of them a quarter of the tile. The reduction goes in chunks of 128
+// bytes (32 TF32 or 64 bf16 elements) through three stages of shared memory: while one chunk is multiplied, cp.async
+// brings the next two. Where the elements of an operand lie in global memory is the product's affair: the engine asks
+// it for every 16 bytes, so a convolution gathers rows and is no different from a product of plain matrices.
 //
 // A chunk of an operand lies in shared memory as in global memory, so that 16 bytes are always copied at once:
 //   Inner  the reduction is contiguous:  [rows][128 bytes]
 //   Outer  the rows are contiguous:      [chunk of the reduction][rows]
-// 16-byte pieces are exchanged within 128 bytes (see swizzle), and copies, loads and the exchange of results are free of
-// bank conflicts. Fragments come by ldmatrix, four registers at once. From Outer, bf16 comes by its transposing form;
-// TF32, which has none, element by element: the same bytes and cycles of shared memory in four times the instructions.
+// 16-byte pieces are exchanged within 128 bytes (see swizzle), and copies, loads and the exchange of results are free
+// of bank conflicts. Fragments come by ldmatrix, four registers at once. From Outer, bf16 comes by its transposing
+// form; TF32, which has none, element by element: the same bytes and cycles of shared memory in four times the
+// instructions.
 //
-// Arithmetic for a warp of 64x64 and a step of 32 bytes of the reduction: 32 mma; 8 ldmatrix of 512 bytes, or 4 and 16
-// loads of 128; for TF32 32 cvt, which ptxas makes two instructions of.
-// Shared memory: 4,096 / 32 = 128 bytes an mma. An A100 takes 8 cycles for an mma in each quarter of an SM, so this is
-// half of the 128 bytes a cycle that it delivers; an H100 takes 4 or more, where mma.sync itself stays below its peak.
-// A warp of 64x32 reads 192 bytes an mma, one of 32x32 256.
+// What bounds it. A step of a warp of 64x64 is 32 mma (m16n8k16 in bf16, m16n8k8 in TF32) on 4,096 bytes of shared
+// memory: 128 bytes an mma; a warp of 64x32 reads 192, one of 32x32 256. A quarter of an SM takes 8 cycles for an mma
+// on an A100, and 5 or so on an H100, where mma.sync reaches about 0.6 of the peak: 64, 96, 128 and 102, 154, 205 of
+// the 128 bytes a cycle that shared memory delivers. So the largest tile that fills the device is best.
+// Issue slots of a warp in a chunk, as compiled for sm_90a (forward, data, weight gradient of conv2d), beside the
+// cycles of its mma on an A100 and H100. Beyond them: addresses and copies; in TF32 128 to 256 for rounding, as ptxas
+// makes two instructions of a cvt.rna, and loads of single elements from Outer.
+//   tile      mma   bf16             TF32             cycles        shared    blocks an SM of 228, 164, 100 KB
+//   128x128   128   479, 340, 437    795, 597, 805    1,024, 640    96 KB     2, 1, 1
+//   128x64     64   289, 226, 323    513, 419, 598      512, 320    72 KB     3, 2, 1
+//   64x64      32   225, 157, 213    392, 286, 403      256, 160    48 KB     4, 3, 2
+// bf16 is bound by the tensor cores in the large tile, by shared memory in the others; TF32 on an H100 by issue.
+// None of this has been measured yet.
+//
+// Sums are fp32. An mma adds 16 (bf16) or 8 (TF32) products to them at once, so that the 8,192 terms which launchers
+// allow before parts are added up are 512 or 1,024 additions one after another.
 #pragma once
 #include "mma.cuh"
 #include "tile.cuh"
@@ -49,8 +61,8 @@ struct Piece {
     bool present;
 };
 
-// By what the index of a piece in line `line` is xor-ed: different for eight neighbouring lines (ldmatrix), and for four
-// neighbouring lines in bits 1 and 2, so that pairs of pieces stay apart (elements of Outer, results).
+// By what the index of a piece in line `line` is xor-ed: different for eight neighbouring lines (ldmatrix), and for
+// four neighbouring lines in bits 1 and 2, so that pairs of pieces stay apart (elements of Outer, results).
 __device__ __forceinline__ u32 swizzle(u32 line) { return (line & 3) << 1 | (line >> 2 & 1); }
 
 // Place in bytes of piece `piece` of line `line`, in lines of `PIECES` pieces.
@@ -202,7 +214,8 @@ struct Fragments {
 // The tile of one block. `Product` says what is multiplied:
 //   Left, Right                  Inner or Outer of T and the tile's rows or columns
 //   left(k), right(k)            where the operands lie at `k` along the reduction: a cursor, whose piece(pass, row)
-//                                is the 16 bytes from row or column `row` of the tile on; `pass` counts a thread's pieces
+//                                is the 16 bytes from row or column `row` of the tile on; `pass` counts the pieces of
+//                                a thread
 //   PREPARES, prepare(chunk)     work for a chunk that its copies read from shared memory, a barrier later
 template <class T, u32 ROWS, u32 COLUMNS>
 struct MmaTile {

@@ -6,7 +6,7 @@
 //
 //   a source   says what stands at a line (a row of the left or a column of the right operand) and a place of the
 //              reduction: four neighbouring values at once, zeros beyond the edges;
-//   a loader   (Along, Across) deals a source's vectors to threads, by whether they run along the reduction or across it;
+//   a loader   (Along, Across) deals a source's vectors to threads, as they run along the reduction or across it;
 //   a walk     is the block's place in the reduction, the same for all threads: `segment` (a filter's tap, a pixel, or
 //              nothing) and `first`, the place inside of it. A step never straddles two segments.
 #pragma once
@@ -15,12 +15,21 @@
 // Steps of the reduction between two barriers; a multiple of 4.
 constexpr int DEPTH = 8;
 
-// A tile of the result: ROWS × COLUMNS a block, THREAD_ROWS × THREAD_COLUMNS a thread.
-template <int ROWS_, int COLUMNS_, int THREAD_ROWS_, int THREAD_COLUMNS_>
+// A tile of the result: ROWS × COLUMNS a block, THREAD_ROWS × THREAD_COLUMNS a thread. VECTORS: only for operands and
+// results whose rows are multiples of four elements; there is no code for others then.
+template <int ROWS_, int COLUMNS_, int THREAD_ROWS_, int THREAD_COLUMNS_, bool VECTORS>
 struct Tile {
+    static __device__ __forceinline__ bool vectors(int allowed) { return VECTORS || allowed; }
     static constexpr int ROWS = ROWS_, COLUMNS = COLUMNS_;
     static constexpr int THREAD_ROWS = THREAD_ROWS_, THREAD_COLUMNS = THREAD_COLUMNS_;
     static constexpr int THREADS = ROWS * COLUMNS / (THREAD_ROWS * THREAD_COLUMNS);
+    // Blocks that a multiprocessor shall have registers for: 16 warps of at most 128 registers a thread. From compute
+    // capability 12 on, where the compiler needs a few more: 12 warps.
+#if __CUDA_ARCH__ >= 1200
+    static constexpr int BLOCKS = 12 * WARP / THREADS;
+#else
+    static constexpr int BLOCKS = 16 * WARP / THREADS;
+#endif
     // A warp is 4 × 8 threads, so that it reads 64 bytes of the left and 128 of the right operand at a time.
     static constexpr int WARP_ROWS = 4 * THREAD_ROWS, WARP_COLUMNS = 8 * THREAD_COLUMNS;
     static_assert(ROWS % WARP_ROWS == 0 && COLUMNS % WARP_COLUMNS == 0, "whole warps");
@@ -39,8 +48,8 @@ struct Tile {
 };
 
 // The tiles there are. The name of a kernel says which one it has.
-using Tile128x64 = Tile<128, 64, 8, 8>;
-using Tile32x32 = Tile<32, 32, 4, 4>;
+using Tile128x64 = Tile<128, 64, 8, 8, true>;
+using Tile32x32 = Tile<32, 32, 4, 4, false>;
 
 using Four = Pack<float, 4>;
 
@@ -144,7 +153,8 @@ struct Across {
 // A matrix for each segment, its lines `pitch` apart, each contiguous along the reduction: a source for Along.
 template <class T>
 struct MatrixAlong {
-    const T *data;             // of the tile's first line
+    const T *data;
+    int start;                 // element of the tile's first line
     int lines, length, pitch;  // lines from there on; places of the reduction in a segment
     int segment_pitch;
     bool vectors;
@@ -152,8 +162,8 @@ struct MatrixAlong {
     template <class Walk>
     __device__ __forceinline__ Four read(const Walk &walk, int, int line, int depth) const {
         int place = walk.first + depth;
-        return read_four(data + walk.segment * segment_pitch + line * pitch + place, line < lines ? length - place : 0,
-                         vectors);
+        int at = start + line * pitch + walk.segment() * segment_pitch + place;
+        return read_four(data + at, line < lines ? length - place : 0, vectors);
     }
 };
 
@@ -161,17 +171,39 @@ struct MatrixAlong {
 template <class T>
 struct MatrixAcross {
     const T *data;
-    int lines, length, pitch;
+    int start, lines, length, pitch;
     int segment_pitch;
     bool vectors;
 
     template <class Walk>
     __device__ __forceinline__ Four read(const Walk &walk, int, int line, int depth) const {
         int place = walk.first + depth;
-        return read_four(data + walk.segment * segment_pitch + place * pitch + line, place < length ? lines - line : 0,
-                         vectors);
+        int at = start + line + walk.segment() * segment_pitch + place * pitch;
+        return read_four(data + at, place < length ? lines - line : 0, vectors);
     }
 };
+
+// sums += left · right over the DEPTH places of the reduction that two buffers hold.
+template <class Tile, class Left, class Right>
+__device__ __forceinline__ void multiply_step(float (&sums)[Tile::THREAD_ROWS][Tile::THREAD_COLUMNS],
+                                              const float *left_buffer, const float *right_buffer) {
+    left_buffer += Tile::row(0), right_buffer += Tile::column(0);
+#pragma unroll
+    for (int depth = 0; depth < DEPTH; ++depth) {
+        Four rows[Tile::THREAD_ROWS / 4], columns[Tile::THREAD_COLUMNS / 4];
+#pragma unroll
+        for (int i = 0; i < Tile::THREAD_ROWS / 4; ++i)
+            rows[i] = load_pack<4>(left_buffer + depth * Left::PITCH + i * 16);
+#pragma unroll
+        for (int j = 0; j < Tile::THREAD_COLUMNS / 4; ++j)
+            columns[j] = load_pack<4>(right_buffer + depth * Right::PITCH + j * 32);
+#pragma unroll
+        for (int i = 0; i < Tile::THREAD_ROWS; ++i)
+#pragma unroll
+            for (int j = 0; j < Tile::THREAD_COLUMNS; ++j)
+                sums[i][j] += rows[i / 4].values[i % 4] * columns[j / 4].values[j % 4];
+    }
+}
 
 // sums += left · right over `steps` steps from the walk's place on. All threads of the block.
 template <class Tile, class Left, class Right, class Walk>
@@ -185,39 +217,27 @@ __device__ __forceinline__ void multiply(float (&sums)[Tile::THREAD_ROWS][Tile::
     left.store(left_buffers[0]);
     right.store(right_buffers[0]);
     __syncthreads();
-    for (int step = 0; step < steps; ++step) {
-        const float *lefts = left_buffers[step % 2] + Tile::row(0), *rights = right_buffers[step % 2] + Tile::column(0);
-        bool more = step + 1 < steps;
-        if (more) {
-            walk.advance();
-            left.load(walk);
-            right.load(walk);
-        }
-#pragma unroll
-        for (int depth = 0; depth < DEPTH; ++depth) {
-            Four rows[Tile::THREAD_ROWS / 4], columns[Tile::THREAD_COLUMNS / 4];
-#pragma unroll
-            for (int i = 0; i < Tile::THREAD_ROWS / 4; ++i)
-                rows[i] = load_pack<4>(lefts + depth * Left::PITCH + i * 16);
-#pragma unroll
-            for (int j = 0; j < Tile::THREAD_COLUMNS / 4; ++j)
-                columns[j] = load_pack<4>(rights + depth * Right::PITCH + j * 32);
-#pragma unroll
-            for (int i = 0; i < Tile::THREAD_ROWS; ++i)
-#pragma unroll
-                for (int j = 0; j < Tile::THREAD_COLUMNS; ++j)
-                    sums[i][j] += rows[i / 4].values[i % 4] * columns[j / 4].values[j % 4];
-        }
-        // The other buffer was last read a barrier ago.
-        if (more) {
-            left.store(left_buffers[(step + 1) % 2]);
-            right.store(right_buffers[(step + 1) % 2]);
-        }
+    // The last step stands alone: where loads and stores are conditional, the compiler moves the loads behind the
+    // products that are to hide them.
+    int now = 0;
+    for (int step = 1; step < steps; ++step, now ^= 1) {
+        walk.advance();
+        left.load(walk);
+        right.load(walk);
+        multiply_step<Tile, Left, Right>(sums, left_buffers[now], right_buffers[now]);
+        left.store(left_buffers[now ^ 1]);  // last read a barrier ago
+        right.store(right_buffers[now ^ 1]);
         __syncthreads();
     }
+    multiply_step<Tile, Left, Right>(sums, left_buffers[now], right_buffers[now]);
 }
 
-// What becomes of a sum: value = sum + bias[column]; kept = value; out = addend + prelu(value). Absent operands are null.
+// First step of a split, so that all have the same number of steps, or one less.
+__device__ __forceinline__ u32 first_step(u32 steps, u32 split, u32 splits) {
+    return steps / splits * split + min(steps % splits, split);
+}
+
+// What becomes of a sum: value = sum + bias[column]; kept = value; out = addend + prelu(value). What is absent is null.
 template <class T>
 struct Epilogue {
     const float *bias, *slope;  // [columns]

@@ -61,14 +61,18 @@ fn metrics_match_reference() {
 fn margin_softmax_matches_reference() {
     let mut backend = CpuBackend::new(2).unwrap();
     for head in HeadCase::all() {
-        cases::HEADS.into_iter().for_each(|sizes| head.check(sizes, &mut backend));
+        for sizes in cases::HEADS {
+            head.check(sizes, &mut backend);
+        }
     }
 }
 
 #[test]
 fn margin_softmax_matches_reference_at_boundary_cosines() {
     let mut backend = CpuBackend::new(2).unwrap();
-    HeadCase::all().iter().for_each(|head| head.check_boundary_cosines(2, &mut backend));
+    for head in HeadCase::all() {
+        head.check_boundary_cosines(2, &mut backend);
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Convolutions of every size in the cases, in f32 and bf16.
 
-use crate::check;
+use crate::check_portable;
 use sphereface_testkit::cases::{self, Case};
 
 fn pass(name: &str) -> Vec<Case> {
@@ -12,22 +12,22 @@ fn pass(name: &str) -> Vec<Case> {
 
 #[test]
 fn conv2d_forward_matches_reference() {
-    check(pass("conv2d_forward"));
+    check_portable(pass("conv2d_forward"));
 }
 
 #[test]
 fn conv2d_backward_data_matches_reference() {
-    check(pass("conv2d_backward_data"));
+    check_portable(pass("conv2d_backward_data"));
 }
 
 #[test]
 fn conv2d_backward_weight_matches_reference() {
-    check(pass("conv2d_backward_weight"));
+    check_portable(pass("conv2d_backward_weight"));
 }
 
 #[test]
 fn long_sums_of_conv2d_keep_their_digits() {
     let mut cases = cases::long_sums();
     cases.retain(|case| case.name.contains("conv2d"));
-    check(cases);
+    check_portable(cases);
 }

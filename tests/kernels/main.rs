@@ -13,7 +13,8 @@ mod self_check;
 mod training;
 
 use device::TestDevice;
-use sphereface_cuda::{CudaBackend, Options};
+use sphereface_cuda::{CudaBackend, Options, Tier};
+use sphereface_tensor::Backend;
 use sphereface_testkit::cases::Case;
 use sphereface_testkit::check_case;
 use std::collections::BTreeMap;
@@ -32,13 +33,22 @@ fn check(cases: Vec<Case>) {
     check_with(Options::default(), cases);
 }
 
-/// Compares each case with its reference, and notes the error of the kernels it ran.
+/// The portable tier, also where the device has a better one.
+fn check_portable(cases: Vec<Case>) {
+    check_with(Options { tier: Tier::Simt, ..Options::default() }, cases);
+}
+
 fn check_with(options: Options, cases: Vec<Case>) {
+    check_each(options, &cases, check_case);
+}
+
+/// Compares each case with its reference by `check`, and notes the error of the kernels it ran.
+fn check_each<T>(options: Options, cases: &[T], check: impl Fn(&T, &mut dyn Backend) -> f64) {
     let Some(mut backend) = backend(options) else { return };
     let mut errors = BTreeMap::new();
     let mut launches = BTreeMap::new();
-    for case in &cases {
-        let error = check_case(case, &mut backend);
+    for case in cases {
+        let error = check(case, &mut backend);
         for (kernel, count) in &backend.driver().launches {
             if launches.insert(kernel.clone(), *count) != Some(*count) {
                 let worst = errors.entry(kernel.clone()).or_insert(0.0f64);

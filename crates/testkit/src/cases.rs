@@ -100,8 +100,8 @@ fn counter(value: f64) -> (Type, Fill) {
 }
 
 /// Height, width, batch, inputs, outputs, filter, stride, padding of convolutions: odd sizes, size one, sizes no tile
-/// divides, batches on both sides of the limit from which a pixel is a task of its own.
-pub const CONVOLUTIONS: [[usize; 8]; 14] = [
+/// divides, batches on both sides of the limit from which a pixel is a task of its own, reductions that are split.
+pub const CONVOLUTIONS: [[usize; 8]; 16] = [
     [28, 28, 3, 1, 16, 3, 2, 1],
     [14, 14, 2, 16, 16, 3, 1, 1],
     [7, 7, 33, 16, 32, 3, 2, 1],
@@ -116,6 +116,8 @@ pub const CONVOLUTIONS: [[usize; 8]; 14] = [
     [7, 5, 2, 4, 8, 1, 2, 0],
     [3, 3, 2, 2, 2, 3, 1, 3],
     [8, 6, 32, 3, 64, 3, 2, 1],
+    [5, 4, 7, 60, 68, 3, 1, 1],
+    [7, 6, 9, 36, 132, 3, 2, 1],
 ];
 
 /// All passes of all [`CONVOLUTIONS`], with everything that can be fused.
@@ -181,7 +183,14 @@ pub fn long_sums() -> Vec<Case> {
 
 /// All passes of the fully connected layer.
 pub fn linear() -> Vec<Case> {
-    let sizes = [[2, 2, 128, 128, 2], [1, 1, 1, 1, 1], [3, 2, 33, 5, 7], [7, 6, 2, 16, 64]];
+    let sizes = [
+        [2, 2, 128, 128, 2],
+        [1, 1, 1, 1, 1],
+        [3, 2, 33, 5, 7],
+        [7, 6, 2, 16, 64],
+        [1, 2, 72, 68, 72],
+        [1, 1, 3, 8, 520],
+    ];
     sizes.into_iter().flat_map(linear_passes).collect()
 }
 
@@ -200,7 +209,7 @@ pub fn linear_passes([h, w, n, c, d]: [usize; 5]) -> [Case; 3] {
 /// Products in every layout: rows, columns and length of the reduction; size one, sizes that no tile and no vector
 /// divides, and a reduction that is split.
 pub fn gemm() -> Vec<Case> {
-    let sizes = [[1, 1, 1], [5, 3, 2], [33, 31, 9], [130, 68, 24], [67, 129, 13], [8, 12, 5000]];
+    let sizes = [[1, 1, 1], [5, 3, 2], [33, 31, 9], [132, 68, 24], [67, 129, 13], [8, 12, 5000]];
     sizes
         .into_iter()
         .flat_map(|sizes| [Layout::NN, Layout::NT, Layout::TN].map(|layout| gemm_of(layout, sizes)))

@@ -1,7 +1,8 @@
 //! Small cases by which a device is judged when it is first used.
 
 use crate::cases::{self, Case};
-use crate::head::{softmax_tolerance, statistics};
+use crate::compare::Tolerance;
+use crate::head::{softmax_error, statistics};
 use crate::run::run_case;
 use sphereface_models::LOSSES;
 use sphereface_tensor::cpu::CpuBackend;
@@ -32,7 +33,7 @@ pub fn every_operator() -> Vec<Case> {
         // The backward pass reads what the forward pass found out: the reference's figures, on any backend.
         let results = CpuBackend::new(1).and_then(|mut backend| run_case(&forward, &mut backend));
         if let Ok(results) = results {
-            let (statistics, tolerance) = (statistics(&results), softmax_tolerance(dimension));
+            let (statistics, tolerance) = (statistics(&results), Tolerance::Largest(softmax_error(classes, dimension)));
             cases.push(cases::margin_softmax_backward_of(&forward, statistics, tolerance));
         }
         cases.push(forward);

@@ -3,8 +3,10 @@
 use crate::cases::{Case, Fill, margin_softmax_backward_of, margin_softmax_forward_of};
 use crate::compare::{Tolerance, assert_close};
 use crate::run::{check_case, check_results, run_case};
-use sphereface_models::margin::{ModifiedSoftmax, OriginalSoftmax, SphereFace};
+use half::bf16;
+use sphereface_models::margin::{LOSSES, ModifiedSoftmax, SphereFace};
 use sphereface_tensor::op::{Array, Margin, MarginSoftmax, MarginSoftmaxForward, Scale};
+use sphereface_tensor::random::{Stream, normal};
 use sphereface_tensor::{Backend, Dim, Shape, Type};
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_PI};
 use std::sync::Arc;
@@ -20,19 +22,28 @@ pub struct HeadCase {
     pub lambda: f64,
 }
 
+/// What rounding a logit, and the log-sum-exp that is taken from it, does to a softmax.
+fn rounding(largest_logit: f64, classes: usize) -> f64 {
+    (largest_logit + (classes as f64).ln()) / f64::from(1 << 24)
+}
+
 /// What a logit's error does to its softmax, relative to the largest gradient. The inner product of normal vectors may be
-/// wrong by 1e-6 · Σ|x w|, with a mean of 2/π for each of the D products; logits reach 4 √D, and rounding one, or its
-/// log-sum-exp, moves it by 2⁻²⁴ of itself.
-pub(crate) fn softmax_tolerance(dimension: usize) -> Tolerance {
+/// wrong by 1e-6 · Σ|x w|, with a mean of 2/π for each of the D products; logits reach 4 √D.
+pub(crate) fn softmax_error(classes: usize, dimension: usize) -> f64 {
     let dimension = dimension as f64;
     let product = 1e-6 * FRAC_2_PI * dimension;
-    let rounding = 4.0 * 4.0 * dimension.sqrt() / f64::from(1 << 24);
-    Tolerance::Largest(product + rounding)
+    product + 4.0 * rounding(4.0 * dimension.sqrt(), classes)
 }
 
 /// The reference's `log_sum_exp`, `target_cosine`, `norm` and `inverse_norm`, for the backward pass.
 pub(crate) fn statistics(results: &[(Type, Array, Array, Array)]) -> [Fill; 4] {
     [1, 2, 3, 4].map(|written| Fill::Values(results[written].2.values.clone()))
+}
+
+/// Standard normal numbers, rounded to bf16.
+fn rounded_normal(elements: usize, operand: u32) -> Vec<f64> {
+    let number = |i: usize| normal(11, Stream::Initialisation, operand, i as u64);
+    (0..elements).map(|i| bf16::from_f64(number(i)).to_f64()).collect()
 }
 
 impl HeadCase {
@@ -41,39 +52,62 @@ impl HeadCase {
         HeadCase { margin: Arc::new(margin), scale, lambda }
     }
 
-    /// Every margin, every scale, and SphereFace with every m and with and without annealing.
+    /// Every loss, those that are annealed with every m and with and without annealing; then margins and scales that no
+    /// loss combines.
     pub fn all() -> Vec<HeadCase> {
-        let mut cases = vec![
-            HeadCase::new(OriginalSoftmax, Scale::InnerProduct, 0.0),
-            HeadCase::new(ModifiedSoftmax, Scale::FeatureNorm, 0.0),
+        let mut cases = Vec::new();
+        for loss in LOSSES {
+            let (margins, lambdas) =
+                if loss.annealed { (1..=SphereFace::MAX_M, &[0.0, 5.0][..]) } else { (1..=1, &[0.0][..]) };
+            for m in margins {
+                let (margin, scale) = (loss.head)(m);
+                cases.extend(lambdas.iter().map(|&lambda| HeadCase { margin: Arc::clone(&margin), scale, lambda }));
+            }
+        }
+        cases.extend([
             HeadCase::new(ModifiedSoftmax, Scale::Constant(10.0), 0.0),
             HeadCase::new(SphereFace::new(3), Scale::Constant(8.0), 1.0),
             HeadCase::new(SphereFace::new(2), Scale::InnerProduct, 0.5),
-        ];
-        for m in 1..=SphereFace::MAX_M {
-            cases.extend([0.0, 5.0].map(|lambda| HeadCase::new(SphereFace::new(m), Scale::FeatureNorm, lambda)));
-        }
+        ]);
         cases
     }
 
-    /// Both passes on random operands; sizes as in [`HEADS`](crate::cases::HEADS).
+    /// Both passes on random operands; sizes as in [`HEADS`](crate::cases::HEADS). Returns the largest error, as
+    /// [`check_case`] does.
     ///
     /// # Panics
     /// When a result is outside its tolerance.
-    pub fn check(&self, sizes: [usize; 4], backend: &mut dyn Backend) {
-        let forward = margin_softmax_forward_of(&self.margin, self.scale, self.lambda, sizes);
+    pub fn check(&self, sizes: [usize; 4], backend: &mut dyn Backend) -> f64 {
+        self.check_case(margin_softmax_forward_of(&self.margin, self.scale, self.lambda, sizes), sizes, 0.0, backend)
+    }
+
+    /// As [`check`](Self::check) for kernels that round operands of products to TF32: on embeddings and weights that this
+    /// leaves as they are. What is rounded are the gradients of the logits, to 11 bits.
+    ///
+    /// # Panics
+    /// When a result is outside its tolerance.
+    pub fn check_rounded(&self, sizes: [usize; 4], backend: &mut dyn Backend) -> f64 {
+        let mut forward = margin_softmax_forward_of(&self.margin, self.scale, self.lambda, sizes);
+        for (operand, (kind, fill)) in (0..).zip(&mut forward.reads[..2]) {
+            *fill = Fill::Values(rounded_normal(kind.shape.elements(), operand));
+        }
+        self.check_case(forward, sizes, 1.0 / 2048.0, backend)
+    }
+
+    fn check_case(&self, forward: Case, sizes: [usize; 4], rounded: f64, backend: &mut dyn Backend) -> f64 {
         let results = run_case(&forward, backend).unwrap_or_else(|error| panic!("{}: {error}", forward.name));
-        check_results(&forward, &results);
-        let [_, dimension, ..] = sizes;
-        check_case(&margin_softmax_backward_of(&forward, statistics(&results), softmax_tolerance(dimension)), backend);
+        let error = check_results(&forward, &results);
+        let [classes, dimension, ..] = sizes;
+        let tolerance = Tolerance::Largest(softmax_error(classes, dimension) + rounded);
+        error.max(check_case(&margin_softmax_backward_of(&forward, statistics(&results), tolerance), backend))
     }
 
     /// Both passes on embeddings along, against and between the class weights: cosines of exactly ±1 and 0, and on both
-    /// sides of ±½ and ±√½. Two classes lie on the axes; the others, if any, point away from all embeddings.
+    /// sides of ±½ and ±√½. Two classes lie on the axes; the others, if any, point away from most embeddings.
     ///
     /// # Panics
     /// When a result is outside its tolerance.
-    pub fn check_boundary_cosines(&self, classes: usize, backend: &mut dyn Backend) {
+    pub fn check_boundary_cosines(&self, classes: usize, backend: &mut dyn Backend) -> f64 {
         let cosines = [1.0, -1.0, 0.0, 0.5, -0.5, FRAC_1_SQRT_2, -FRAC_1_SQRT_2];
         let near =
             cosines.iter().flat_map(|&c| [c, f64::from((c as f32).next_up()), f64::from((c as f32).next_down())]);
@@ -81,7 +115,7 @@ impl HeadCase {
             near.map(|c: f64| c.clamp(-1.0, 1.0)).flat_map(|c| [3.0 * c, 3.0 * (1.0 - c * c).sqrt()]).collect();
         let batch = points.len() / 2;
         let mut weights = vec![1.0, 0.0, 0.0, -0.5];
-        weights.extend((2..classes).flat_map(|_| [-0.1, -0.5]));
+        weights.extend((2..classes).flat_map(|class| [-0.1 - 0.007 * class as f64, -0.5]));
         let values = |shape, values| (Type::f32(shape), Fill::Values(values));
         let one = |value: f64| (Type::u32(Shape::vector(Dim::Length, 1)), Fill::Constant(value));
         let reads = vec![
@@ -98,9 +132,14 @@ impl HeadCase {
         let forward = Case { name: name.clone(), op, reads, updates: vec![], tolerance };
         let results = run_case(&forward, backend).unwrap_or_else(|error| panic!("{name}: {error}"));
         // Whether a tie counts as a miss is a matter of the last bit here, so hits are left out.
+        let mut worst = 0.0f64;
         for (kind, found, expected, _) in &results[..5] {
-            assert_close(&format!("{name} {kind}"), kind.dtype, &found.values, &expected.values, &[], tolerance);
+            let error =
+                assert_close(&format!("{name} {kind}"), kind.dtype, &found.values, &expected.values, &[], tolerance);
+            worst = worst.max(error);
         }
-        check_case(&margin_softmax_backward_of(&forward, statistics(&results), tolerance), backend);
+        // Embeddings have length 3, so logits at most that.
+        let tolerance = Tolerance::Largest(1e-6 + rounding(3.0, classes));
+        worst.max(check_case(&margin_softmax_backward_of(&forward, statistics(&results), tolerance), backend))
     }
 }

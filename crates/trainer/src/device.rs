@@ -12,34 +12,59 @@ use std::io::{IsTerminal, Write};
 /// What `--device emulator` emulates: the oldest GPU that has every instruction of the kernels.
 pub(crate) const EMULATED: Architecture = Architecture::new(80);
 
+/// A backend, and why it is not another one.
+pub(crate) struct Chosen {
+    pub(crate) backend: Box<dyn Backend>,
+    /// What `auto` looked for first and did not find.
+    pub(crate) instead_of: Option<String>,
+}
+
 /// The backend that the configuration asks for.
-pub(crate) fn backend(config: &Config) -> Result<Box<dyn Backend>> {
+pub(crate) fn backend(config: &Config) -> Result<Chosen> {
     let settings = &config.backend;
+    let chosen = |backend| Ok(Chosen { backend, instead_of: None });
     match settings.device.as_str() {
-        "auto" | "cpu" => {
-            let backend = CpuBackend::new(settings.threads)?;
-            match settings.precision.as_str() {
-                "fp32" => Ok(Box::new(backend)),
-                "bf16" => Ok(Box::new(backend.in_bf16())),
-                other => bail!("backend.precision: the CPU computes in fp32 or bf16, found '{other}'"),
-            }
-        }
+        "auto" => match on_gpu(0, settings) {
+            Ok(backend) => chosen(backend),
+            Err(reason) => Ok(Chosen { backend: on_cpu(settings)?, instead_of: Some(reason) }),
+        },
+        "cpu" => chosen(on_cpu(settings)?),
         "emulator" => {
             Nvrtc::find().map_err(|error| anyhow!("backend.device: emulator: {error}"))?;
-            Ok(shown(CudaBackend::new(EmulatorDriver::new(EMULATED), options(settings))))
+            chosen(shown(CudaBackend::new(EmulatorDriver::new(EMULATED), options(settings))))
         }
-        device if device == "cuda" || device.starts_with("cuda:") => {
-            let number = device.strip_prefix("cuda:").unwrap_or("0");
-            let ordinal = number.parse().map_err(|_| anyhow!("backend.device: expected cuda:N, found '{device}'"))?;
-            let verdicts = cache_folder().map(|folder| folder.join("verdicts"));
-            let checked = CudaBackend::checked(&|| CudaDriver::new(ordinal), options(settings), verdicts.as_deref());
-            let (backend, lines) =
-                checked.map_err(|error| anyhow!("backend.device: {device}: {error}; cpu needs none"))?;
-            lines.iter().for_each(warn);
-            Ok(shown(backend))
-        }
-        device => bail!("backend.device: expected auto, cpu, cuda, cuda:N or emulator, found '{device}'"),
+        device => match gpu(device) {
+            Some(ordinal) => {
+                let backend = on_gpu(ordinal, settings);
+                chosen(backend.map_err(|error| anyhow!("backend.device: {device}: {error}; cpu needs none"))?)
+            }
+            None => bail!("backend.device: expected auto, cpu, cuda, cuda:N or emulator, found '{device}'"),
+        },
     }
+}
+
+/// The number of `cuda` or `cuda:N`.
+fn gpu(device: &str) -> Option<usize> {
+    let rest = device.strip_prefix("cuda")?;
+    if rest.is_empty() { Some(0) } else { rest.strip_prefix(':')?.parse().ok() }
+}
+
+fn on_cpu(settings: &BackendConfig) -> Result<Box<dyn Backend>> {
+    let backend = CpuBackend::new(settings.threads)?;
+    match settings.precision.as_str() {
+        "fp32" => Ok(Box::new(backend)),
+        "bf16" => Ok(Box::new(backend.in_bf16())),
+        other => bail!("backend.precision: the CPU computes in fp32 or bf16, found '{other}'"),
+    }
+}
+
+/// A backend on a GPU whose kernels have been checked.
+fn on_gpu(ordinal: usize, settings: &BackendConfig) -> Result<Box<dyn Backend>, String> {
+    let verdicts = cache_folder().map(|folder| folder.join("verdicts"));
+    let new = || CudaDriver::new(ordinal);
+    let (backend, lines) = CudaBackend::checked(&new, options(settings), verdicts.as_deref())?;
+    lines.iter().for_each(warn);
+    Ok(shown(backend))
 }
 
 /// The first start compiles kernels for some seconds, which a terminal shows.

@@ -79,7 +79,8 @@ pub(crate) fn run(
     profile: bool,
 ) -> Result<Ended> {
     let started = Instant::now();
-    let backend = device::backend(config)?.name();
+    let chosen = device::backend(config)?;
+    let backend = chosen.backend.name();
     let dataset = load_data(config, verbosity)?;
     let mut config = config.clone();
     config.data.sha256 = Some(dataset.sha256.clone());
@@ -93,6 +94,9 @@ pub(crate) fn run(
     };
     let folder = &folder;
     verbosity.say(format_args!("folder: {}\nbackend: {backend}", folder.path().display()));
+    if let Some(reason) = chosen.instead_of {
+        verbosity.say(format_args!("no GPU is used: {reason}"));
+    }
     let _lock = folder.lock()?;
     folder.write_config(config)?;
     let mut finished = Vec::new();

@@ -113,7 +113,7 @@ pub(crate) fn model(config: &Config, dataset: &Dataset) -> Result<Model> {
 impl Session {
     /// A training at its start: parameters initialised from the seed.
     pub(crate) fn new(config: &Config, dataset: &Dataset) -> Result<Session> {
-        let mut backend = device::backend(config)?;
+        let mut backend = device::backend(config)?.backend;
         let model = model(config, dataset)?;
         let parameters = model.parameters()?;
         let steps = config.steps(dataset.train.len());

@@ -2,8 +2,10 @@
 
 use super::{Access, Argument, Driver, Extent, FunctionId, GraphId, ModuleId};
 use crate::nvrtc::{Architecture, Output};
+use sha2::{Digest, Sha256};
 use sphereface_emulator::{Counters, Device, Module, Range};
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// One launch, as it was asked for.
@@ -18,7 +20,7 @@ struct Recorded {
 pub struct EmulatorDriver {
     device: Device,
     architecture: Architecture,
-    modules: Vec<Module>,
+    modules: Vec<Arc<Module>>,
     functions: Vec<(ModuleId, String)>,
     recording: Option<Vec<Recorded>>,
     graphs: Vec<Option<Vec<Recorded>>>,
@@ -61,8 +63,7 @@ impl Driver for EmulatorDriver {
     }
 
     fn load(&mut self, image: &[u8]) -> Result<ModuleId, String> {
-        let text = std::str::from_utf8(image).map_err(|error| format!("PTX: {error}"))?;
-        self.modules.push(Module::load(text).map_err(|error| error.to_string())?);
+        self.modules.push(decoded(image)?);
         Ok(ModuleId(self.modules.len() - 1))
     }
 
@@ -175,6 +176,20 @@ impl Driver for EmulatorDriver {
                   banks: millions of passes that conflicts in shared memory added.\n";
         Some(table)
     }
+}
+
+/// A decoded module. Decoded once for a process: many devices may use it.
+fn decoded(image: &[u8]) -> Result<Arc<Module>, String> {
+    static MODULES: Mutex<BTreeMap<[u8; 32], Arc<Module>>> = Mutex::new(BTreeMap::new());
+    let key: [u8; 32] = Sha256::digest(image).into();
+    let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(module) = modules.get(&key) {
+        return Ok(module.clone());
+    }
+    let text = std::str::from_utf8(image).map_err(|error| format!("PTX: {error}"))?;
+    let module = Arc::new(Module::load(text).map_err(|error| error.to_string())?);
+    modules.insert(key, module.clone());
+    Ok(module)
 }
 
 fn value(argument: &Argument) -> sphereface_emulator::Argument {

@@ -11,18 +11,18 @@ use sphereface_tensor::{DType, Error, Type};
 /// `Conv2d` of kernels/conv2d.cuh.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-pub(crate) struct Conv2d {
-    height: u32,
-    width: u32,
-    batch: u32,
-    inputs: u32,
-    filter_height: u32,
-    filter_width: u32,
-    outputs: u32,
-    output_height: u32,
-    output_width: u32,
-    stride: u32,
-    padding: u32,
+pub(super) struct Conv2d {
+    pub(super) height: u32,
+    pub(super) width: u32,
+    pub(super) batch: u32,
+    pub(super) inputs: u32,
+    pub(super) filter_height: u32,
+    pub(super) filter_width: u32,
+    pub(super) outputs: u32,
+    pub(super) output_height: u32,
+    pub(super) output_width: u32,
+    pub(super) stride: u32,
+    pub(super) padding: u32,
 }
 
 impl From<&Conv2dGeometry> for Conv2d {
@@ -46,17 +46,17 @@ impl From<&Conv2dGeometry> for Conv2d {
 /// `TapAxis` of kernels/conv2d.cuh.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-struct TapAxis {
-    pixels: i32,
-    step: i32,
-    origin: i32,
-    direction: i32,
-    source: i32,
-    taps: i32,
-    first_tap: i32,
-    tap_step: i32,
-    first_pixel: i32,
-    pixel_step: i32,
+pub(super) struct TapAxis {
+    pub(super) pixels: i32,
+    pub(super) step: i32,
+    pub(super) origin: i32,
+    pub(super) direction: i32,
+    pub(super) source: i32,
+    pub(super) taps: i32,
+    pub(super) first_tap: i32,
+    pub(super) tap_step: i32,
+    pub(super) first_pixel: i32,
+    pub(super) pixel_step: i32,
 }
 
 impl TapAxis {
@@ -98,19 +98,19 @@ impl TapAxis {
 /// `TapProduct` of kernels/conv2d.cuh.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-struct TapProduct {
-    vertical: TapAxis,
-    horizontal: TapAxis,
-    batch: i32,
-    length: i32,
-    columns: i32,
-    filter_width: i32,
-    result_width: i32,
-    result_rows: i32,
-    splits: i32,
-    left_vectors: i32,
-    right_vectors: i32,
-    out_vectors: i32,
+pub(super) struct TapProduct {
+    pub(super) vertical: TapAxis,
+    pub(super) horizontal: TapAxis,
+    pub(super) batch: i32,
+    pub(super) length: i32,
+    pub(super) columns: i32,
+    pub(super) filter_width: i32,
+    pub(super) result_width: i32,
+    pub(super) result_rows: i32,
+    pub(super) splits: i32,
+    pub(super) left_vectors: i32,
+    pub(super) right_vectors: i32,
+    pub(super) out_vectors: i32,
 }
 
 impl TapProduct {
@@ -122,7 +122,7 @@ impl TapProduct {
         self.vertical.taps as usize * self.horizontal.taps as usize
     }
 
-    /// A product that is not split and has no vectors yet.
+    /// A product that is not split yet.
     fn new(g: &Conv2dGeometry, [vertical, horizontal]: [TapAxis; 2], result: Result2d) -> Self {
         TapProduct {
             vertical,
@@ -134,9 +134,9 @@ impl TapProduct {
             result_width: result.width as i32,
             result_rows: (result.height * result.width * g.batch) as i32,
             splits: 1,
-            left_vectors: 0,
-            right_vectors: 0,
-            out_vectors: 0,
+            left_vectors: fours(result.length).into(),
+            right_vectors: fours(g.outputs).into(),
+            out_vectors: fours(result.columns).into(),
         }
     }
 }
@@ -154,11 +154,11 @@ struct Result2d {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub(super) struct WeightProduct {
-    sizes: Conv2d,
-    splits: i32,
-    left_vectors: i32,
-    right_vectors: i32,
-    out_vectors: i32,
+    pub(super) sizes: Conv2d,
+    pub(super) splits: i32,
+    pub(super) left_vectors: i32,
+    pub(super) right_vectors: i32,
+    pub(super) out_vectors: i32,
 }
 
 /// Inputs of at most so many channels, with a filter of at most so many bytes a block, are convolved directly.
@@ -192,13 +192,6 @@ struct Finish {
     out: Slice,
 }
 
-impl Finish {
-    /// Whether all its matrices allow vectors.
-    fn fours(&self, dtype: DType, columns: usize) -> bool {
-        [self.addend, self.kept, Some(self.out)].into_iter().flatten().all(|slice| fours(slice, dtype, columns))
-    }
-}
-
 /// Adds up partial sums `[splits, rows, columns]`.
 fn sum(dtype: DType, partial: Slice, finish: &Finish, [rows, columns, splits]: [usize; 3]) -> Launch {
     Launch::new("conv2d", format!("conv2d_sum_{}", suffix(dtype)))
@@ -213,7 +206,7 @@ fn sum(dtype: DType, partial: Slice, finish: &Finish, [rows, columns, splits]: [
         .value(rows as u32)
         .value(columns as u32)
         .value(splits as u32)
-        .value(u32::from(finish.fours(dtype, columns)))
+        .value(u32::from(fours(columns)))
 }
 
 pub(super) fn forward(op: Conv2dForward, operands: &Operands<'_>, context: &Context) -> Result<Kernel, Error> {
@@ -247,7 +240,7 @@ pub(super) fn forward(op: Conv2dForward, operands: &Operands<'_>, context: &Cont
                 .write_if(finish.kept)
                 .write(finish.out)
                 .value(Conv2d::from(&g))
-                .value(u32::from(finish.fours(dtype, g.outputs)));
+                .value(u32::from(fours(g.outputs)));
             vec![launch]
         }));
     }
@@ -260,18 +253,12 @@ pub(super) fn forward(op: Conv2dForward, operands: &Operands<'_>, context: &Cont
     let (rows, columns) = (product.rows(), g.outputs);
     let terms = [product.taps(), g.inputs];
     let scheme = mma::convolution(context, dtype, &g, [rows, columns], terms)
-        .unwrap_or_else(|| Scheme::portable(dtype, 1, [rows, columns], terms));
+        .unwrap_or_else(|| Scheme::portable(dtype, 1, [rows, columns], terms, fours(g.inputs) && fours(g.outputs)));
     let Scheme { tile, splits, .. } = scheme;
     product.splits = splits as i32;
     let workspace = if splits > 1 { 4 * splits * rows * columns } else { 0 };
     Ok(Kernel::new(workspace as u64, move |io| {
         let finish = finish(&io.reads, &io.writes);
-        let product = TapProduct {
-            left_vectors: fours(io.reads[0], dtype, g.inputs).into(),
-            right_vectors: fours(io.reads[1], dtype, columns).into(),
-            out_vectors: finish.fours(dtype, columns).into(),
-            ..product
-        };
         let now = (splits == 1).then_some(finish);
         let launch = scheme
             .launch("conv2d", "conv2d_forward")
@@ -316,8 +303,8 @@ pub(super) fn backward_data(
         .collect();
     let size = [products[0].rows(), columns];
     let terms = [products.iter().map(TapProduct::taps).max().unwrap_or(0), g.outputs];
-    let scheme =
-        mma::convolution(context, dtype, &g, size, terms).unwrap_or_else(|| Scheme::portable(dtype, 1, size, terms));
+    let scheme = mma::convolution(context, dtype, &g, size, terms)
+        .unwrap_or_else(|| Scheme::portable(dtype, 1, size, terms, fours(g.inputs) && fours(g.outputs)));
     let Scheme { tile, splits, .. } = scheme;
     products.iter_mut().for_each(|product| product.splits = splits as i32);
     let workspace = if splits > 1 { 4 * splits * rows * columns } else { 0 };
@@ -325,12 +312,6 @@ pub(super) fn backward_data(
         let finish = Finish { addend: io.reads.get(2).copied(), out: io.writes[0], ..Finish::default() };
         let now = (splits == 1).then_some(finish);
         let launch = |(index, product): (usize, &TapProduct)| {
-            let product = TapProduct {
-                left_vectors: fours(io.reads[0], dtype, g.outputs).into(),
-                right_vectors: fours(io.reads[1], dtype, g.outputs).into(),
-                out_vectors: finish.fours(dtype, columns).into(),
-                ..*product
-            };
             let launch = scheme
                 .launch("conv2d", "conv2d_backward_data")
                 .grid(tile.grid(product.rows(), columns, splits))
@@ -340,7 +321,7 @@ pub(super) fn backward_data(
             // The pixels of one class lie between those of the others: only the first launch finds nothing written.
             let (out, partial) = (now.map(|finish| finish.out).unwrap_or_default(), io.workspace);
             let launch = if index == 0 { launch.write(out).write(partial) } else { launch.update(out).update(partial) };
-            launch.value(product)
+            launch.value(*product)
         };
         let mut launches: Vec<Launch> = products.iter().enumerate().map(launch).collect();
         launches.extend((splits > 1).then(|| sum(dtype, io.workspace, &finish, [rows, columns, splits])));
@@ -387,8 +368,9 @@ pub(super) fn backward_weight(
     let dtype = operands.reads[0].dtype;
     let (rows, columns) = (g.taps[0] * g.taps[1] * g.inputs, g.outputs);
     let pixels = g.output_height * g.output_width;
-    let scheme = mma::weight_gradient(context, dtype, &g)
-        .unwrap_or_else(|| Scheme::portable(dtype, 1, [rows, columns], [pixels, g.batch]));
+    let scheme = mma::weight_gradient(context, dtype, &g).unwrap_or_else(|| {
+        Scheme::portable(dtype, 1, [rows, columns], [pixels, g.batch], fours(g.inputs) && fours(g.outputs))
+    });
     let splits = scheme.splits;
     let partial_bytes = if splits > 1 { 4 * (splits * rows * columns) as u64 } else { 0 };
     let (chunk_rows, chunks) = chunks(pixels * g.batch);
@@ -400,9 +382,9 @@ pub(super) fn backward_weight(
         let product = WeightProduct {
             sizes: Conv2d::from(&g),
             splits: splits as i32,
-            left_vectors: fours(x, dtype, g.inputs).into(),
-            right_vectors: fours(d_y, dtype, columns).into(),
-            out_vectors: fours(out, DType::F32, columns).into(),
+            left_vectors: fours(g.inputs).into(),
+            right_vectors: fours(columns).into(),
+            out_vectors: fours(columns).into(),
         };
         let launch = scheme
             .launch("conv2d", "conv2d_backward_weight")

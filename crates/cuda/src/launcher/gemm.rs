@@ -5,8 +5,8 @@ use super::conv2d::check_sizes;
 use super::matrix_product::Products;
 use super::tile::fours;
 use crate::launch::{Kernel, Launch, Operands, blocks};
+use sphereface_tensor::Error;
 use sphereface_tensor::op::{Gemm, Layout};
-use sphereface_tensor::{DType, Error};
 
 /// Threads of a block that adds up splits.
 const SUM_THREADS: u32 = 128;
@@ -34,7 +34,7 @@ pub(super) fn gemm(op: Gemm, operands: &Operands<'_>, context: &Context) -> Resu
             .read(right)
             .write_if(whole.then_some(out))
             .write(io.workspace)
-            .value(products.structure(&scheme, [left, right, out], [dtype, DType::F32]));
+            .value(products.structure(&scheme));
         let mut launches = vec![launch];
         if !whole {
             launches.push(
@@ -46,7 +46,7 @@ pub(super) fn gemm(op: Gemm, operands: &Operands<'_>, context: &Context) -> Resu
                     .value(rows as u32)
                     .value(columns as u32)
                     .value(scheme.splits as u32)
-                    .value(u32::from(fours(out, DType::F32, columns))),
+                    .value(u32::from(fours(columns))),
             );
         }
         launches

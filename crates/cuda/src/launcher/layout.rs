@@ -2,25 +2,28 @@
 //!
 //! `__INTADDR__` is what the compiler of the kernels has for `offsetof` without a header.
 
-use super::{gather_batch, optimizer};
+use super::{conv2d, gather_batch, linear, margin_softmax, matrix_product, optimizer};
 use crate::nvrtc::{Architecture, Nvrtc, Output};
 use std::mem::offset_of;
 
 /// A structure of a file of the kernels.
 struct Layout {
-    stem: &'static str,
+    file: &'static str,
     name: &'static str,
     size: usize,
     fields: Vec<(&'static str, usize)>,
 }
 
 macro_rules! layout {
-    ($stem:ident :: $name:ident { $($field:ident),* $(,)? }) => {
+    ($stem:ident :: $name:ident { $($fields:tt)* }) => {
+        layout!(concat!(stringify!($stem), ".cu"), $stem::$name { $($fields)* })
+    };
+    ($file:expr, $module:ident :: $name:ident { $($field:ident),* $(,)? }) => {
         Layout {
-            stem: stringify!($stem),
+            file: $file,
             name: stringify!($name),
-            size: size_of::<$stem::$name>(),
-            fields: vec![$((stringify!($field), offset_of!($stem::$name, $field))),*],
+            size: size_of::<$module::$name>(),
+            fields: vec![$((stringify!($field), offset_of!($module::$name, $field))),*],
         }
     };
 }
@@ -40,9 +43,77 @@ fn layouts() -> Vec<Layout> {
             offset,
             factor,
         }),
+        layout!(margin_softmax::Head { batch, dimension, classes, steps, scale, constant, parameters }),
         layout!(optimizer::Tile { start, length, decay, rate }),
         layout!(optimizer::Sgd { momentum, nesterov }),
         layout!(optimizer::Adam { beta1, beta2, epsilon, decoupled }),
+        layout!(
+            "conv2d.cuh",
+            conv2d::Conv2d {
+                height,
+                width,
+                batch,
+                inputs,
+                filter_height,
+                filter_width,
+                outputs,
+                output_height,
+                output_width,
+                stride,
+                padding,
+            }
+        ),
+        layout!(
+            "conv2d.cuh",
+            conv2d::TapAxis {
+                pixels,
+                step,
+                origin,
+                direction,
+                source,
+                taps,
+                first_tap,
+                tap_step,
+                first_pixel,
+                pixel_step,
+            }
+        ),
+        layout!(
+            "conv2d.cuh",
+            conv2d::TapProduct {
+                vertical,
+                horizontal,
+                batch,
+                length,
+                columns,
+                filter_width,
+                result_width,
+                result_rows,
+                splits,
+                left_vectors,
+                right_vectors,
+                out_vectors,
+            }
+        ),
+        layout!("conv2d.cuh", conv2d::WeightProduct { splits, left_vectors, right_vectors, out_vectors }),
+        layout!(
+            "matrix_product.cuh",
+            matrix_product::MatrixProduct {
+                rows,
+                columns,
+                length,
+                segments,
+                left_segment,
+                right_segment,
+                left_batch,
+                right_batch,
+                splits,
+                left_vectors,
+                right_vectors,
+                out_vectors,
+            }
+        ),
+        layout!(linear::Linear { pixels, batch, inputs, outputs }),
     ]
 }
 
@@ -60,9 +131,14 @@ impl Layout {
     }
 
     fn check(&self, nvrtc: Nvrtc) -> Result<(), String> {
-        let file = sphereface_kernels::source(self.stem).ok_or("no such file")?;
+        let mut files = sphereface_kernels::SOURCES.iter().chain(sphereface_kernels::HEADERS);
+        let file = files.find(|file| file.path == self.file).ok_or("no such file")?;
         let text = file.text.to_owned() + &self.assertions();
-        let options = [format!("--gpu-architecture=compute_{}", Architecture::new(80)), "--std=c++17".to_owned()];
+        let options = [
+            format!("--gpu-architecture=compute_{}", Architecture::new(80)),
+            "--std=c++17".to_owned(),
+            "-DMARGIN_HEADER=\"margin/softmax.cuh\"".to_owned(), // What the head cannot do without.
+        ];
         nvrtc.compile_text(file.path, &text, &options, Output::Ptx).map(|_| ())
     }
 }

@@ -19,11 +19,11 @@ const SUM_THREADS: u32 = 128;
 /// `Linear` of kernels/linear.cu.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-struct Linear {
-    pixels: u32,
-    batch: u32,
-    inputs: u32,
-    outputs: u32,
+pub(super) struct Linear {
+    pub(super) pixels: u32,
+    pub(super) batch: u32,
+    pub(super) inputs: u32,
+    pub(super) outputs: u32,
 }
 
 /// Sizes of a layer, by the shape of its input or of the input's gradient, and the outputs.
@@ -64,7 +64,7 @@ fn sum(dtype: DType, products: &Products, splits: usize, partial: Slice, bias: O
         .value(rows as u32)
         .value(columns as u32)
         .value(splits as u32)
-        .value(u32::from(fours(out, dtype, columns)))
+        .value(u32::from(fours(columns)))
 }
 
 /// A product, and the sum of its parts if it has several.
@@ -73,7 +73,7 @@ fn product(
     (products, scheme): (Products, Scheme),
     [left, right, out, partial]: [Slice; 4],
     bias: Option<Option<Slice>>,
-    [operand, result]: [DType; 2],
+    result: DType,
 ) -> Vec<Launch> {
     let whole = scheme.splits == 1;
     let mut launch =
@@ -81,11 +81,7 @@ fn product(
     if let Some(bias) = bias {
         launch = launch.read_if(bias.filter(|_| whole));
     }
-    launch = launch.write_if(whole.then_some(out)).write(partial).value(products.structure(
-        &scheme,
-        [left, right, out],
-        [operand, result],
-    ));
+    launch = launch.write_if(whole.then_some(out)).write(partial).value(products.structure(&scheme));
     let mut launches = vec![launch];
     launches.extend((!whole).then(|| sum(result, &products, scheme.splits, partial, bias.flatten(), out)));
     launches
@@ -120,7 +116,7 @@ pub(super) fn forward(op: LinearForward, operands: &Operands<'_>, context: &Cont
     let scheme = products.scheme(context, dtype);
     Ok(Kernel::new(products.partial_bytes(&scheme), move |io| {
         let slices = [io.reads[0], io.reads[1], io.writes[0], io.workspace];
-        product("forward", (products, scheme), slices, Some(Some(io.reads[2])), [dtype, DType::F32])
+        product("forward", (products, scheme), slices, Some(Some(io.reads[2])), DType::F32)
     }))
 }
 
@@ -142,7 +138,7 @@ pub(super) fn backward_data(
                 .read(io.reads[1])
                 .write(io.writes[0])
                 .value(few)
-                .value(u32::from(fours(io.writes[0], dtype, few.inputs as usize)));
+                .value(u32::from(fours(few.inputs as usize)));
             vec![launch]
         }));
     }
@@ -159,7 +155,7 @@ pub(super) fn backward_data(
     let scheme = products.scheme(context, dtype);
     Ok(Kernel::new(products.partial_bytes(&scheme), move |io| {
         let slices = [io.reads[0], io.reads[1], io.writes[0], io.workspace];
-        product("backward_data", (products, scheme), slices, None, [dtype, dtype])
+        product("backward_data", (products, scheme), slices, None, dtype)
     }))
 }
 
@@ -200,7 +196,7 @@ pub(super) fn backward_weight(
             ],
             None => {
                 let slices = [x, d_out, d_weight, io.workspace.part(0, partial_bytes)];
-                product("backward_weight", (products, scheme), slices, None, [dtype, DType::F32])
+                product("backward_weight", (products, scheme), slices, None, DType::F32)
             }
         };
         let sums = io.workspace.part(partial_bytes, bias_bytes);

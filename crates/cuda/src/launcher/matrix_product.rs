@@ -1,8 +1,7 @@
 //! Products of dense matrices, as kernels/matrix_product.cuh has them.
 
-use super::tile::{self, Scheme};
+use super::tile::{Scheme, fours};
 use super::{Context, mma};
-use crate::launch::Slice;
 use bytemuck::{Pod, Zeroable};
 use sphereface_tensor::DType;
 use sphereface_tensor::op::Layout;
@@ -11,18 +10,18 @@ use sphereface_tensor::op::Layout;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub(super) struct MatrixProduct {
-    rows: i32,
-    columns: i32,
-    length: i32,
-    segments: i32,
-    left_segment: i32,
-    right_segment: i32,
-    left_batch: i32,
-    right_batch: i32,
-    splits: i32,
-    left_vectors: i32,
-    right_vectors: i32,
-    out_vectors: i32,
+    pub(super) rows: i32,
+    pub(super) columns: i32,
+    pub(super) length: i32,
+    pub(super) segments: i32,
+    pub(super) left_segment: i32,
+    pub(super) right_segment: i32,
+    pub(super) left_batch: i32,
+    pub(super) right_batch: i32,
+    pub(super) splits: i32,
+    pub(super) left_vectors: i32,
+    pub(super) right_vectors: i32,
+    pub(super) out_vectors: i32,
 }
 
 /// Products of one size, and how they are done.
@@ -45,8 +44,9 @@ impl Products {
     pub(super) fn scheme(&self, context: &Context, dtype: DType) -> Scheme {
         let &Products { layout, rows, columns, length, segments, batch, .. } = self;
         let inner = if layout == Layout::TN { rows } else { length };
+        let vectors = self.rows_in_memory().into_iter().all(fours) && fours(columns);
         mma::scheme(context, dtype, batch, [rows, columns], segments * length, &[inner, columns])
-            .unwrap_or_else(|| Scheme::portable(dtype, batch, [rows, columns], [segments, length]))
+            .unwrap_or_else(|| Scheme::portable(dtype, batch, [rows, columns], [segments, length], vectors))
     }
 
     /// Elements of the results of all splits, if there are several.
@@ -59,18 +59,18 @@ impl Products {
         [scheme.tile.count(self.rows, self.columns) as u32, self.batch as u32, scheme.splits as u32]
     }
 
-    /// For these operands, of one type, and this result of another.
-    pub(super) fn structure(
-        &self,
-        scheme: &Scheme,
-        [left, right, out]: [Slice; 3],
-        [operand, result]: [DType; 2],
-    ) -> MatrixProduct {
-        let (left_row, right_row) = match self.layout {
-            Layout::NN => (self.length, self.columns),
-            Layout::NT => (self.length, self.length),
-            Layout::TN => (self.rows, self.columns),
-        };
+    /// Lengths of the rows of both operands as they lie in memory.
+    fn rows_in_memory(&self) -> [usize; 2] {
+        match self.layout {
+            Layout::NN => [self.length, self.columns],
+            Layout::NT => [self.length, self.length],
+            Layout::TN => [self.rows, self.columns],
+        }
+    }
+
+    /// What the kernel is told.
+    pub(super) fn structure(&self, scheme: &Scheme) -> MatrixProduct {
+        let [left_row, right_row] = self.rows_in_memory();
         let (left_size, right_size) = ((self.rows * self.length) as i32, (self.length * self.columns) as i32);
         MatrixProduct {
             rows: self.rows as i32,
@@ -82,9 +82,9 @@ impl Products {
             left_batch: if self.own[0] { left_size } else { 0 },
             right_batch: if self.own[1] { right_size } else { 0 },
             splits: scheme.splits as i32,
-            left_vectors: tile::fours(left, operand, left_row).into(),
-            right_vectors: tile::fours(right, operand, right_row).into(),
-            out_vectors: tile::fours(out, result, self.columns).into(),
+            left_vectors: fours(left_row).into(),
+            right_vectors: fours(right_row).into(),
+            out_vectors: fours(self.columns).into(),
         }
     }
 }

@@ -16,8 +16,8 @@ const TILES: [Tile; 3] = [
 
 /// Most terms of a sum before it is added to others: 1,024 additions of what one TF32 instruction sums at once.
 const TERMS: usize = 8192;
-/// Fewest terms that are worth a block of their own: the pipeline has to fill.
-const TERMS_OF_PART: usize = 512;
+/// Fewest terms that are worth a block of their own.
+const TERMS_OF_PART: usize = 256;
 
 /// Taps of a filter along one axis, and of all of it, that a kernel can tell in the bits it has for them.
 const TAPS_OF_AXIS: usize = 16;
@@ -50,14 +50,40 @@ pub(super) fn scheme(
     }
     let needed = terms.div_ceil(TERMS).max(1);
     let most = (terms / TERMS_OF_PART).max(needed);
-    // The largest tile of which there are enough to fill a large GPU, half of it empty at worst.
-    let fills = |tile: &&Tile| {
-        let wasteful = tile.rows >= 2 * rows || tile.columns >= 2 * columns;
-        !wasteful && products * tile.count(rows, columns) * most >= BLOCKS / 2
+    let mut best: Option<(Scheme, usize)> = None;
+    for tile in TILES {
+        let tiles = products * tile.count(rows, columns);
+        for splits in needed..=most.min(needed.max(2 * BLOCKS / tiles)) {
+            let cycles = cycles(&tile, tiles, [terms, splits], products * rows * columns);
+            if best.is_none_or(|(_, fewest)| cycles < fewest) {
+                best = Some((Scheme { tile, element, splits, mma: true }, cycles));
+            }
+        }
+    }
+    best.map(|(scheme, _)| scheme)
+}
+
+/// About how many cycles a product takes on an H100, from what bounds each part of it. Only the order matters, and that
+/// it depends on the shape alone: the same on every device, and so are the bits of a sum.
+fn cycles(tile: &Tile, tiles: usize, [terms, splits]: [usize; 2], elements: usize) -> usize {
+    const PROCESSORS: usize = 132;
+    // Multiply-adds that a processor does in a cycle by mma.sync in bf16.
+    const PRODUCTS: usize = 1200;
+    // Terms in whose time the pipeline of a block fills and its result is stored.
+    const FILL: usize = 128;
+    // Bytes of partial sums that a processor writes or reads in a cycle; cycles of one more launch.
+    const BYTES: usize = 16;
+    const LAUNCH: usize = 3000;
+    // What smaller tiles lose to shared memory: in tenths, from the bytes that an mma needs of it.
+    let slower = match (tile.rows, tile.columns) {
+        (128, 128) => 10,
+        (128, _) => 12,
+        _ => 16,
     };
-    let tile = TILES.iter().find(fills).copied().unwrap_or(TILES[2]);
-    let useful = BLOCKS / (products * tile.count(rows, columns)).max(1);
-    Some(Scheme { tile, element, splits: useful.min(most).max(needed), mma: true })
+    let waves = (tiles * splits).div_ceil(PROCESSORS);
+    let block = tile.rows * tile.columns * (terms.div_ceil(splits) + FILL) * slower / (10 * PRODUCTS);
+    let parts = if splits > 1 { 2 * 4 * splits * elements / (PROCESSORS * BYTES) + LAUNCH } else { 0 };
+    waves * block + parts
 }
 
 /// As [`scheme`], for convolutions: sums over the channels `length` of at most `taps` taps of the geometry's filter.
@@ -94,5 +120,46 @@ impl Scheme {
         Launch::new(stem, format!("{kernel}_{}_{}", self.tile.name, self.element))
             .block(self.tile.threads)
             .shared(self.tile.shared_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Options;
+    use sphereface_tensor::Shape;
+
+    fn context() -> Context {
+        Context { options: Options { precision: Precision::Tf32, ..Options::default() }, mma: true }
+    }
+
+    /// Tile and parts of the forward pass and of the gradient of the filter, of a 3×3 convolution.
+    fn choices([side, batch, inputs, outputs]: [usize; 4]) -> [(&'static str, usize); 2] {
+        let (x, filter) = (Shape::activation(side, side, batch, inputs), Shape::filter(3, 3, inputs, outputs));
+        let g = Conv2dGeometry::new("conv2d", &x, &filter, 1, 1).unwrap();
+        let forward = convolution(&context(), DType::Bf16, &g, [side * side * batch, outputs], [9, inputs]).unwrap();
+        let gradient = weight_gradient(&context(), DType::Bf16, &g).unwrap();
+        [forward, gradient].map(|scheme| (scheme.tile.name, scheme.splits))
+    }
+
+    #[test]
+    fn tiles_fill_the_device_and_no_sum_is_too_long() {
+        let ways = [[14, 256, 64, 64], [7, 256, 128, 128], [4, 256, 256, 256], [2, 256, 512, 512], [7, 1, 128, 128]];
+        let chosen = ways.map(choices);
+        assert_eq!(chosen[0][0].1, 1, "rows enough");
+        for ([side, batch, inputs, _], [forward, gradient]) in ways.into_iter().zip(chosen) {
+            assert!((9 * inputs).div_ceil(forward.1) <= TERMS);
+            assert!((side * side * batch).div_ceil(gradient.1) <= TERMS);
+        }
+    }
+
+    #[test]
+    fn only_whole_copies_and_the_right_precision_are_taken() {
+        let dense = |context: &Context, dtype, inner| scheme(context, dtype, 1, [64, 64], 64, &[inner, 64]).is_some();
+        let strict = Context { options: Options::default(), mma: true };
+        let old = Context { mma: false, ..context() };
+        assert!(dense(&context(), DType::F32, 12) && dense(&strict, DType::Bf16, 16));
+        assert!(!dense(&context(), DType::F32, 10) && !dense(&context(), DType::Bf16, 12));
+        assert!(!dense(&strict, DType::F32, 12) && !dense(&old, DType::Bf16, 16));
     }
 }

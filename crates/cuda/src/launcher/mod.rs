@@ -47,8 +47,8 @@ pub(crate) fn kernel(op: &Op, operands: &Operands<'_>, context: &Context) -> Res
         Op::Optimizer(op) => Ok(optimizer::optimizer(op, operands)),
         Op::Metrics(_) => Ok(metrics::metrics(operands)),
         Op::Advance(_) => Ok(advance::advance()),
-        Op::MarginSoftmaxForward(op) => margin_softmax::forward(&op.0, operands),
-        Op::MarginSoftmaxBackward(op) => margin_softmax::backward(&op.0, operands),
+        Op::MarginSoftmaxForward(op) => margin_softmax::forward(&op.0, operands, context),
+        Op::MarginSoftmaxBackward(op) => margin_softmax::backward(&op.0, operands, context),
         Op::Cast(_) => Ok(cast::cast(operands)),
         Op::Gemm(op) => gemm::gemm(*op, operands, context),
     }

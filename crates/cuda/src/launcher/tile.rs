@@ -1,6 +1,6 @@
 //! Which tile of the portable tier a product takes, and how its reduction is split.
 
-use crate::launch::{Slice, suffix};
+use crate::launch::suffix;
 use sphereface_tensor::DType;
 
 /// Steps of a reduction between two barriers, `DEPTH` of kernels/tile.cuh.
@@ -29,9 +29,9 @@ const LARGE: Tile = Tile { name: "128x64", threads: 128, shared_bytes: 0, rows: 
 const SMALL: Tile = Tile { name: "32x32", threads: 64, shared_bytes: 0, rows: 32, columns: 32 };
 
 impl Tile {
-    /// The tile for a result of this size.
-    pub(super) fn of(rows: usize, columns: usize) -> Tile {
-        if rows > LARGE.rows / 2 && columns > LARGE.columns / 2 { LARGE } else { SMALL }
+    /// The tile for a result of this size; `vectors`: whether the rows of result and operands are all [`fours`].
+    pub(super) fn of(rows: usize, columns: usize, vectors: bool) -> Tile {
+        if vectors && rows > LARGE.rows / 2 && columns > LARGE.columns / 2 { LARGE } else { SMALL }
     }
 
     /// Tiles that cover a result.
@@ -58,14 +58,16 @@ pub(super) struct Scheme {
 }
 
 impl Scheme {
-    /// The portable tier's, for `products` results of this size and sums over `segments` of `length` terms each.
+    /// The portable tier's, for `products` results of this size and sums over `segments` of `length` terms each;
+    /// `vectors` as in [`Tile::of`].
     pub(super) fn portable(
         dtype: DType,
         products: usize,
         [rows, columns]: [usize; 2],
         [segments, length]: [usize; 2],
+        vectors: bool,
     ) -> Scheme {
-        let tile = Tile::of(rows, columns);
+        let tile = Tile::of(rows, columns, vectors);
         let splits = splits(products * tile.count(rows, columns), segments, length);
         Scheme { tile, element: suffix(dtype), splits, mma: false }
     }
@@ -79,9 +81,10 @@ pub(super) fn splits(tiles: usize, segments: usize, length: usize) -> usize {
     needed.max(useful).max(1)
 }
 
-/// Whether four neighbouring elements of a matrix with such rows may be accessed at once.
-pub(super) fn fours(slice: Slice, dtype: DType, row: usize) -> bool {
-    row.is_multiple_of(4) && slice.pointer.is_multiple_of(4 * dtype.bytes() as u64)
+/// Whether four neighbouring elements of a matrix with such rows may be accessed at once: every buffer begins at a
+/// multiple of 16 bytes.
+pub(super) fn fours(row: usize) -> bool {
+    row.is_multiple_of(4)
 }
 
 #[cfg(test)]

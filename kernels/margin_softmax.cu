@@ -103,14 +103,14 @@ margin_softmax_backward_embedding(const float *embedding, const u32 *count, cons
                        is_last);
 }
 
-// The passes over tiles, 128 threads; grids as forward_tiles and backward_tiles say.
-#define MARGIN_SOFTMAX_TILES(NAME, TILE)                                                                              \
-    extern "C" __global__ void __launch_bounds__(128, 3)                                                              \
+// The passes over tiles, 128 threads, BLOCKS a multiprocessor; grids as forward_tiles and backward_tiles say.
+#define MARGIN_SOFTMAX_TILES(NAME, TILE, BLOCKS)                                                                      \
+    extern "C" __global__ void __launch_bounds__(128, BLOCKS)                                                         \
     margin_softmax_forward_tiles_##NAME(const float *embedding, const float *weight, const RowTerms *terms,           \
                                         const float *inverse_norm, Online *partial, Head head) {                      \
         forward_tiles<TILE>(head, {embedding, weight}, terms, inverse_norm, partial);                                 \
     }                                                                                                                 \
-    extern "C" __global__ void __launch_bounds__(128, 3)                                                              \
+    extern "C" __global__ void __launch_bounds__(128, BLOCKS)                                                         \
     margin_softmax_backward_tiles_##NAME(const float *embedding, const float *weight, const u32 *labels,              \
                                          const u32 *count, const float *log_sum_exp, const float *inverse_norm,       \
                                          const Slopes *slopes, float *gradients, Head head, u32 first, u32 classes) { \
@@ -118,7 +118,7 @@ margin_softmax_backward_embedding(const float *embedding, const u32 *count, cons
                              first, classes);                                                                         \
     }
 
-MARGIN_SOFTMAX_TILES(f32, SimtTile)
+MARGIN_SOFTMAX_TILES(f32, SimtTile, 2)
 #if __CUDA_ARCH__ >= 800
-MARGIN_SOFTMAX_TILES(mma_tf32, MmaTf32Tile)
+MARGIN_SOFTMAX_TILES(mma_tf32, MmaTf32Tile, 3)
 #endif

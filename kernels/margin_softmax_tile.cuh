@@ -17,7 +17,8 @@ constexpr int TILE_ROWS = 128, TILE_CLASSES = 64, TILE_OF_THREAD = 8;
 
 using Products = float[TILE_OF_THREAD][TILE_OF_THREAD];
 
-struct SimtTile : Tile128x64 {
+// Any D: the engine's tile of this size with code for rows that are not multiples of four elements.
+struct SimtTile : Tile<TILE_ROWS, TILE_CLASSES, TILE_OF_THREAD, TILE_OF_THREAD, false> {
     static constexpr int LANES = 8, PARTS = 1, GROUP = 4;
 
     static __device__ __forceinline__ int part() { return 0; }
@@ -27,13 +28,14 @@ struct SimtTile : Tile128x64 {
         int length = head.dimension;
         bool vectors = length % 4 == 0;
         using Source = MatrixAlong<float>;
-        Along<Tile128x64, TILE_ROWS, Source> rows{
-            Source{in.embedding + u64(first_row) * length, int(head.batch - first_row), length, length, 0, vectors}};
-        Along<Tile128x64, TILE_CLASSES, Source> classes{Source{in.weight + u64(first_class) * length,
-                                                               int(head.classes - first_class), length, length, 0,
-                                                               vectors}};
+        Along<SimtTile, TILE_ROWS, Source> rows{
+            Source{in.embedding + u64(first_row) * length, 0, int(head.batch - first_row), length, length, 0, vectors}};
+        Along<SimtTile, TILE_CLASSES, Source> classes{Source{in.weight + u64(first_class) * length, 0,
+                                                             int(head.classes - first_class), length, length, 0,
+                                                             vectors}};
         SegmentWalk walk{length, 0, 0};
-        multiply<Tile128x64>(products, rows, classes, walk, (length + DEPTH - 1) / DEPTH);
+        multiply<SimtTile>(products, rows, classes, walk, (length + DEPTH - 1) / DEPTH);
+        __syncthreads();  // The next tile is loaded into the buffers that other warps may still read.
     }
 };
 

@@ -24,8 +24,8 @@ struct Tile {
     static constexpr int THREAD_ROWS = THREAD_ROWS_, THREAD_COLUMNS = THREAD_COLUMNS_;
     static constexpr int THREADS = ROWS * COLUMNS / (THREAD_ROWS * THREAD_COLUMNS);
     // Blocks that a multiprocessor shall have registers for: 16 warps of at most 128 registers a thread. From compute
-    // capability 12 on, where the compiler needs a few more: 12 warps.
-#if __CUDA_ARCH__ >= 1200
+    // capability 10 on, where the compiler needs a few more: 12 warps.
+#if __CUDA_ARCH__ >= 1000
     static constexpr int BLOCKS = 12 * WARP / THREADS;
 #else
     static constexpr int BLOCKS = 16 * WARP / THREADS;

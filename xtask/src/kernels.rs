@@ -15,13 +15,18 @@ pub(crate) fn errors() -> PathBuf {
     output_dir().join("kernel-errors.txt")
 }
 
-/// Fetches NVRTC if it is missing, prints the table, and fails on a spill, a stack frame or a warning.
-pub(crate) fn run() -> ExitCode {
+/// The documentation's table.
+const DOCUMENT: &str = "docs/kernels.md";
+
+/// Fetches NVRTC if it is missing, prints the table or writes that of the documentation, and fails on a spill, a stack
+/// frame or a warning.
+pub(crate) fn run(document: bool) -> ExitCode {
     if let Err(error) = ensure_nvrtc() {
         eprintln!("xtask: {error}");
         return ExitCode::FAILURE;
     }
-    match example(&[]).status() {
+    let args: &[&str] = if document { &["--document", DOCUMENT] } else { &[] };
+    match example(args).status() {
         Ok(status) if status.success() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => {

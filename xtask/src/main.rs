@@ -26,8 +26,9 @@ Commands:
   test [--all] [-- ARGS]    Every test that Rust alone can run. The last line is `N passed, M failed`.
                             --all adds the checks of the report in a headless Chromium.
                             ARGS go to `cargo test`:  cargo xtask test -- -p sphereface-tensor
-  kernels                   Every CUDA kernel compiled for its architectures: registers, shared memory, spills, occupancy
+  kernels [--document]      Every CUDA kernel compiled for its architectures: registers, shared memory, spills, occupancy
                             in one table. A spill, a stack frame or a warning fails. Needs no GPU; fetches NVRTC with pip.
+                            --document writes docs/kernels.md, with the errors that the last `test` found.
   kit [--debug]             target/kit: programs, kernels and MNIST for a machine with a GPU but no Rust; its run.sh checks
                             and measures everything. --debug builds faster, to try it on the emulator.
   bench [ARGS]              The criterion benches. ARGS go to `cargo bench`:  cargo xtask bench -- gemm
@@ -47,7 +48,7 @@ fn main() -> ExitCode {
         }
         Ok(Request::Check) => check::run(),
         Ok(Request::Test { all, cargo_args }) => test::run(all, &cargo_args),
-        Ok(Request::Kernels) => kernels::run(),
+        Ok(Request::Kernels { document }) => kernels::run(document),
         Ok(Request::Kit { debug }) => kit::run(debug),
         Ok(Request::Bench { cargo_args }) => bench::run(&cargo_args),
         Err(message) => {
@@ -62,7 +63,7 @@ fn main() -> ExitCode {
 enum Request {
     Help,
     Check,
-    Kernels,
+    Kernels { document: bool },
     Kit { debug: bool },
     Test { all: bool, cargo_args: Vec<String> },
     Bench { cargo_args: Vec<String> },
@@ -84,8 +85,10 @@ fn parse(args: &[&str]) -> Result<Request, String> {
     }
     let owned = |args: &[&str]| args.iter().map(|arg| (*arg).to_owned()).collect();
     match command {
+        "kernels" if rest == ["--document"] => Ok(Request::Kernels { document: true }),
         "check" | "kernels" => match rest.first() {
-            None => Ok(if command == "check" { Request::Check } else { Request::Kernels }),
+            None if command == "check" => Ok(Request::Check),
+            None => Ok(Request::Kernels { document: false }),
             Some(extra) => Err(format!("`{command}` takes no argument, found `{extra}`")),
         },
         "kit" => match rest {
@@ -132,7 +135,7 @@ mod tests {
         assert_eq!(parse(&[]), Ok(Request::Help));
         assert_eq!(parse(&["test", "--help"]), Ok(Request::Help));
         assert_eq!(parse(&["check"]), Ok(Request::Check));
-        assert_eq!(parse(&["kernels"]), Ok(Request::Kernels));
+        assert_eq!(parse(&["kernels"]), Ok(Request::Kernels { document: false }));
         assert_eq!(parse(&["kit", "--debug"]), Ok(Request::Kit { debug: true }));
         assert_eq!(parse(&["test"]), Ok(Request::Test { all: false, cargo_args: vec![] }));
         let cargo_args = ["-p", "sphereface-tensor", "--", "--help"].map(str::to_owned).to_vec();

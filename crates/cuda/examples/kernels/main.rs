@@ -1,6 +1,7 @@
 //! Compiles every kernel for its architectures and prints what each takes; `cargo xtask kernels` runs it.
 //!
-//! `kernels` prints the table and fails on a spill, a stack frame or a warning. `kernels --into DIR ARCH` compiles
+//! `kernels` prints the table and fails on a spill, a stack frame or a warning. `kernels --document FILE` writes the
+//! table of the documentation, one line a kernel. `kernels --into DIR ARCH` compiles
 //! everything for one architecture into a folder, as the cache keeps it. `kernels --find` says whether NVRTC is there, or
 //! else prints the package that has it and the folder to install it in.
 
@@ -12,7 +13,7 @@ use sphereface_cuda::cache::{Cache, Job};
 use sphereface_cuda::nvrtc::{Architecture, Compiled, Nvrtc, Output, PACKAGE, cache_folder};
 use sphereface_cuda::resources::{Resources, occupancy, read_log};
 use sphereface_cuda::{Unit, units};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
 /// Architectures of every file, whose kernels are those for any GPU.
@@ -29,10 +30,11 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let outcome = match args[..] {
-        [] => table(),
+        [] => table(None),
+        ["--document", file] => table(Some(file)),
         ["--find"] => find(),
         ["--into", folder, architecture] => fill(folder, architecture),
-        _ => Err("usage: kernels [--find | --into DIR ARCH]".into()),
+        _ => Err("usage: kernels [--find | --document FILE | --into DIR ARCH]".into()),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -71,8 +73,11 @@ fn fill(folder: &str, architecture: &str) -> Result<bool, String> {
 /// A unit compiled for an architecture.
 type Made<'a> = (&'a Unit, Architecture, Compiled);
 
-/// Prints what every kernel takes; `Ok(false)` when something is wrong with one.
-fn table() -> Result<bool, String> {
+/// What each kernel takes, by file, name and architecture.
+type Rows = BTreeMap<(&'static str, String, Architecture), Resources>;
+
+/// Prints what every kernel takes, or writes it to a file; `Ok(false)` when something is wrong with one.
+fn table(document: Option<&str>) -> Result<bool, String> {
     let version = Nvrtc::find()?.version;
     let (units, cache) = (units(), Cache::of_user());
     let compile = |(unit, architecture): (&'static Unit, Architecture)| -> Result<Made<'static>, String> {
@@ -95,7 +100,7 @@ fn table() -> Result<bool, String> {
     );
     let (launched, errors) = (recorder::launches(), errors());
     let (mut findings, mut allowed) = (Vec::new(), allowed()?);
-    let mut rows = BTreeMap::new();
+    let mut rows = Rows::new();
     for (unit, architecture, compiled) in &made {
         let (kernels, warnings) = read_log(&compiled.log);
         for kernel in kernels {
@@ -114,7 +119,10 @@ fn table() -> Result<bool, String> {
             findings.push(format!("{}.cu for sm_{architecture}: {}", unit.stem, warnings.join(" ")));
         }
     }
-    for ((_, name, architecture), kernel) in &rows {
+    if let Some(file) = document {
+        std::fs::write(file, markdown(&rows, &errors, version)).map_err(|error| format!("{file}: {error}"))?;
+    }
+    for ((_, name, architecture), kernel) in rows.iter().filter(|_| document.is_none()) {
         println!("{}", row(kernel, *architecture, launched.get(name), errors.get(name)));
     }
     let stale = allowed.iter().filter(|(_, used)| !**used);
@@ -128,6 +136,32 @@ fn table() -> Result<bool, String> {
     }
     println!("{} kernels × architectures, {} wrong", rows.len(), findings.len());
     Ok(findings.is_empty())
+}
+
+/// The table of the documentation.
+fn markdown(rows: &Rows, errors: &BTreeMap<String, f64>, version: (i32, i32)) -> String {
+    let mut text = format!(
+        "# Every kernel\n\n\
+         Registers a thread as NVRTC {}.{} gives them, bytes spilled on any architecture, and the largest error in the\n\
+         tests: of sums of products as a multiple of Σ|a·b|, of others of the largest value; that of a kernel that ends\n\
+         what another began is both together. bf16 results include their rounding, 2⁻⁸. Written by\n\
+         `cargo xtask kernels --document` after `cargo xtask test`, which runs the kernels under the emulator: its\n\
+         `mma` sums exactly, so hardware will show larger errors there.\n\n\
+         | kernel | sm_75 | sm_80 | sm_89 | sm_90a | sm_100a | sm_120 | spilled | error |\n\
+         |---|---|---|---|---|---|---|---|---|\n",
+        version.0, version.1
+    );
+    let architectures = [ANY[0], ANY[1], WITH_MMA[0], ANY[2], WITH_MMA[1], ANY[3]];
+    let names: BTreeSet<(&str, &str)> = rows.keys().map(|(stem, name, _)| (*stem, name.as_str())).collect();
+    for (stem, name) in names {
+        let of = |architecture: Architecture| rows.get(&(stem, name.to_owned(), architecture));
+        let registers =
+            architectures.map(|one| of(one).map_or_else(|| "–".into(), |kernel| kernel.registers.to_string()));
+        let spilled = architectures.iter().filter_map(|one| of(*one)).map(|kernel| kernel.spill_bytes).max();
+        let error = errors.get(name).map_or_else(|| "–".into(), |error| format!("{error:.0e}"));
+        text += &format!("| `{name}` | {} | {} | {error} |\n", registers.join(" | "), spilled.unwrap_or(0));
+    }
+    text
 }
 
 fn row(kernel: &Resources, architecture: Architecture, launched: Option<&Launched>, error: Option<&f64>) -> String {

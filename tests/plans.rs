@@ -4,7 +4,7 @@ use sphereface_models::{ImageSource, LOG, LOSSES, Model, NETWORKS, Network, loss
 use sphereface_tensor::arena::{Request, assign};
 use sphereface_tensor::cpu::CpuBackend;
 use sphereface_tensor::op::{
-    Add, Conv2dBackwardData, Conv2dForward, METRICS, MarginSoftmax, Op, PreluBackward, PreluForward,
+    Add, Cast, Conv2dBackwardData, Conv2dForward, METRICS, MarginSoftmax, Op, PreluBackward, PreluForward,
 };
 use sphereface_tensor::{
     Backend, Buffer, BufferId, DType, Dim, GRADIENTS, Init, PARAMETERS, ParameterSet, Place, Plan, PlanBuilder,
@@ -378,6 +378,12 @@ fn narrowed_plans_convert_each_weight_once_and_compute_the_same() {
         assert!(step.writes.iter().all(|id| dtype(id) == DType::Bf16), "{}", step.label);
     }
     assert!(plan.buffers.iter().zip(&narrowed.buffers).all(|(a, b)| a.place == Place::Arena || a == b));
+    // A plan that casts by itself still does: there is nothing in it to narrow.
+    let mut builder = PlanBuilder::new(&parameters);
+    let x = builder.persistent("x", Type { shape: Shape::vector(Dim::Length, 3), dtype: DType::Bf16 });
+    builder.push(Cast { to: DType::F32 }, &[x], &[]).unwrap();
+    let plain = builder.finish();
+    assert_eq!(plain.narrowed().unwrap().to_string(), plain.to_string());
     // Rounding moves the loss of a step by about 2⁻⁸, and nothing else does.
     let losses = [&plan, &narrowed].map(|plan| {
         let mut reference = case.reference(&parameters);

@@ -15,7 +15,7 @@ impl Plan {
     /// [`Error`], when an operator that takes bf16 would write a persistent buffer in it.
     pub fn narrowed(&self) -> Result<Plan, Error> {
         let plan = Plan { buffers: self.buffers.clone(), steps: Vec::with_capacity(self.steps.len()) };
-        let mut narrowing = Narrowing { plan, copies: HashMap::new() };
+        let mut narrowing = Narrowing { original: self, plan, copies: HashMap::new() };
         for step in &self.steps {
             narrowing.step(step)?;
         }
@@ -23,19 +23,23 @@ impl Plan {
     }
 }
 
-struct Narrowing {
+struct Narrowing<'a> {
+    original: &'a Plan,
     plan: Plan,
     /// A buffer's copy in the other element type.
     copies: HashMap<BufferId, BufferId>,
 }
 
-impl Narrowing {
+impl Narrowing<'_> {
     fn step(&mut self, step: &Step) -> Result<(), Error> {
         let takes_it = (0..step.reads.len()).any(|read| step.op.may_be_bf16(read));
-        let reads = step.reads.iter().enumerate().map(|(index, &read)| match self.plan.buffer(read).kind.dtype {
-            DType::F32 if step.op.may_be_bf16(index) => self.copy(read, DType::Bf16, &step.label),
-            DType::Bf16 if !step.op.may_be_bf16(index) => self.copy(read, DType::F32, &step.label),
-            _ => read,
+        let reads = step.reads.iter().enumerate().map(|(index, &read)| {
+            let wanted = match self.original.buffer(read).kind.dtype {
+                DType::F32 if step.op.may_be_bf16(index) => DType::Bf16,
+                as_before => as_before,
+            };
+            let there = self.plan.buffer(read).kind.dtype == wanted;
+            if there { read } else { self.copy(read, wanted, &step.label) }
         });
         let reads: Vec<BufferId> = reads.collect();
         if takes_it {

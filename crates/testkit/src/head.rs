@@ -46,6 +46,16 @@ fn rounded_normal(elements: usize, operand: u32) -> Vec<f64> {
     (0..elements).map(|i| bf16::from_f64(number(i)).to_f64()).collect()
 }
 
+/// Gives a head embeddings and weights that TF32 leaves as they are.
+pub(crate) fn round_operands(forward: &mut Case) {
+    for (operand, (kind, fill)) in (0..).zip(&mut forward.reads[..2]) {
+        *fill = Fill::Values(rounded_normal(kind.shape.elements(), operand));
+    }
+}
+
+/// What rounding the gradients of the logits to TF32, of 11 bits, does to those of embeddings and weights.
+pub const ROUNDED_GRADIENTS: f64 = 1.0 / 2048.0;
+
 impl HeadCase {
     /// A loss at one λ.
     pub fn new(margin: impl Margin + 'static, scale: Scale, lambda: f64) -> Self {
@@ -88,10 +98,8 @@ impl HeadCase {
     /// When a result is outside its tolerance.
     pub fn check_rounded(&self, sizes: [usize; 4], backend: &mut dyn Backend) -> f64 {
         let mut forward = margin_softmax_forward_of(&self.margin, self.scale, self.lambda, sizes);
-        for (operand, (kind, fill)) in (0..).zip(&mut forward.reads[..2]) {
-            *fill = Fill::Values(rounded_normal(kind.shape.elements(), operand));
-        }
-        self.check_case(forward, sizes, 1.0 / 2048.0, backend)
+        round_operands(&mut forward);
+        self.check_case(forward, sizes, ROUNDED_GRADIENTS, backend)
     }
 
     fn check_case(&self, forward: Case, sizes: [usize; 4], rounded: f64, backend: &mut dyn Backend) -> f64 {

@@ -7,7 +7,7 @@ use crate::launch::units;
 use crate::nvrtc::Nvrtc;
 use sha2::{Digest, Sha256};
 use sphereface_testkit::cases::Case;
-use sphereface_testkit::{ROUNDED_GRADIENTS, Tolerance, case_error, every_operator};
+use sphereface_testkit::{TENSOR_GRADIENTS, Tolerance, case_error, every_operator};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -44,11 +44,12 @@ fn cases(precision: Precision) -> Vec<Case> {
         Precision::Bf16 if product(&case) => case.in_bf16().map_or(case, Case::on_tensor_cores),
         _ if case.op.name() == "margin_softmax_backward" => {
             let tolerance = match case.tolerance {
-                Tolerance::Largest(factor) => Tolerance::Largest(factor + ROUNDED_GRADIENTS),
+                Tolerance::Largest(factor) => Tolerance::Largest(factor + TENSOR_GRADIENTS),
                 other => other,
             };
             Case { tolerance, ..case }
         }
+        _ if case.op.name() == "margin_softmax_forward" => case.on_tensor_cores(),
         Precision::Tf32 => case,
         Precision::Bf16 => case.in_bf16().unwrap_or(case),
     };

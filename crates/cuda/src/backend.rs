@@ -243,7 +243,14 @@ impl<D: Driver> CudaBackend<D> {
                 self.driver.sync().and_then(|()| self.driver.free(self.arena.pointer)).map_err(failed)?;
                 self.arena = Slice::default();
             }
-            self.arena = self.allocate(bytes, "activations (a smaller batch needs less)")?;
+            // Activations grow with the batch, and little else in the arena does not.
+            let what = match self.driver.free_bytes() {
+                Some(free) => {
+                    format!("activations (about {}% of this batch fits)", (100 * free / bytes as u64).min(99))
+                }
+                None => "activations (a smaller batch needs less)".into(),
+            };
+            self.arena = self.allocate(bytes, &what)?;
         }
         let spot = |(&offset, &(bytes, _)): (&usize, &(usize, Lifetime))| Spot::Arena {
             offset: offset as u64,

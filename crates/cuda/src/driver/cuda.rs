@@ -240,6 +240,11 @@ impl Driver for CudaDriver {
         }
     }
 
+    fn free_bytes(&self) -> Option<u64> {
+        self.bind().ok()?;
+        result::mem_get_info().ok().map(|(free, _)| free as u64)
+    }
+
     fn free(&mut self, pointer: u64) -> Result<(), String> {
         self.bind()?;
         if !self.allocations.remove(&pointer) {

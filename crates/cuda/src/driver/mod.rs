@@ -90,6 +90,11 @@ pub trait Driver {
     /// When there is not enough; the message says how much is free.
     fn allocate(&mut self, bytes: u64) -> Result<u64, String>;
 
+    /// Memory that is free, where the device can say.
+    fn free_bytes(&self) -> Option<u64> {
+        None
+    }
+
     /// Ends an allocation.
     ///
     /// # Errors

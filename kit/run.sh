@@ -125,7 +125,7 @@ on_gpu && part 'accuracy' 10 training.txt python3 "$here/peers.py" accuracy "$sc
 # 5. How long operators take, and PyTorch's.
 if on_gpu; then size=; else size=--small; fi
 # shellcheck disable=SC2086
-part 'timings' 120 timings.jsonl "$kit/bin/timings" --device "$device" $size
+part 'timings' 150 timings.jsonl "$kit/bin/timings" --device "$device" $size
 if on_gpu && wanted peers && has_torch; then part 'peers' 90 peers.jsonl python3 "$here/peers.py" operators "$OUT/timings.jsonl"; else
     skip 'peers' 'they need PyTorch and a GPU'
 fi

@@ -23,6 +23,8 @@ pub(crate) struct TestDevice {
     pub(crate) launches: BTreeMap<String, u64>,
     /// Kernels with this in their names write zeros, whatever lay there before: a planted mistake.
     pub(crate) broken: Option<&'static str>,
+    /// Allocations of more bytes fail.
+    pub(crate) most_bytes: u64,
 }
 
 impl TestDevice {
@@ -44,7 +46,7 @@ impl TestDevice {
                 }
             },
         };
-        Some(TestDevice { device, names: Vec::new(), launches: BTreeMap::new(), broken: None })
+        Some(TestDevice { device, names: Vec::new(), launches: BTreeMap::new(), broken: None, most_bytes: u64::MAX })
     }
 
     /// What the emulator counted of each kernel.
@@ -96,6 +98,9 @@ impl Driver for TestDevice {
     }
 
     fn allocate(&mut self, bytes: u64) -> Result<u64, String> {
+        if bytes > self.most_bytes {
+            return Err("out of memory".into());
+        }
         self.driver_mut().allocate(bytes)
     }
 

@@ -4,11 +4,10 @@ use super::{Context, kernel};
 use crate::backend::{Options, Precision};
 use crate::driver::Argument;
 use crate::launch::{Io, Launch, MOST_BLOCKS_Y, Operands, Slice};
-use sphereface_models::margin::SphereFace;
-use sphereface_tensor::op::{Margin, Rule, Scale};
+use sphereface_tensor::op::Rule;
 use sphereface_tensor::{Error, Type};
+use sphereface_testkit::TrainingCase;
 use sphereface_testkit::cases::{self, Case, Fill};
-use std::sync::Arc;
 
 /// Shared memory that a block may have on every GPU with tensor cores for these types, less what kernels declare.
 const MOST_SHARED_BYTES: u32 = 99 * 1024 - 1280;
@@ -45,8 +44,8 @@ fn contexts() -> impl Iterator<Item = Context> {
 }
 
 fn head(sizes @ [classes, _, batch, _]: [usize; 4]) -> [Case; 2] {
-    let margin: Arc<dyn Margin> = Arc::new(SphereFace::new(4));
-    let forward = cases::margin_softmax_forward_of(&margin, Scale::FeatureNorm, 5.0, sizes);
+    let head = TrainingCase::tiny().pop().unwrap().model.head;
+    let forward = cases::margin_softmax_forward_of(&head.margin, head.scale, 5.0, sizes);
     assert!(batch < classes, "a head of many classes");
     let statistics = [0; 4].map(|_| Fill::Constant(1.0));
     let backward = cases::margin_softmax_backward_of(&forward, statistics, forward.tolerance);

@@ -66,7 +66,8 @@ fn wrong(findings: Vec<Finding>) -> Vec<(&'static str, String)> {
 
 impl<D: Driver> CudaBackend<D> {
     /// A backend that uses the portable kernels of those operators whose better ones compute something wrong on this
-    /// device, and a line for each of them. The verdict is kept in `folder`, until kernels, device or driver change.
+    /// device, and a line for each of them. The verdict is kept in `folder`, until version, kernels, device or driver
+    /// change.
     ///
     /// # Errors
     /// When there is no device, or the portable kernels are wrong on it, too.
@@ -124,11 +125,13 @@ fn judge<D: Driver>(new: &dyn Fn() -> Result<D, String>, options: Options) -> Re
     Ok(failures.into_iter().map(|(operator, _)| operator.to_owned()).collect())
 }
 
-/// Name of the verdict on these kernels on this device, with this driver.
+/// Name of the verdict on these kernels on this device, with this driver, by this version of the check.
 fn verdict_name(driver: &dyn Driver, options: Options) -> Result<String, String> {
     let nvrtc = Nvrtc::find()?;
     let mut hash = Sha256::new();
-    hash.update(format!("{} {:?} {:?}", driver.name(), options.precision, options.tier));
+    // Launchers and cases may change where no kernel does.
+    let version = env!("CARGO_PKG_VERSION");
+    hash.update(format!("{version} {} {:?} {:?}", driver.name(), options.precision, options.tier));
     for unit in &units() {
         hash.update(Job { unit, architecture: driver.architecture(), output: driver.output() }.key(nvrtc)?);
     }

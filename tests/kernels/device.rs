@@ -1,6 +1,6 @@
 //! The device that these tests run on, and a count of what it launched.
 
-use sphereface_cuda::driver::{Argument, Extent, FunctionId, GraphId, ModuleId};
+use sphereface_cuda::driver::{Access, Argument, Extent, FunctionId, GraphId, ModuleId};
 use sphereface_cuda::nvrtc::{Architecture, Nvrtc, Output};
 use sphereface_cuda::{CudaDriver, Driver, EmulatorDriver};
 use sphereface_emulator::Counters;
@@ -21,8 +21,10 @@ pub(crate) struct TestDevice {
     device: Device,
     names: Vec<String>,
     pub(crate) launches: BTreeMap<String, u64>,
-    /// Kernels with this in their names leave their results as they are: a planted mistake.
+    /// Kernels with this in their names write zeros, whatever lay there before: a planted mistake.
     pub(crate) broken: Option<&'static str>,
+    /// Allocations of more bytes fail.
+    pub(crate) most_bytes: u64,
 }
 
 impl TestDevice {
@@ -44,7 +46,7 @@ impl TestDevice {
                 }
             },
         };
-        Some(TestDevice { device, names: Vec::new(), launches: BTreeMap::new(), broken: None })
+        Some(TestDevice { device, names: Vec::new(), launches: BTreeMap::new(), broken: None, most_bytes: u64::MAX })
     }
 
     /// What the emulator counted of each kernel.
@@ -96,6 +98,9 @@ impl Driver for TestDevice {
     }
 
     fn allocate(&mut self, bytes: u64) -> Result<u64, String> {
+        if bytes > self.most_bytes {
+            return Err("out of memory".into());
+        }
         self.driver_mut().allocate(bytes)
     }
 
@@ -114,7 +119,12 @@ impl Driver for TestDevice {
     fn launch(&mut self, function: FunctionId, extent: Extent, arguments: &[Argument]) -> Result<(), String> {
         let name = &self.names[function.0];
         if self.broken.is_some_and(|broken| name.contains(broken)) {
-            return Ok(());
+            return arguments.iter().try_for_each(|argument| match *argument {
+                Argument::Memory { pointer, bytes, access: Access::Write } if bytes > 0 => {
+                    self.upload(pointer, &vec![0; bytes as usize])
+                }
+                _ => Ok(()),
+            });
         }
         *self.launches.entry(name.clone()).or_default() += 1;
         self.driver_mut().launch(function, extent, arguments)

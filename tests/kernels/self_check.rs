@@ -10,7 +10,7 @@ fn tf32() -> Options {
     Options { precision: Precision::Tf32, ..Options::default() }
 }
 
-/// A device whose kernels with this in their names do nothing.
+/// A device whose kernels with this in their names write zeros.
 fn broken(kernels: &'static str) -> impl Fn() -> Result<TestDevice, String> {
     move || {
         let mut device = TestDevice::new().ok_or("no device")?;
@@ -51,4 +51,16 @@ fn a_device_whose_portable_kernels_are_wrong_is_not_used() {
     drop(device);
     let error = CudaBackend::checked(&broken("prelu_forward"), tf32(), None).err().unwrap();
     assert!(error.contains("prelu_forward") && !error.contains('\n'), "{error}");
+}
+
+#[test]
+fn a_wrong_kernel_of_a_head_of_many_classes_is_found() {
+    let Some(device) = TestDevice::new() else { return };
+    drop(device);
+    for (kernels, operator) in
+        [("margin_softmax_forward_tiles_mma", "margin_softmax_forward"), ("gemm_tn_mma", "margin_softmax_backward")]
+    {
+        let findings = self_check(&broken(kernels), tf32()).unwrap();
+        assert!(findings.iter().any(|finding| finding.operator == operator && finding.error.is_err()), "{kernels}");
+    }
 }

@@ -3,9 +3,10 @@
 use crate::backend;
 use sphereface_cuda::{Arena, Options, Precision, Tier};
 use sphereface_models::{LOG, LOSSES, Network};
-use sphereface_tensor::op::METRICS;
+use sphereface_tensor::op::{Layout, METRICS};
 use sphereface_tensor::{Backend, PARAMETERS};
-use sphereface_testkit::TrainingCase;
+use sphereface_testkit::cases::{conv2d_passes, gemm_of};
+use sphereface_testkit::{TrainingCase, prepare_case};
 
 /// Steps that are trained.
 const STEPS: usize = 3;
@@ -76,4 +77,24 @@ fn lower_precisions_train_close_to_the_reference() {
         let Some((losses, _)) = train(&case, Options { precision, ..Options::default() }) else { return };
         assert_losses(&losses, &expected, tolerance);
     }
+}
+
+#[test]
+fn plans_lowered_before_run_on_when_memory_is_short_for_another() {
+    let Some(mut backend) = backend(Options::default()) else { return };
+    let small = prepare_case(&gemm_of(Layout::NN, [8, 16, 9000]), &mut backend).unwrap();
+    let out = &small.plan.buffer(small.step().writes[0]).name;
+    let mut results = [[0.0f32; 8 * 16]; 3];
+    backend.run(small.program, 1).unwrap();
+    backend.download(out, bytemuck::cast_slice_mut(&mut results[0])).unwrap();
+    // Room for each operand, not for the partial sums of all splits.
+    backend.driver_mut().most_bytes = 200_000;
+    let Some(large) = conv2d_passes([16, 16, 16, 8, 8, 9, 1, 4]).pop() else { panic!("a gradient of a filter") };
+    let error = prepare_case(&large, &mut backend).err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(error.contains("activations") && error.contains("out of memory"), "{error}");
+    for result in &mut results[1..] {
+        backend.run(small.program, 1).unwrap();
+        backend.download(out, bytemuck::cast_slice_mut(result)).unwrap();
+    }
+    assert_eq!([results[1], results[2]], [results[0]; 2], "after a new arena, and replayed");
 }

@@ -239,9 +239,9 @@ impl<D: Driver> CudaBackend<D> {
             .collect();
         let (offsets, bytes) = assign(&aligned);
         if bytes as u64 > self.arena.bytes {
-            if self.arena.bytes > 0 {
-                self.driver.sync().and_then(|()| self.driver.free(self.arena.pointer)).map_err(failed)?;
-                self.arena = Slice::default();
+            let old = std::mem::take(&mut self.arena);
+            if old.bytes > 0 {
+                self.driver.sync().and_then(|()| self.driver.free(old.pointer)).map_err(failed)?;
             }
             // Activations grow with the batch, and little else in the arena does not.
             let what = match self.driver.free_bytes() {
@@ -250,7 +250,14 @@ impl<D: Driver> CudaBackend<D> {
                 }
                 None => "activations (a smaller batch needs less)".into(),
             };
-            self.arena = self.allocate(bytes, &what)?;
+            let new = self.allocate(bytes, &what);
+            // Where there is no room for this plan, those lowered before still run.
+            self.arena = match &new {
+                Ok(arena) => *arena,
+                Err(_) if old.bytes > 0 => self.allocate(old.bytes as usize, "activations")?,
+                Err(_) => Slice::default(),
+            };
+            new?;
         }
         let spot = |(&offset, &(bytes, _)): (&usize, &(usize, Lifetime))| Spot::Arena {
             offset: offset as u64,
@@ -314,8 +321,9 @@ impl<D: Driver> CudaBackend<D> {
         } else {
             self.driver.begin_capture().map_err(failed)?;
             let launched = self.launch_all(index);
-            let graph = self.driver.end_capture().map_err(failed)?;
-            launched?;
+            let captured = self.driver.end_capture();
+            launched?; // First: a launch that fails spoils the capture, too.
+            let graph = captured.map_err(failed)?;
             self.programs[index].graph = Some(graph);
             self.driver.replay(graph).map_err(failed)?;
         }

@@ -172,6 +172,9 @@ pub(crate) fn suffix(dtype: DType) -> &'static str {
     }
 }
 
+/// The most blocks of a grid in its second and third direction, on any GPU.
+pub(crate) const MOST_BLOCKS_Y: u32 = 65_535;
+
 /// Blocks of `threads` for one thread an item, at most `limit`: kernels walk on in strides of the grid.
 pub(crate) fn blocks(items: usize, threads: u32, limit: u32) -> u32 {
     items.div_ceil(threads as usize).clamp(1, limit as usize) as u32

@@ -1,10 +1,10 @@
 //! Small cases by which a device is judged when it is first used.
 
-use crate::cases::{self, Case};
+use crate::cases::{self, Case, Fill};
 use crate::compare::Tolerance;
 use crate::head::{softmax_error, statistics};
 use crate::run::run_case;
-use sphereface_models::LOSSES;
+use sphereface_models::{LOSSES, Loss};
 use sphereface_tensor::cpu::CpuBackend;
 use sphereface_tensor::op::Rule;
 
@@ -26,22 +26,24 @@ pub fn every_operator() -> Vec<Case> {
     }
     cases.extend(cases::gather_batch());
     cases.extend(cases::metrics());
-    // Few classes, and more than a tile of them.
-    for (loss, sizes) in LOSSES.into_iter().flat_map(|loss| [(loss, [10, 2, 33, 20]), (loss, [150, 8, 9, 9])]) {
-        let (margin, scale) = (loss.head)(4);
-        let [classes, dimension, batch, valid] = sizes;
-        let exact = cases::margin_softmax_forward_of(&margin, scale, 5.0, [classes, dimension, batch, valid]);
-        // Operands that tensor cores need not round, whichever cores there are.
-        let forward = Case { tolerance: exact.tolerance, ..exact.in_tf32() };
-        // The backward pass reads what the forward pass found out: the reference's figures, on any backend.
-        let results = CpuBackend::new(1).and_then(|mut backend| run_case(&forward, &mut backend));
-        if let Ok(results) = results {
-            let (statistics, tolerance) = (statistics(&results), Tolerance::Largest(softmax_error(classes, dimension)));
-            cases.push(cases::margin_softmax_backward_of(&forward, statistics, tolerance));
-        }
-        cases.push(forward);
+    // A head whose classes are the lanes of a warp, and one of tiles of classes with a tail.
+    for sizes in [[10, 2, 33, 20], [70, 20, 130, 129]] {
+        cases.extend(LOSSES.into_iter().flat_map(|loss| head(loss, sizes)));
     }
     cases
+}
+
+/// Both passes of a loss; sizes as in [`HEADS`](cases::HEADS), on numbers that TF32 holds exactly.
+fn head(loss: &Loss, sizes @ [classes, dimension, ..]: [usize; 4]) -> Vec<Case> {
+    let (margin, scale) = (loss.head)(4);
+    let mut forward = cases::margin_softmax_forward_of(&margin, scale, 5.0, sizes);
+    forward.reads[..2].iter_mut().for_each(|(_, fill)| *fill = Fill::Tf32);
+    // The backward pass reads what the forward pass found out: the reference's figures, on any backend.
+    let results = CpuBackend::new(1).and_then(|mut backend| run_case(&forward, &mut backend));
+    let tolerance = Tolerance::Largest(softmax_error(classes, dimension));
+    let backward =
+        results.ok().map(|results| cases::margin_softmax_backward_of(&forward, statistics(&results), tolerance));
+    [Some(forward), backward].into_iter().flatten().collect()
 }
 
 fn elements(case: &Case) -> usize {

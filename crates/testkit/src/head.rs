@@ -38,10 +38,6 @@ pub(crate) fn statistics(results: &[(Type, Array, Array, Array)]) -> [Fill; 4] {
     [1, 2, 3, 4].map(|written| Fill::Values(results[written].2.values.clone()))
 }
 
-/// What tensor cores add to the error of gradients: those of the logits are rounded to TF32, of 11 bits, and logits
-/// are wrong by a little.
-pub const TENSOR_GRADIENTS: f64 = 1.0 / 2048.0 + 5e-5;
-
 impl HeadCase {
     /// A loss at one λ.
     pub fn new(margin: impl Margin + 'static, scale: Scale, lambda: f64) -> Self {
@@ -74,7 +70,7 @@ impl HeadCase {
     /// # Panics
     /// When a result is outside its tolerance.
     pub fn check(&self, sizes: [usize; 4], backend: &mut dyn Backend) -> f64 {
-        self.check_case(margin_softmax_forward_of(&self.margin, self.scale, self.lambda, sizes), sizes, 0.0, backend)
+        self.check_case(margin_softmax_forward_of(&self.margin, self.scale, self.lambda, sizes), sizes, false, backend)
     }
 
     /// As [`check`](Self::check) for kernels that round operands of products to TF32: on embeddings and weights that this
@@ -84,15 +80,16 @@ impl HeadCase {
     /// When a result is outside its tolerance.
     pub fn check_rounded(&self, sizes: [usize; 4], backend: &mut dyn Backend) -> f64 {
         let forward = margin_softmax_forward_of(&self.margin, self.scale, self.lambda, sizes).in_tf32();
-        self.check_case(forward, sizes, TENSOR_GRADIENTS, backend)
+        self.check_case(forward, sizes, true, backend)
     }
 
-    fn check_case(&self, forward: Case, sizes: [usize; 4], rounded: f64, backend: &mut dyn Backend) -> f64 {
+    fn check_case(&self, forward: Case, sizes: [usize; 4], rounded: bool, backend: &mut dyn Backend) -> f64 {
         let results = run_case(&forward, backend).unwrap_or_else(|error| panic!("{}: {error}", forward.name));
         let error = check_results(&forward, &results);
         let [classes, dimension, ..] = sizes;
-        let tolerance = Tolerance::Largest(softmax_error(classes, dimension) + rounded);
-        error.max(check_case(&margin_softmax_backward_of(&forward, statistics(&results), tolerance), backend))
+        let tolerance = Tolerance::Largest(softmax_error(classes, dimension));
+        let backward = margin_softmax_backward_of(&forward, statistics(&results), tolerance);
+        error.max(check_case(&if rounded { backward.with_rounded_gradients() } else { backward }, backend))
     }
 
     /// Both passes on embeddings along, against and between the class weights: cosines of exactly ±1 and 0, and on both

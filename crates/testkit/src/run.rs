@@ -3,12 +3,15 @@
 use crate::cases::{Case, Fill};
 use crate::compare::{Tolerance, largest_error};
 use half::bf16;
+use rayon::prelude::*;
 use sphereface_tensor::op::Array;
 use sphereface_tensor::random::{Stream, normal, uniform};
 use sphereface_tensor::{Backend, Buffer, BufferId, DType, Error, Place, Plan, Program, Step, Type};
 
 /// Bytes of guard on both sides of a written buffer, in elements.
 const GUARD_BYTE: u8 = 0xA5;
+/// Fewest elements that are worth a task of their own.
+const ELEMENTS_OF_TASK: usize = 1 << 14;
 
 /// Values of a buffer after a run, as f64.
 fn decode(kind: &Type, bytes: &[u8]) -> Vec<f64> {
@@ -23,13 +26,23 @@ fn decode(kind: &Type, bytes: &[u8]) -> Vec<f64> {
 }
 
 fn encode(kind: &Type, values: &[f64]) -> Vec<u8> {
-    let bytes: Vec<u8> = match kind.dtype {
-        DType::F32 => values.iter().flat_map(|&v| (v as f32).to_le_bytes()).collect(),
-        DType::U32 => values.iter().flat_map(|&v| (v as u32).to_le_bytes()).collect(),
-        DType::Bf16 => values.iter().flat_map(|&v| bf16::from_f64(v).to_le_bytes()).collect(),
-        DType::U8 => values.iter().map(|&v| v as u8).collect(),
-    };
-    bytes
+    let values = values.par_iter().with_min_len(ELEMENTS_OF_TASK);
+    match kind.dtype {
+        DType::F32 => values.flat_map_iter(|&v| (v as f32).to_le_bytes()).collect(),
+        DType::U32 => values.flat_map_iter(|&v| (v as u32).to_le_bytes()).collect(),
+        DType::Bf16 => values.flat_map_iter(|&v| bf16::from_f64(v).to_le_bytes()).collect(),
+        DType::U8 => values.map(|&v| v as u8).collect(),
+    }
+}
+
+/// The nearest number that an element of this type holds.
+fn rounded(dtype: DType, value: f64) -> f64 {
+    match dtype {
+        DType::F32 => f64::from(value as f32),
+        DType::U32 => f64::from(value as u32),
+        DType::Bf16 => bf16::from_f64(value).to_f64(),
+        DType::U8 => f64::from(value as u8),
+    }
 }
 
 /// The nearest number of 10 bits of mantissa, ties away from zero, as `cvt.rna.tf32` rounds.
@@ -41,16 +54,21 @@ pub fn to_tf32(value: f64) -> f64 {
 fn fill(kind: &Type, fill: &Fill, operand: u32) -> Array {
     let elements = kind.shape.elements();
     let random = |i: usize| uniform(11, Stream::Augmentation, operand, i as u64);
-    let values: Vec<f64> = match fill {
-        Fill::Normal => (0..elements).map(|i| normal(11, Stream::Initialisation, operand, i as u64)).collect(),
-        Fill::Tf32 => (0..elements).map(|i| to_tf32(normal(11, Stream::Initialisation, operand, i as u64))).collect(),
-        Fill::Positive => (0..elements).map(|i| 0.5 + random(i)).collect(),
-        Fill::Below(limit) => (0..elements).map(|i| (random(i) * f64::from(*limit)).floor()).collect(),
-        Fill::Constant(value) => vec![*value; elements],
-        Fill::Values(values) => values.clone(),
+    let standard = |i: usize| normal(11, Stream::Initialisation, operand, i as u64);
+    if let Fill::Values(values) = fill {
+        assert_eq!(values.len(), elements, "values of an operand {kind}");
+    }
+    let value = |i: usize| match fill {
+        Fill::Normal => standard(i),
+        Fill::Tf32 => to_tf32(standard(i)),
+        Fill::Positive => 0.5 + random(i),
+        Fill::Below(limit) => (random(i) * f64::from(*limit)).floor(),
+        Fill::Constant(value) => *value,
+        Fill::Values(values) => values[i],
     };
-    let rounded = decode(kind, &encode(kind, &values));
-    Array { shape: kind.shape.clone(), values: rounded }
+    // By all processors: operands that are timed have millions of elements.
+    let indices = (0..elements).into_par_iter().with_min_len(ELEMENTS_OF_TASK);
+    Array { shape: kind.shape.clone(), values: indices.map(|i| rounded(kind.dtype, value(i))).collect() }
 }
 
 /// A case that a backend is ready to run.

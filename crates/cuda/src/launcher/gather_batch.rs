@@ -1,6 +1,6 @@
 //! Takes the images of one batch from the data set.
 
-use crate::launch::{Kernel, Launch, Operands, blocks};
+use crate::launch::{Kernel, Launch, MOST_BLOCKS_Y, Operands, blocks};
 use bytemuck::{Pod, Zeroable};
 use sphereface_tensor::op::GatherBatch;
 
@@ -43,7 +43,7 @@ pub(super) fn gather_batch(op: GatherBatch, operands: &Operands<'_>) -> Kernel {
     Kernel::new(0, move |io| {
         let rows = gather.batch.div_ceil(ROWS);
         // About four pixels a warp: the order's permutation costs as much.
-        let pixels = blocks((gather.height * gather.width) as usize, THREADS / ROWS * 4, 1 << 16);
+        let pixels = blocks((gather.height * gather.width) as usize, THREADS / ROWS * 4, MOST_BLOCKS_Y);
         let launch = Launch::new("gather_batch", "gather_batch")
             .grid([rows, pixels, 1])
             .block(THREADS)

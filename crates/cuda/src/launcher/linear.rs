@@ -5,9 +5,9 @@ use super::conv2d::{check_sizes, column_sum};
 use super::matrix_product::Products;
 use super::prelu::chunks;
 use super::tile::{Scheme, fours};
-use crate::launch::{Kernel, Launch, Operands, Slice, blocks, suffix};
+use crate::launch::{Kernel, Launch, MOST_BLOCKS_Y, Operands, Slice, blocks, suffix};
 use bytemuck::{Pod, Zeroable};
-use sphereface_tensor::op::{Layout, LinearBackwardData, LinearBackwardWeight, LinearForward};
+use sphereface_tensor::op::{Layout, LinearBackwardData, LinearBackwardWeight, LinearForward, Operator};
 use sphereface_tensor::{DType, Error};
 
 /// Layers of at most so many outputs have kernels of their own.
@@ -40,6 +40,15 @@ impl Sizes {
         let mut next = || sizes.next().unwrap_or(1);
         let (height, width, batch, inputs) = (next(), next(), next(), next());
         Sizes { pixels: height * width, batch, inputs, outputs }
+    }
+
+    /// A product for each pixel is a layer of the grid.
+    fn check_pixels(&self, op: &'static str) -> Result<(), Error> {
+        if self.pixels > MOST_BLOCKS_Y as usize {
+            let message = format!("expected at most {MOST_BLOCKS_Y} pixels, found {}", self.pixels);
+            return Err(Error::Attribute { op, message });
+        }
+        Ok(())
     }
 
     fn few(&self) -> Option<Linear> {
@@ -142,6 +151,7 @@ pub(super) fn backward_data(
             vec![launch]
         }));
     }
+    sizes.check_pixels(op.name())?;
     // A product for each pixel, with the same d_out.
     let products = Products {
         layout: Layout::NT,
@@ -168,6 +178,9 @@ pub(super) fn backward_weight(
     let dtype = operands.reads[0].dtype;
     let sizes = Sizes::of(&operands.reads[0].shape, operands.reads[1].shape.last());
     let few = sizes.few();
+    if few.is_none() {
+        sizes.check_pixels(op.name())?;
+    }
     // A product for each pixel, with the same d_out.
     let products = Products {
         layout: Layout::TN,

@@ -8,6 +8,8 @@ mod gather_batch;
 mod gemm;
 mod gradient_norm;
 #[cfg(test)]
+mod large_sizes;
+#[cfg(test)]
 mod layout;
 mod linear;
 mod margin_softmax;

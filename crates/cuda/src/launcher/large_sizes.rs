@@ -1,0 +1,107 @@
+//! Launches of sizes that no emulator could run: SphereFace-20 on faces, a million classes, large images.
+
+use super::{Context, kernel};
+use crate::backend::{Options, Precision};
+use crate::driver::Argument;
+use crate::launch::{Io, Launch, MOST_BLOCKS_Y, Operands, Slice};
+use sphereface_tensor::op::Rule;
+use sphereface_tensor::{Error, Type};
+use sphereface_testkit::TrainingCase;
+use sphereface_testkit::cases::{self, Case, Fill};
+
+/// Shared memory that a block may have on every GPU with tensor cores for these types, less what kernels declare.
+const MOST_SHARED_BYTES: u32 = 99 * 1024 - 1280;
+
+/// Places of operands, one after another, from `at` on.
+fn slices(at: &mut u64, sizes: impl IntoIterator<Item = u64>) -> Vec<Slice> {
+    let place = |bytes: u64| {
+        let slice = Slice { pointer: *at, bytes };
+        *at += bytes.next_multiple_of(256);
+        slice
+    };
+    sizes.into_iter().map(place).collect()
+}
+
+/// The launches of a case, on memory that is not there.
+fn launches(case: &Case, context: &Context) -> Result<Vec<Launch>, Error> {
+    let reads: Vec<&Type> = case.reads.iter().map(|(kind, _)| kind).collect();
+    let updates: Vec<&Type> = case.updates.iter().map(|(kind, _)| kind).collect();
+    let written = case.op.outputs(&reads, &updates)?;
+    let operands = Operands { reads, writes: written.iter().collect(), updates };
+    let kernel = kernel(&case.op, &operands, context)?;
+    let mut at = 256;
+    let mut place = |kinds: &[&Type]| slices(&mut at, kinds.iter().map(|kind| kind.bytes() as u64));
+    let (reads, writes, updates) = (place(&operands.reads), place(&operands.writes), place(&operands.updates));
+    let rest = slices(&mut at, [kernel.workspace_bytes, kernel.constants.len() as u64]);
+    Ok((kernel.build)(&Io { reads, writes, updates, workspace: rest[0], constants: rest[1] }))
+}
+
+fn contexts() -> impl Iterator<Item = Context> {
+    let precisions = [Precision::Fp32, Precision::Tf32, Precision::Bf16];
+    let both =
+        |precision| [false, true].map(|mma| Context { options: Options { precision, ..Options::default() }, mma });
+    precisions.into_iter().flat_map(both)
+}
+
+fn head(sizes @ [classes, _, batch, _]: [usize; 4]) -> [Case; 2] {
+    let head = TrainingCase::tiny().pop().unwrap().model.head;
+    let forward = cases::margin_softmax_forward_of(&head.margin, head.scale, 5.0, sizes);
+    assert!(batch < classes, "a head of many classes");
+    let statistics = [0; 4].map(|_| Fill::Constant(1.0));
+    let backward = cases::margin_softmax_backward_of(&forward, statistics, forward.tolerance);
+    [forward, backward]
+}
+
+fn large() -> Vec<Case> {
+    // The layers of SphereFace-20 on faces, 256 a batch.
+    let convolutions = [
+        [112, 96, 256, 3, 64, 3, 2, 1],
+        [56, 48, 256, 64, 64, 3, 1, 1],
+        [56, 48, 256, 64, 128, 3, 2, 1],
+        [28, 24, 256, 128, 128, 3, 1, 1],
+        [14, 12, 256, 256, 256, 3, 1, 1],
+        [7, 6, 256, 512, 512, 3, 1, 1],
+    ];
+    let mut cases: Vec<Case> = convolutions.into_iter().flat_map(cases::conv2d_passes).collect();
+    cases.extend(cases::linear_passes([7, 6, 256, 512, 512]));
+    cases.push(cases::prelu_backward([112, 96, 256, 64]));
+    cases.extend(head([1_000_000, 512, 512, 512]));
+    cases.extend(head([1_000_003, 511, 512, 512]));
+    cases.push(cases::gather_batch_of([2000, 2000, 3], 256, 100));
+    // All parameters of that network with that head.
+    cases.push(cases::optimizer_of(Rule::Sgd { momentum: 0.9, nesterov: true }, None, 535_000_000));
+    let bf16: Vec<Case> = cases.iter().filter_map(Case::in_bf16).collect();
+    cases.extend(bf16);
+    cases
+}
+
+#[test]
+fn launches_of_large_sizes_fit_a_gpu() {
+    for context in contexts() {
+        for case in large() {
+            for launch in launches(&case, &context).unwrap() {
+                let name = format!("{}: {}", case.name, launch.kernel);
+                let ([x, y, z], threads) = (launch.extent.grid, launch.extent.block[0]);
+                assert!(x > 0 && x < 1 << 31 && y > 0 && y <= MOST_BLOCKS_Y && z > 0 && z <= MOST_BLOCKS_Y, "{name}");
+                assert!(threads <= 1024 && launch.extent.shared_bytes <= MOST_SHARED_BYTES, "{name}");
+                for argument in &launch.arguments {
+                    if let Argument::Memory { pointer, .. } = argument {
+                        assert_eq!(pointer % 16, 0, "{name}: operands are aligned to 16 bytes");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_fully_connected_layer_over_too_many_pixels_is_refused() {
+    let context = Context { options: Options::default(), mma: true };
+    let message = |case: &Case| launches(case, &context).map(|_| ()).map_err(|error| error.to_string());
+    let [forward, backward_data, backward_weight] = cases::linear_passes([300, 300, 2, 4, 8]);
+    assert_eq!(message(&forward), Ok(()));
+    for case in [backward_data, backward_weight] {
+        let error = message(&case).unwrap_err();
+        assert!(error.contains("at most 65535 pixels, found 90000"), "{error}");
+    }
+}

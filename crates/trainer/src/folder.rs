@@ -98,6 +98,9 @@ pub(crate) struct Summary {
     pub(crate) evaluated_on: String,
     pub(crate) network: String,
     pub(crate) machine: String,
+    /// What computed, and in which precision.
+    #[serde(default)]
+    pub(crate) backend: String,
     pub(crate) command: String,
     pub(crate) version: String,
     pub(crate) total_seconds: f64,

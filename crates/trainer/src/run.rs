@@ -118,11 +118,11 @@ pub(crate) fn run(
             }
         }
         if let (true, Some(result)) = (trainings.len() > 1, finished.last()) {
-            let part = summary(training, &dataset, &inside, std::slice::from_ref(result), command)?;
+            let part = summary(training, &dataset, &inside, std::slice::from_ref(result), command, &backend)?;
             inside.write_summary(&part)?;
         }
     }
-    let mut summary = summary(config, &dataset, folder, &finished, command)?;
+    let mut summary = summary(config, &dataset, folder, &finished, command, &backend)?;
     // With what lies between and after the trainings, unless they were trained by other processes.
     summary.total_seconds = summary.total_seconds.max(started.elapsed().as_secs_f64());
     if trainings.len() > 1 {
@@ -176,6 +176,7 @@ fn summary(
     folder: &Folder,
     finished: &[Finished],
     command: &str,
+    backend: &str,
 ) -> Result<Summary> {
     Ok(Summary {
         dataset: dataset.name.clone(),
@@ -185,6 +186,7 @@ fn summary(
         evaluated_on: if config.data.validate { "validation" } else { "test" }.into(),
         network: config.model.network.clone(),
         machine: device::processor(),
+        backend: backend.into(),
         command: repeat_command(command, folder),
         version: env!("CARGO_PKG_VERSION").into(),
         total_seconds: finished.iter().map(|result| result.summary.seconds).sum(),

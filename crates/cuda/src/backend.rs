@@ -243,7 +243,7 @@ impl<D: Driver> CudaBackend<D> {
             if old.bytes > 0 {
                 self.driver.sync().and_then(|()| self.driver.free(old.pointer)).map_err(failed)?;
             }
-            // Activations grow with the batch, and little else in the arena does not.
+            // Nearly all of the arena grows with the batch.
             let what = match self.driver.free_bytes() {
                 Some(free) => {
                     format!("activations (about {}% of this batch fits)", (100 * free / bytes as u64).min(99))

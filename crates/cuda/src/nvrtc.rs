@@ -43,7 +43,7 @@ impl fmt::Display for Architecture {
 /// What the compiler makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Output {
-    /// Text for the emulator, zero-terminated nowhere.
+    /// Text, for the emulator or for a driver that compiles it further; without a zero at its end.
     Ptx,
     /// Machine code for a driver.
     Cubin,

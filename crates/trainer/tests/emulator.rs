@@ -39,7 +39,7 @@ fn losses_on_the_emulator_are_those_of_the_cpu() {
 
 #[test]
 fn two_runs_on_the_emulator_are_the_same_bit_for_bit() {
-    let folder = folder_with_small_set("emulator-resume");
+    let folder = folder_with_small_set("emulator-twice");
     let train = "train --data-dir set --batch 4 --evaluate 4 --quiet --device emulator";
     if emulate(&folder, &format!("{train} --steps 3 --out first")).is_none() {
         return;

@@ -144,9 +144,10 @@ fn markdown(rows: &Rows, errors: &BTreeMap<String, f64>, version: (i32, i32)) ->
         "# Every kernel\n\n\
          Registers a thread as NVRTC {}.{} gives them, bytes spilled on any architecture, and the largest error in the\n\
          tests: of sums of products as a multiple of Σ|a·b|, of others of the largest value. It is that of the whole\n\
-         operator: a portable kernel that does a part beside tensor cores (gemm in the head) shows theirs. bf16 results include their rounding, 2⁻⁸. Written by\n\
-         `cargo xtask kernels --document` after `cargo xtask test`, which runs the kernels under the emulator: its\n\
-         `mma` sums exactly, so hardware will show larger errors there.\n\n\
+         operator: a portable kernel that does a part beside tensor cores (gemm in the head) shows theirs. bf16 results\n\
+         include their rounding, 2⁻⁸.\n\n\
+         Written by `cargo xtask kernels --document` after `cargo xtask test`, which runs the kernels under the emulator:\n\
+         its `mma` sums exactly, so hardware will show larger errors there.\n\n\
          | kernel | sm_75 | sm_80 | sm_89 | sm_90a | sm_100a | sm_120 | spilled | error |\n\
          |---|---|---|---|---|---|---|---|---|\n",
         version.0, version.1

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every test, one count at the end.
 
 use std::collections::BTreeMap;
+use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Write, stdout};
 use std::path::{Path, PathBuf};
@@ -10,6 +11,8 @@ use crate::{browser, cargo, kernels, output_dir};
 
 /// Names the file to which a test that cannot run appends a line, `name: reason`.
 const SKIPPED: &str = "SPHEREFACE_SKIPPED";
+/// Seeds the random shapes of property tests: here the same ones every time, new ones by plain `cargo test`.
+const RANDOM_SHAPES: &str = "PROPTEST_RNG_SEED";
 
 /// Runs the tests and ends with the line `N passed, M failed`. Without any test the run has failed.
 pub(crate) fn run(all: bool, cargo_args: &[String]) -> ExitCode {
@@ -67,6 +70,9 @@ fn cargo_test(cargo_args: &[String], skipped: &Path, summary: &mut Summary) -> R
         .any(|arg| arg.starts_with("-p") || arg.starts_with("--package"));
     if !chooses_package {
         command.arg("--workspace");
+    }
+    if env::var_os(RANDOM_SHAPES).is_none() {
+        command.env(RANDOM_SHAPES, "1");
     }
     command.env(SKIPPED, skipped).env(kernels::ERRORS, kernels::errors());
     command.args(cargo_args).stdin(Stdio::null()).stdout(Stdio::piped());

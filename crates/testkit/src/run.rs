@@ -4,7 +4,7 @@ use crate::cases::{Case, Fill};
 use crate::compare::{Tolerance, largest_error};
 use half::bf16;
 use rayon::prelude::*;
-use sphereface_tensor::op::Array;
+use sphereface_tensor::op::{Array, Op};
 use sphereface_tensor::random::{Stream, normal, uniform};
 use sphereface_tensor::{Backend, Buffer, BufferId, DType, Error, Place, Plan, Program, Step, Type};
 
@@ -158,12 +158,9 @@ pub fn run_case(case: &Case, backend: &mut dyn Backend) -> Result<Vec<(Type, Arr
     let read_refs: Vec<&Array> = read_arrays.iter().collect();
     let mut updated = update_arrays.to_vec();
     let expected = case.op.reference(&read_refs, &mut updated);
-    let absolute = |array: &Array| Array { values: array.values.iter().map(|v| v.abs()).collect(), ..array.clone() };
-    let magnitude_reads: Vec<Array> = read_arrays.iter().map(absolute).collect();
-    let mut magnitude_updates: Vec<Array> = update_arrays.iter().map(absolute).collect();
-    let magnitude = case.op.reference(&magnitude_reads.iter().collect::<Vec<_>>(), &mut magnitude_updates);
+    let magnitude = magnitudes(&case.op, read_arrays, update_arrays);
     let mut results = Vec::new();
-    let all = expected.into_iter().chain(updated).zip(magnitude.into_iter().chain(magnitude_updates));
+    let all = expected.into_iter().chain(updated).zip(magnitude);
     for (&id, (expected, magnitude)) in prepared.step().writes.iter().chain(&prepared.step().updates).zip(all) {
         let buffer = plan.buffer(id);
         let mut bytes = vec![0; buffer.kind.bytes()];
@@ -172,6 +169,40 @@ pub fn run_case(case: &Case, backend: &mut dyn Backend) -> Result<Vec<(Type, Arr
         results.push((buffer.kind.clone(), found, expected, magnitude));
     }
     Ok(results)
+}
+
+/// Sums of the magnitudes of the products that make up each written and updated element: what the reference makes of the
+/// operands' magnitudes. Where the sign of a sum or of an operand decides what is done, both signs' together.
+fn magnitudes(op: &Op, reads: &[Array], updates: &[Array]) -> Vec<Array> {
+    let of = |negated: &[usize]| {
+        let signed = |(i, array): (usize, &Array)| {
+            let sign = if negated.contains(&i) { -1.0 } else { 1.0 };
+            Array { values: array.values.iter().map(|v| sign * v.abs()).collect(), ..array.clone() }
+        };
+        let reads: Vec<Array> = reads.iter().enumerate().map(signed).collect();
+        let mut updates: Vec<Array> =
+            updates.iter().enumerate().map(|(i, array)| signed((i + reads.len(), array))).collect();
+        let written = op.reference(&reads.iter().collect::<Vec<_>>(), &mut updates);
+        written.into_iter().chain(updates).collect::<Vec<_>>()
+    };
+    let mut both = of(&[]);
+    if let Some(operands) = rectified(op) {
+        for (sum, other) in both.iter_mut().zip(of(operands)) {
+            sum.values.iter_mut().zip(other.values).for_each(|(sum, other)| *sum = sum.abs() + other.abs());
+        }
+    }
+    both
+}
+
+/// Operands whose signs together decide the branch of a rectifier; `None` where there is none.
+fn rectified(op: &Op) -> Option<&'static [usize]> {
+    match op {
+        Op::PreluForward(_) => Some(&[0]),
+        Op::PreluBackward(_) => Some(&[1]),
+        Op::Conv2dForward(op) if op.slope => Some(&[0, 2]),
+        Op::Conv2dBackwardData(op) if op.slope => Some(if op.addend { &[3] } else { &[2] }),
+        _ => None,
+    }
 }
 
 /// Runs a case and compares every result with the reference. Returns the largest error, as [`largest_error`] does.

@@ -83,6 +83,7 @@ fn sample(seeds: u64) -> Report {
         version: env!("CARGO_PKG_VERSION").to_string(),
         threads: 2,
         total_seconds,
+        images: None,
         trainings,
     }
 }
@@ -119,6 +120,7 @@ fn training(loss: usize, dim: usize, seed: u64) -> Training {
         steps,
         epochs_log,
         embeddings: (seed == 1).then_some(embeddings),
+        film: None,
     }
 }
 

@@ -34,4 +34,4 @@ mod table;
 mod text;
 
 pub use error::Error;
-pub use model::{DatasetInfo, Embeddings, EpochRecord, NetworkInfo, Report, StepRecord, Training};
+pub use model::{DatasetInfo, Embeddings, EpochRecord, Film, Frame, Images, NetworkInfo, Report, StepRecord, Training};

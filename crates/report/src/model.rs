@@ -29,6 +29,9 @@ pub struct Report {
     pub threads: usize,
     /// Wall time of the whole comparison, in seconds.
     pub total_seconds: f64,
+    /// Test images that a pointer shows beside their embeddings, the first ones of the set.
+    #[serde(default)]
+    pub images: Option<Images>,
     /// The trainings, in the order to show them; several seeds of one (loss, embedding size) are grouped.
     pub trainings: Vec<Training>,
 }
@@ -99,6 +102,9 @@ pub struct Training {
     pub epochs_log: Vec<EpochRecord>,
     /// Embeddings of the test images, if angles are to be measured; those of size 2 and 3 are drawn.
     pub embeddings: Option<Embeddings>,
+    /// How the embeddings moved during the training, if they are of size 2 or 3.
+    #[serde(default)]
+    pub film: Option<Film>,
 }
 
 /// Measurements of one training step. A NaN becomes a gap in its curve.
@@ -153,6 +159,35 @@ pub struct Embeddings {
     pub points: Vec<f32>,
     /// Class weights as trained; their lengths count for the loss `softmax` only. Shape `[C, D]`.
     pub class_weights: Vec<f32>,
+}
+
+/// Embeddings of the first images of the test set, during a training.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Film {
+    /// From the first weights to the last, in order.
+    pub frames: Vec<Frame>,
+}
+
+/// Embeddings at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Frame {
+    /// Passes over the training images so far.
+    pub epoch: f64,
+    /// Embeddings, not normalised. Shape `[M, D]`, of the first M test images.
+    pub points: Vec<f32>,
+    /// Class weights at that moment. Shape `[C, D]`.
+    pub class_weights: Vec<f32>,
+}
+
+/// Grey images.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Images {
+    /// Rows of pixels.
+    pub height: usize,
+    /// Pixels in a row.
+    pub width: usize,
+    /// Brightness. Shape `[N, height, width]`.
+    pub pixels: Vec<u8>,
 }
 
 impl DatasetInfo {

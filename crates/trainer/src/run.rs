@@ -241,6 +241,7 @@ fn report(
             std::thread::available_parallelism().map_or(1, usize::from)
         },
         total_seconds: summary.total_seconds,
+        images: None,
         trainings: finished.into_iter().map(|result| result.report).collect(),
     })
 }

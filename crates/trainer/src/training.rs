@@ -223,6 +223,7 @@ fn finish(session: &mut Session, config: &Config, dataset: &Dataset, lines: Vec<
         steps: thinned(steps),
         epochs_log,
         embeddings,
+        film: None,
     };
     Ok(Finished { summary, report, lines, profile: session.profile() })
 }

@@ -31,6 +31,7 @@ pub(crate) fn report(images: usize) -> Report {
         version: "0.1.0".to_string(),
         threads: 2,
         total_seconds: 600.0,
+        images: None,
         trainings,
     }
 }
@@ -68,6 +69,7 @@ fn training(loss: &str, dim: usize, images: usize) -> Training {
             points: (0..images * dim).map(|i| (i as f32 * 1.37).sin() * 40.0).collect(),
             class_weights: (0..10 * dim).map(|i| (i as f32 * 0.9).cos()).collect(),
         }),
+        film: None,
     }
 }
 

@@ -19,15 +19,19 @@
 //! interval of the test set's size. Where intervals overlap the page says that no order is claimed.
 
 mod base64;
+mod animation;
 mod check;
 mod error;
 mod figure;
 mod file;
+mod film;
 mod gap;
 mod geometry;
 mod model;
 mod page;
 mod palette;
+mod pictures;
+mod raster;
 mod statistics;
 mod summary;
 mod table;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 use crate::error::Error;
-use crate::{check, figure, file, page, table};
+use crate::{check, file, page, pictures, table};
 
 /// One finished training or several to compare: what was run, on what, and what came of it.
 ///
@@ -206,20 +206,24 @@ impl Training {
 }
 
 impl Report {
-    /// Writes `report.html` and the SVG figures into `dir`, which is created if missing.
+    /// Writes `report.html` and the folder `figures` into `dir`, which is created if missing.
     ///
-    /// Figures: `embedding-<D>d-<loss>.svg` for embeddings of size 2 and 3, `embeddings.svg` (all of them),
-    /// `loss.svg` and `accuracy.svg`. Each file is written under a temporary name and then renamed,
-    /// and nothing is written before everything has been drawn.
+    /// Every figure is there as SVG and as PNG, at 300 pixels to the inch for a paper of two columns: `loss`,
+    /// `accuracy`, `intervals`, `psi`, `embedding-<D>d-<loss>` for embeddings of size 2 and 3, `embeddings` (all of
+    /// them) and `angles`. Trainings that were filmed play in `embedding-2d.gif` and `embedding-3d.gif`, each under
+    /// 3 MB. Each file is written under a temporary name and then renamed, and nothing is written before everything
+    /// has been drawn.
     ///
     /// # Errors
-    /// [`Error::NoTrainings`] or [`Error::Invalid`] before anything is written; [`Error::Write`] if the disk refuses.
+    /// [`Error::NoTrainings`], [`Error::Invalid`] or [`Error::Draw`] before anything is written; [`Error::Write`] if
+    /// the disk refuses.
     pub fn write(&self, dir: &Path) -> Result<(), Error> {
         let page = self.html()?;
-        let mut files = figure::files(self);
-        files.push(("report.html".to_string(), page));
-        file::create_dir(dir)?;
-        files.iter().try_for_each(|(name, content)| file::write(&dir.join(name), content))
+        let pictures = pictures::files(self)?;
+        let folder = dir.join(pictures::FOLDER);
+        file::create_dir(&folder)?;
+        pictures.iter().try_for_each(|(name, content)| file::write(&folder.join(name), content))?;
+        file::write(&dir.join("report.html"), page.as_bytes())
     }
 
     /// The page as one HTML document that loads nothing.

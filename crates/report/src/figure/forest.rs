@@ -11,6 +11,13 @@ const TOP: f64 = 6.0;
 
 /// All groups as an element of the page, with the published values or without.
 pub(crate) fn inline(groups: &[Group<'_>], published: bool) -> String {
+    let label = "Test accuracies with 95% intervals; the values are those of the table";
+    let (svg, size) = panel(groups, published);
+    svg.inline(size, label, "class=\"forest\"")
+}
+
+/// All groups, and the sides of the drawing.
+pub(crate) fn panel(groups: &[Group<'_>], published: bool) -> (Svg, [f64; 2]) {
     let diamond = |g: &Group<'_>| g.published().filter(|_| published);
     let values = || groups.iter().flat_map(|g| [Some(g.accuracy.low), Some(g.accuracy.high), diamond(g)]).flatten();
     let low = values().fold(1.0, f64::min);
@@ -48,6 +55,5 @@ pub(crate) fn inline(groups: &[Group<'_>], published: bool) -> String {
             svg.stroke(&path, &Paint::muted(), 1.5, "");
         }
     }
-    let label = "Test accuracies with 95% intervals; the values are those of the table";
-    svg.inline([WIDTH, bottom + 22.0], label, "class=\"forest\"")
+    (svg, [WIDTH, bottom + 22.0])
 }

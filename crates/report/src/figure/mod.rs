@@ -6,33 +6,69 @@ pub(crate) mod curves;
 pub(crate) mod forest;
 pub(crate) mod histogram;
 mod overview;
-mod plane;
+pub(crate) mod plane;
 pub(crate) mod psi;
-mod sphere;
+pub(crate) mod sphere;
 pub(crate) mod svg;
 
 use crate::model::{Embeddings, Report, Training};
 use crate::summary::{Loss, groups};
+use plane::Plane;
+use sphere::Sphere;
 use svg::{Paint, Svg};
 
 /// Points drawn of one training at most.
 pub(crate) const SHOWN_POINTS: usize = 4000;
 
-/// The figure files of a checked report: names and contents.
-pub(crate) fn files(report: &Report) -> Vec<(String, String)> {
-    let mut files = vec![
-        ("loss.svg".to_string(), overview::loss(report)),
-        ("accuracy.svg".to_string(), overview::accuracy(report)),
+/// A drawing that becomes `<name>.svg` and `<name>.png`.
+#[derive(Debug, Clone)]
+pub(crate) struct Figure {
+    pub(crate) name: String,
+    /// How wide it is printed.
+    pub(crate) width: Width,
+    /// A whole SVG file.
+    pub(crate) svg: String,
+}
+
+/// Width of a figure in a paper of two columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Width {
+    /// One column, 89 mm.
+    Column,
+    /// Both columns, 183 mm.
+    Page,
+}
+
+impl Width {
+    /// In millimetres.
+    pub(crate) fn millimetres(self) -> f64 {
+        match self {
+            Self::Column => 89.0,
+            Self::Page => 183.0,
+        }
+    }
+}
+
+/// All figures of a checked report: a new one is one entry here.
+pub(crate) fn figures(report: &Report) -> Vec<Figure> {
+    let figure = |name: &str, width, svg| Figure { name: name.to_string(), width, svg };
+    let mut figures = vec![
+        figure("loss", Width::Page, overview::loss(report)),
+        figure("accuracy", Width::Page, overview::accuracy(report)),
+        figure("intervals", Width::Column, overview::intervals(report)),
+        figure("psi", Width::Column, overview::psi()),
     ];
     let drawn = drawable(report);
     for picture in &drawn {
         let Training { embedding_dim, loss, .. } = picture.training;
-        files.push((format!("embedding-{embedding_dim}d-{loss}.svg"), overview::single(report, picture)));
+        let name = format!("embedding-{embedding_dim}d-{loss}");
+        figures.push(figure(&name, Width::Column, overview::single(report, picture)));
     }
     if !drawn.is_empty() {
-        files.push(("embeddings.svg".to_string(), overview::grid(report, &drawn)));
+        figures.push(figure("embeddings", Width::Page, overview::grid(report, &drawn)));
+        figures.push(figure("angles", Width::Page, overview::angles(report, &drawn)));
     }
-    files
+    figures
 }
 
 /// A training whose embeddings are drawn.
@@ -40,6 +76,8 @@ pub(crate) fn files(report: &Report) -> Vec<(String, String)> {
 pub(crate) struct Drawn<'a> {
     pub(crate) training: &'a Training,
     pub(crate) embeddings: &'a Embeddings,
+    /// Whether the lengths of the class weights take part in the logits.
+    pub(crate) by_norms: bool,
     /// Index of the loss's colour.
     pub(crate) colour: usize,
 }
@@ -51,7 +89,7 @@ pub(crate) fn drawable(report: &Report) -> Vec<Drawn<'_>> {
         let colour = group.colour;
         group.runs.into_iter().find_map(|training| {
             let embeddings = training.embeddings.as_ref()?;
-            Some(Drawn { training, embeddings, colour })
+            Some(Drawn { training, embeddings, by_norms: training.scores_by_norms(), colour })
         })
     });
     drawn.collect()
@@ -70,10 +108,12 @@ pub(crate) fn sample(count: usize, limit: usize) -> impl Iterator<Item = usize> 
 
 /// Draws embeddings into the square of side `side` whose corner is `(left, top)`.
 fn embedding(svg: &mut Svg, picture: &Drawn<'_>, square: [f64; 3], limit: usize) {
+    let Embeddings { points, labels, class_weights, .. } = picture.embeddings;
     if picture.training.embedding_dim == 2 {
-        plane::draw(svg, picture, square, limit);
+        let (by_norms, reach) = (picture.by_norms, plane::reach(points));
+        plane::draw(svg, &Plane { points, labels, class_weights, by_norms, reach, limit }, square);
     } else {
-        sphere::draw(svg, picture.embeddings, square, limit);
+        sphere::draw(svg, &Sphere { points, labels, class_weights, yaw: sphere::YAW, limit }, square);
     }
 }
 

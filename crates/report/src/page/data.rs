@@ -87,7 +87,7 @@ fn embedding_data(drawn: &Drawn<'_>) -> EmbeddingData {
         points: base64::encode(&quantised),
         labels: pick(&found.labels),
         predictions: pick(&found.predictions),
-        rays: rays(drawn.training, found).concat().into_iter().filter_map(rounded).collect(),
+        rays: rays(&found.class_weights, dim, drawn.by_norms).concat().into_iter().filter_map(rounded).collect(),
     }
 }
 

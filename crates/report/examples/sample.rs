@@ -3,9 +3,7 @@
 
 use std::path::PathBuf;
 
-use sphereface_report::{
-    DatasetInfo, Embeddings, EpochRecord, Film, Frame, NetworkInfo, Report, StepRecord, Training,
-};
+use sphereface_report::{DatasetInfo, Embeddings, EpochRecord, Film, Frame, NetworkInfo, Report, StepRecord, Training};
 
 const CLASSES: usize = 10;
 const IMAGES: usize = 10_000;

@@ -47,9 +47,8 @@ impl Palette {
     }
 
     fn nearest(&self, pixel: [u8; 3]) -> u8 {
-        let distance = |colour: &[u8; 3]| -> u32 {
-            colour.iter().zip(pixel).map(|(&a, b)| u32::from(a.abs_diff(b)).pow(2)).sum()
-        };
+        let distance =
+            |colour: &[u8; 3]| -> u32 { colour.iter().zip(pixel).map(|(&a, b)| u32::from(a.abs_diff(b)).pow(2)).sum() };
         let nearest = self.0.iter().enumerate().min_by_key(|(_, colour)| distance(colour));
         nearest.map_or(0, |(i, _)| i as u8)
     }

@@ -23,13 +23,15 @@ const STILL_CENTISECONDS: u16 = 250;
 const COLUMNS: usize = 3;
 /// Largest file in bytes; with more, fewer points are drawn.
 const LIMIT_BYTES: usize = 3_000_000;
-/// Points of one training at first.
-const POINTS: usize = 1000;
+/// Points of all trainings together at first, and of one.
+const POINTS: [usize; 2] = [3000, 1000];
+/// Steps between white and a colour: few make small files.
+const SHADES: u16 = 4;
 /// Radians that the sphere turns until it stands as in the figures.
 const TURN: f64 = 2.2;
 
 const MARGIN: f64 = 8.0;
-const HEAD: f64 = 46.0;
+const HEAD: f64 = 50.0;
 const FOOT: f64 = 40.0;
 
 /// `embedding-<D>d.gif` for the embedding sizes that were filmed.
@@ -83,8 +85,10 @@ impl<'a> Scene<'a> {
         let Frame { points, class_weights, .. } = between(&self.film.frames, epoch);
         let (points, class_weights, labels) = (&points[..], &class_weights[..], self.labels);
         if self.training.embedding_dim == 2 {
-            // On the scale of the end; from further off as long as embeddings are longer than then.
-            let reach = self.reach.max(plane::reach(points));
+            // Short embeddings are drawn short, but not so short that nothing is seen of them: their share of the
+            // last length as its square root. Where they are longer than at the end, the picture shrinks.
+            let reach = plane::reach(points);
+            let reach = reach.max((reach * self.reach).sqrt());
             plane::draw(svg, &Plane { points, labels, class_weights, by_norms: self.by_norms, reach, limit }, square);
         } else {
             sphere::draw(svg, &Sphere { points, labels, class_weights, yaw, limit }, square);
@@ -94,18 +98,19 @@ impl<'a> Scene<'a> {
 
 /// The film of some trainings, with as many points as its size in bytes allows.
 fn gif(scenes: &[Scene<'_>]) -> Result<Vec<u8>, String> {
-    let mut points = POINTS;
+    let [together, single] = POINTS;
+    let mut points = (together / scenes.len().max(1)).min(single);
     loop {
         let file = draw(scenes, points)?;
         if file.len() <= LIMIT_BYTES || points < 20 {
             return Ok(file);
         }
-        points = (points * LIMIT_BYTES / file.len()).min(points - 1) * 9 / 10;
+        points = points * LIMIT_BYTES / file.len() * 4 / 5;
     }
 }
 
 fn draw(scenes: &[Scene<'_>], points: usize) -> Result<Vec<u8>, String> {
-    let mut colours = vec![palette::INK, palette::MUTED];
+    let mut colours = vec![palette::INK, palette::MUTED, palette::GRID];
     colours.extend(palette::CLASSES);
     let palette = Palette::on_white(&colours.iter().map(|colour| components(colour)).collect::<Vec<_>>(), SHADES);
     let picture = |i: usize| {
@@ -119,9 +124,6 @@ fn draw(scenes: &[Scene<'_>], points: usize) -> Result<Vec<u8>, String> {
     let pictures: Vec<Picture> = drawn.into_iter().map(|(picture, _)| picture).collect();
     animation::gif(&palette, [WIDTH, height], &pictures)
 }
-
-/// Steps between white and a colour.
-const SHADES: u16 = 6;
 
 /// The picture at `time`, from 0 to 1, as an SVG file.
 fn picture(scenes: &[Scene<'_>], time: f64, points: usize) -> String {

@@ -18,8 +18,8 @@
 //! Accuracy over several seeds is a mean with its 95% Student interval; of a single seed, the value with the Wilson
 //! interval of the test set's size. Where intervals overlap the page says that no order is claimed.
 
-mod base64;
 mod animation;
+mod base64;
 mod check;
 mod error;
 mod figure;

@@ -14,7 +14,9 @@ fn compare_leaves_everything_and_can_be_repeated_from_its_config() {
     );
     assert!(said.contains("report.html") && said.lines().all(|line| line.chars().count() <= 80), "{said}");
     let first = folder.join("first");
-    for file in ["config.toml", "metrics.jsonl", "summary.json", "report.html", "loss.svg", "accuracy.svg"] {
+    for file in
+        ["config.toml", "metrics.jsonl", "summary.json", "report.html", "figures/loss.svg", "figures/accuracy.png"]
+    {
         assert!(first.join(file).is_file(), "{file}");
     }
     let found = summary(&first);

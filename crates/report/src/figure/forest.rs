@@ -1,12 +1,13 @@
 //! Accuracies with their intervals, one row a group, beside the published values.
 
 use super::axis::Axis;
-use super::svg::{Paint, Svg, circle_path};
+use super::chart::marker;
+use super::svg::{Paint, Svg};
 use crate::summary::Group;
 
 const WIDTH: f64 = 360.0;
 const ROW: f64 = 30.0;
-const LEFT: f64 = 18.0;
+const LEFT: f64 = 22.0;
 const TOP: f64 = 6.0;
 
 /// All groups as an element of the page, with the published values or without.
@@ -48,7 +49,7 @@ pub(crate) fn panel(groups: &[Group<'_>], published: bool) -> (Svg, [f64; 2]) {
             &format!("{} · {}-D", group.title, group.dim),
         );
         svg.line([place(estimate.low), y, place(estimate.high), y], &paint, 2.0);
-        svg.fill(&circle_path([place(estimate.mean), y, 4.5]), &paint, "");
+        svg.fill(&marker(group.colour, [place(estimate.mean), y]), &paint, "");
         if let Some(published) = diamond(group) {
             let x = place(published);
             let path = format!("M{x:.2} {:.2}l5 5l-5 5l-5 -5z", y - 5.0);

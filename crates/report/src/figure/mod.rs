@@ -106,6 +106,11 @@ pub(crate) fn sample(count: usize, limit: usize) -> impl Iterator<Item = usize> 
     })
 }
 
+/// Diameter of the dots of a picture: the fewer, the larger.
+fn dot(side: f64, count: usize) -> f64 {
+    side / 140.0 * (2000.0 / count.max(1) as f64).powf(0.25).clamp(0.8, 1.3)
+}
+
 /// Draws embeddings into the square of side `side` whose corner is `(left, top)`.
 fn embedding(svg: &mut Svg, picture: &Drawn<'_>, square: [f64; 3], limit: usize) {
     let Embeddings { points, labels, class_weights, .. } = picture.embeddings;
@@ -121,8 +126,10 @@ fn embedding(svg: &mut Svg, picture: &Drawn<'_>, square: [f64; 3], limit: usize)
 fn legend(svg: &mut Svg, losses: &[Loss<'_>], left: f64, baseline: f64) {
     let mut x = left;
     for loss in losses {
-        svg.line([x, baseline - 4.0, x + 18.0, baseline - 4.0], &Paint::loss(loss.colour), 2.5);
-        svg.text([x + 24.0, baseline], "start", &Paint::ink(), 12.0, loss.title);
-        x += 24.0 + 22.0 + 6.6 * loss.title.chars().count() as f64;
+        let paint = Paint::loss(loss.colour);
+        svg.line([x, baseline - 4.0, x + 22.0, baseline - 4.0], &paint, 2.0);
+        svg.fill(&chart::marker(loss.colour, [x + 11.0, baseline - 4.0]), &paint, "");
+        svg.text([x + 28.0, baseline], "start", &Paint::ink(), 12.0, loss.title);
+        x += 28.0 + 22.0 + 6.6 * loss.title.chars().count() as f64;
     }
 }

@@ -99,8 +99,8 @@ pub(super) fn intervals(report: &Report) -> String {
 /// `psi`: what A-Softmax puts in place of cos θ.
 pub(super) fn psi() -> String {
     let mut svg = Svg::default();
-    psi::chart().draw(&mut svg, 0.0, 4.0);
-    svg.file([SIZE[0], SIZE[1] + 8.0], "The margin of A-Softmax: psi of theta for m = 1 to 4")
+    psi::chart().draw(&mut svg, 12.0, 4.0);
+    svg.file([SIZE[0] + MARGIN, SIZE[1] + 8.0], "The margin of A-Softmax: psi of theta for m = 1 to 4")
 }
 
 /// `angles`: a histogram of angles to class weights for each training; rows are losses, columns embedding sizes.
@@ -109,7 +109,10 @@ pub(super) fn angles(report: &Report, drawn: &[Drawn<'_>]) -> String {
     let mut columns: Vec<usize> = Vec::new();
     let measured: Vec<Angles> =
         drawn.iter().map(|d| geometry::angles(d.embeddings, d.training.embedding_dim)).collect();
-    let span = histogram::span(&measured);
+    let span = |dim: usize| {
+        let of_dim = drawn.iter().zip(&measured).filter(|(d, _)| d.training.embedding_dim == dim);
+        histogram::span(&of_dim.map(|(_, angles)| angles.clone()).collect::<Vec<_>>())
+    };
     let [width, height] = histogram::SIZE;
     let (width, height) = (width + MARGIN, height + 40.0);
     let mut svg = Svg::default();
@@ -119,7 +122,7 @@ pub(super) fn angles(report: &Report, drawn: &[Drawn<'_>]) -> String {
         let top = 8.0 + place(&mut rows, loss.as_str()) as f64 * height;
         let name = format!("{title}, {embedding_dim}-D");
         svg.styled_text([left + 8.0, top + 18.0], "start", &Paint::ink(), 13.0, &name, "font-weight=\"600\"");
-        svg.place(&histogram::panel(angles, picture.colour, span), [left, top + 28.0]);
+        svg.place(&histogram::panel(angles, picture.colour, span(*embedding_dim)), [left, top + 28.0]);
     }
     let bottom = 8.0 + rows.len() as f64 * height;
     let note = format!(

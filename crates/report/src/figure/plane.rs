@@ -1,7 +1,7 @@
 //! Two-dimensional embeddings on paper.
 
 use super::svg::{Paint, Svg, circle_path};
-use super::sample;
+use super::{dot, sample};
 use crate::geometry::{norm, rays, unit};
 use crate::statistics::quantile;
 
@@ -40,7 +40,7 @@ pub(crate) fn draw(svg: &mut Svg, plane: &Plane<'_>, [left, top, side]: [f64; 3]
             dots[usize::from(plane.labels[i])].push([cx + x * scale, cy - y * scale]);
         }
     }
-    let diameter = (side / 140.0).max(1.7);
+    let diameter = dot(side, plane.labels.len().min(plane.limit));
     for (class, points) in dots.iter().enumerate() {
         svg.dots(points, &Paint::class(class), diameter, 0.75);
     }

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use super::plane::{disc, label};
-use super::sample;
 use super::svg::{Paint, Svg, circle_path, short};
+use super::{dot, sample};
 use crate::geometry::unit;
 
 /// Turn about the vertical axis, in radians: the page's sphere starts so too.
@@ -42,7 +42,7 @@ pub(crate) fn draw(svg: &mut Svg, sphere: &Sphere<'_>, [left, top, side]: [f64; 
         let list = if point[2] >= 0.0 { &mut near } else { &mut far };
         list[usize::from(sphere.labels[i])].push(place(point));
     }
-    let diameter = (side / 150.0).max(1.6);
+    let diameter = dot(side, sphere.labels.len().min(sphere.limit));
     for (class, points) in far.iter().enumerate() {
         svg.dots(points, &Paint::class(class), diameter, 0.16);
     }
@@ -51,11 +51,20 @@ pub(crate) fn draw(svg: &mut Svg, sphere: &Sphere<'_>, [left, top, side]: [f64; 
     for (class, points) in near.iter().enumerate() {
         svg.dots(points, &Paint::class(class), diameter, 0.8);
     }
-    for (class, &weight) in weights.iter().enumerate() {
+    let mut from_behind: Vec<_> = weights.iter().enumerate().collect();
+    from_behind.sort_by(|(_, a), (_, b)| a[2].total_cmp(&b[2]));
+    for (class, &weight) in from_behind {
         let opacity = if weight[2] >= -0.1 { 1.0 } else { 0.35 };
         disc(svg, place(weight), class, opacity);
-        label(svg, place(weight.map(|v| v * 1.11)), class, opacity);
+        label(svg, beyond(place(weight), [left + half, top + half]), class, opacity);
     }
+}
+
+/// Where the name of a disc at `[x, y]` stands: away from the middle of the picture, above a disc in the middle.
+fn beyond([x, y]: [f64; 2], middle: [f64; 2]) -> [f64; 2] {
+    let (dx, dy) = (x - middle[0], y - middle[1]);
+    let length = dx.hypot(dy);
+    if length > 1.0 { [x + 13.0 * dx / length, y + 13.0 * dy / length] } else { [x, y - 13.0] }
 }
 
 /// The vector as the reader sees it: x to the right, y up, z towards the reader.

@@ -18,7 +18,6 @@
 //! Accuracy over several seeds is a mean with its 95% Student interval; of a single seed, the value with the Wilson
 //! interval of the test set's size. Where intervals overlap the page says that no order is claimed.
 
-mod base64;
 mod check;
 mod error;
 mod figure;
@@ -26,6 +25,7 @@ mod file;
 mod gap;
 mod geometry;
 mod model;
+mod packed;
 mod page;
 mod palette;
 mod statistics;

@@ -19,7 +19,6 @@
 //! interval of the test set's size. Where intervals overlap the page says that no order is claimed.
 
 mod animation;
-mod base64;
 mod check;
 mod error;
 mod figure;
@@ -28,6 +27,7 @@ mod film;
 mod gap;
 mod geometry;
 mod model;
+mod packed;
 mod page;
 mod palette;
 mod pictures;

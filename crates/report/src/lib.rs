@@ -25,6 +25,7 @@ mod figure;
 mod file;
 mod gap;
 mod geometry;
+mod loss;
 mod model;
 mod page;
 mod palette;
@@ -34,4 +35,5 @@ mod table;
 mod text;
 
 pub use error::Error;
+pub use loss::{EffectiveMargin, Formula, HeadSample, LossInfo, Parameter, Scale, Schedule, TargetCurve};
 pub use model::{DatasetInfo, Embeddings, EpochRecord, Film, Frame, Images, NetworkInfo, Report, StepRecord, Training};

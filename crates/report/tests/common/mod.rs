@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use sphereface_report::{DatasetInfo, Embeddings, EpochRecord, NetworkInfo, Report, StepRecord, Training};
+use sphereface_report::{DatasetInfo, Embeddings, EpochRecord, LossInfo, NetworkInfo, Report, StepRecord, Training};
 
 /// Six trainings, three losses at two and three dimensions, with embeddings of `images` test images.
 pub(crate) fn report(images: usize) -> Report {
-    let losses = ["softmax", "modified", "sphereface"];
-    let trainings = [2, 3].iter().flat_map(|&dim| losses.map(|loss| training(loss, dim, images))).collect();
+    let keys = ["softmax", "modified", "sphereface"];
+    let trainings = [2, 3].iter().flat_map(|&dim| keys.map(|loss| training(loss, dim, images))).collect();
     Report {
         title: "Test".to_string(),
         dataset: DatasetInfo {
@@ -32,8 +32,14 @@ pub(crate) fn report(images: usize) -> Report {
         threads: 2,
         total_seconds: 600.0,
         images: None,
+        losses: losses(),
         trainings,
     }
+}
+
+/// The losses as `trainer losses --json` tells them.
+fn losses() -> Vec<LossInfo> {
+    serde_json::from_str(include_str!("../../examples/losses.json")).expect("the losses are JSON")
 }
 
 fn training(loss: &str, dim: usize, images: usize) -> Training {
@@ -52,7 +58,6 @@ fn training(loss: &str, dim: usize, images: usize) -> Training {
     Training {
         loss: loss.to_string(),
         title: loss.to_string(),
-        formula: "cos θ".to_string(),
         embedding_dim: dim,
         seed: 1,
         epochs: 5,

@@ -26,6 +26,7 @@ mod file;
 mod film;
 mod gap;
 mod geometry;
+mod loss;
 mod model;
 mod packed;
 mod page;
@@ -38,4 +39,5 @@ mod table;
 mod text;
 
 pub use error::Error;
+pub use loss::{EffectiveMargin, Formula, HeadSample, LossInfo, Parameter, Scale, Schedule, TargetCurve};
 pub use model::{DatasetInfo, Embeddings, EpochRecord, Film, Frame, Images, NetworkInfo, Report, StepRecord, Training};

@@ -1,4 +1,4 @@
-//! The commands that show something: `plan`, `devices`, `data`, `losses`.
+//! The commands that show something: `plan`, `devices`, `data`.
 
 use crate::cli::{DataArgs, DevicesArgs, PlanArgs};
 use crate::config::Config;
@@ -8,7 +8,7 @@ use sphereface_cuda::driver::gpus;
 use sphereface_cuda::nvrtc::Nvrtc;
 use sphereface_cuda::{CudaDriver, Driver, EmulatorDriver, Options, Precision, Tier, self_check};
 use sphereface_data::Locations;
-use sphereface_models::{ImageSource, LOSSES, LayerKind, Model, NETWORKS, Training, loss, named_network};
+use sphereface_models::{ImageSource, LayerKind, Model, NETWORKS, Training, loss, named_network};
 use sphereface_tensor::Backend;
 use sphereface_tensor::cpu::CpuBackend;
 use sphereface_tensor::op::MarginSoftmax;
@@ -190,15 +190,6 @@ pub(crate) fn data(args: &DataArgs) -> Result<()> {
         tell!("{:<16} {address}{}", place.kind, place.finding);
     }
     Ok(())
-}
-
-/// Every loss.
-pub(crate) fn losses() {
-    for loss in LOSSES {
-        tell!("{:<12} {}", loss.key, loss.title);
-        loss.formula.split(",  ").for_each(|part| tell!("{:<12} {part}", ""));
-        tell!("{:<12} {}", "", loss.source);
-    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ pub(crate) mod forest;
 pub(crate) mod histogram;
 mod overview;
 pub(crate) mod plane;
-pub(crate) mod psi;
+mod psi;
 pub(crate) mod sphere;
 pub(crate) mod svg;
 
@@ -56,8 +56,10 @@ pub(crate) fn figures(report: &Report) -> Vec<Figure> {
         figure("loss", Width::Page, overview::loss(report)),
         figure("accuracy", Width::Page, overview::accuracy(report)),
         figure("intervals", Width::Column, overview::intervals(report)),
-        figure("psi", Width::Column, overview::psi()),
     ];
+    if report.losses.iter().any(|loss| loss.margin.is_some()) {
+        figures.push(figure("psi", Width::Column, overview::psi(report)));
+    }
     let drawn = drawable(report);
     for picture in &drawn {
         let Training { embedding_dim, loss, .. } = picture.training;
@@ -86,10 +88,10 @@ pub(crate) struct Drawn<'a> {
 pub(crate) fn drawable(report: &Report) -> Vec<Drawn<'_>> {
     let flat_or_solid = groups(report).into_iter().filter(|group| matches!(group.dim, 2 | 3));
     let drawn = flat_or_solid.filter_map(|group| {
-        let colour = group.colour;
+        let (by_norms, colour) = (group.scores_by_norms(), group.colour);
         group.runs.into_iter().find_map(|training| {
             let embeddings = training.embeddings.as_ref()?;
-            Some(Drawn { training, embeddings, by_norms: training.scores_by_norms(), colour })
+            Some(Drawn { training, embeddings, by_norms, colour })
         })
     });
     drawn.collect()

@@ -5,7 +5,7 @@ use super::svg::{Paint, Svg};
 use super::{Drawn, SHOWN_POINTS, curves, embedding, forest, histogram, legend, psi};
 use crate::geometry::{self, Angles};
 use crate::model::{Report, Training};
-use crate::summary::{dims, groups, losses, runs, shows_published};
+use crate::summary::{annealed, dims, groups, losses, runs, shows_published};
 use crate::text::thousands;
 
 const MARGIN: f64 = 16.0;
@@ -16,13 +16,12 @@ const CELL_POINTS: usize = 2000;
 
 /// `loss.svg`.
 pub(super) fn loss(report: &Report) -> String {
-    let margin = report.trainings.iter().any(|t| t.loss == "sphereface");
-    let note = if margin {
-        "A-Softmax’s loss contains more of its margin the smaller λ is: it is not on the scale of the others."
-    } else {
-        ""
-    };
-    side_by_side(report, "Training loss", note, curves::loss)
+    let note = annealed(report).map_or_else(String::new, |title| {
+        format!(
+            "The loss of {title} contains more of its margin the smaller λ is: it is not on the scale of the others."
+        )
+    });
+    side_by_side(report, "Training loss", &note, curves::loss)
 }
 
 /// `accuracy.svg`.
@@ -96,11 +95,11 @@ pub(super) fn intervals(report: &Report) -> String {
     svg.file([width, height], "Test accuracy of every loss with its 95% interval")
 }
 
-/// `psi`: what A-Softmax puts in place of cos θ.
-pub(super) fn psi() -> String {
+/// `psi`: what a margin puts in place of cos θ.
+pub(super) fn psi(report: &Report) -> String {
     let mut svg = Svg::default();
-    psi::chart().draw(&mut svg, 12.0, 4.0);
-    svg.file([SIZE[0] + MARGIN, SIZE[1] + 8.0], "The margin of A-Softmax: psi of theta for m = 1 to 4")
+    psi::chart(&report.losses).draw(&mut svg, 12.0, 4.0);
+    svg.file([SIZE[0] + MARGIN, SIZE[1] + 8.0], "The shape of the margin: psi of theta")
 }
 
 /// `angles`: a histogram of angles to class weights for each training; rows are losses, columns embedding sizes.
@@ -163,7 +162,7 @@ pub(super) fn grid(report: &Report, drawn: &[Drawn<'_>]) -> String {
     let note = format!(
         "Test images of {}, coloured by class. Numbered discs are the class weights{}.",
         report.dataset.name,
-        if lengths { "; the original softmax gives them lengths of their own" } else { "" }
+        if lengths { ", as long as they are where their lengths count" } else { "" }
     );
     svg.text([MARGIN, bottom + 8.0], "start", &Paint::muted(), 12.0, &note);
     let height = bottom + 8.0 + MARGIN;

@@ -1,16 +1,34 @@
-//! The margin's shape: what A-Softmax puts in place of cos θ.
+//! The margin's shape: what losses put in place of cos θ, from their own functions.
 
 use super::chart::{Chart, Series, Spread};
+use crate::loss::LossInfo;
 
-/// ψ(θ) for m = 1 to 4; m = 1 is cos θ, the modified softmax.
-pub(crate) fn chart() -> Chart {
-    // m = 1 has the colour of the modified softmax, which it is, m = 4 that of A-Softmax, and the others are grey.
-    let series = [(1, 1), (2, 5), (3, 5), (4, 2)].map(|(m, colour)| {
-        let x: Vec<f64> = (0..=120).map(|i| f64::from(i) * 1.5).collect();
-        let y = x.iter().map(|&degrees| psi(f64::from(m), degrees.to_radians())).collect();
-        let label = if m == 1 { "cos θ, m = 1".to_string() } else { format!("m = {m}") };
-        Series { label, colour, strong: true, x, y }
-    });
+/// Grey, for margins that were not trained with.
+const OTHER: usize = 5;
+
+/// What becomes of the target's cosine at the smallest λ: the cosine itself, and every margin of every loss.
+pub(crate) fn chart(losses: &[LossInfo]) -> Chart {
+    let mut series: Vec<Series> = Vec::new();
+    for (colour, loss) in losses.iter().enumerate() {
+        let mut margins: Vec<Option<u32>> = loss.targets.iter().map(|target| target.margin).collect();
+        margins.dedup();
+        for margin in margins {
+            let of_margin = loss.targets.iter().filter(|target| target.margin == margin);
+            let Some(target) = of_margin.min_by(|a, b| a.lambda.total_cmp(&b.lambda)) else { continue };
+            let y: Vec<f64> = target.values.iter().map(|&value| f64::from(value)).collect();
+            let x = (0..y.len()).map(|i| 180.0 * i as f64 / (y.len() - 1) as f64).collect();
+            let label = margin.map_or_else(|| "cos θ".to_string(), |m| format!("m = {m}"));
+            let trained = margin.is_none() || margin == loss.margin;
+            let found = Series { label, colour: if trained { colour } else { OTHER }, strong: true, x, y };
+            // Losses that leave the cosine as it is share a curve, in the colour of the last of them; a margin of 1
+            // is another name for it.
+            match series.iter_mut().find(|known| near(&known.y, &found.y)) {
+                Some(known) if margin.is_none() => *known = found,
+                Some(known) => known.label = format!("{}, {}", known.label, found.label),
+                None => series.push(found),
+            }
+        }
+    }
     Chart {
         id: "psi".to_string(),
         title: "ψ(θ), in place of cos θ".to_string(),
@@ -19,28 +37,10 @@ pub(crate) fn chart() -> Chart {
         spread: Spread::Tight,
         smooth: false,
         named: true,
-        series: series.into(),
+        series,
     }
 }
 
-fn psi(m: f64, theta: f64) -> f64 {
-    let k = (m * theta / std::f64::consts::PI).floor().min(m - 1.0);
-    let sign = if k.rem_euclid(2.0) < 0.5 { 1.0 } else { -1.0 };
-    sign * (m * theta).cos() - 2.0 * k
-}
-
-#[cfg(test)]
-mod tests {
-    use super::psi;
-
-    #[test]
-    fn psi_falls_from_one_to_one_minus_twice_m() {
-        for m in 1..=4 {
-            let m = f64::from(m);
-            let at = |i: i32| psi(m, f64::from(i) * std::f64::consts::PI / 1000.0);
-            assert!((at(0) - 1.0).abs() < 1e-12);
-            assert!((at(1000) - (1.0 - 2.0 * m)).abs() < 1e-9);
-            assert!((1..=1000).all(|i| at(i) <= at(i - 1)));
-        }
-    }
+fn near(a: &[f64], b: &[f64]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-6)
 }

@@ -77,6 +77,7 @@ fn sample(seeds: u64) -> Report {
                 .to_string(),
             parameters: 402_118,
             multiply_adds: 5_010_000,
+            layers: Vec::new(),
         },
         machine: "no machine: sample data".to_string(),
         command: "cargo run -p sphereface-report --example sample -- sample-report".to_string(),

@@ -26,6 +26,7 @@ mod file;
 mod gap;
 mod geometry;
 mod model;
+mod network;
 mod page;
 mod palette;
 mod statistics;
@@ -34,4 +35,7 @@ mod table;
 mod text;
 
 pub use error::Error;
-pub use model::{DatasetInfo, Embeddings, EpochRecord, Film, Frame, Images, NetworkInfo, Report, StepRecord, Training};
+pub use model::{
+    DatasetInfo, Embeddings, EpochRecord, Film, Frame, Images, LayerInfo, LayerKind, NetworkInfo, Report, StepRecord,
+    Training,
+};

@@ -1,5 +1,6 @@
 //! The network's section, graph and tables, of networks with and without equal units.
 
+#[allow(dead_code)] // This file uses some of it, report.rs all.
 mod common;
 
 use common::{assert_well_formed, report, written};
@@ -97,10 +98,11 @@ fn every_box_of_the_page_has_its_row_and_rows_add_up() {
     }
     let (rows, sum) = table.split_once("class=\"sum\"").expect("the table has sums");
     let cells = |text: &str, label: &str| -> Vec<String> {
-        let cells = text.split(&format!("data-label=\"{label}\">")).skip(1);
+        let opening = format!("data-label=\"{label}\">");
+        let cells = text.split(&opening).skip(1);
         cells.filter_map(|rest| rest.split("</td>").next()).map(str::to_string).collect()
     };
-    let parameters =
+    let parameters: u64 =
         cells(rows, "Parameters").iter().map(|cell| cell.replace(',', "").parse::<u64>().expect("a count")).sum();
     assert_eq!(report.network.parameters, parameters);
     assert_eq!(cells(sum, "Parameters")[0].replace(',', ""), parameters.to_string());

@@ -23,11 +23,12 @@ const INSET: f64 = 12.0;
 /// Largest and smallest side of a feature map.
 const MAP_SIDES: [f64; 2] = [46.0, 9.0];
 
-/// The graph as an element of the page; each box leads to the row of the layer table with its number.
-pub(crate) fn inline(network: &NetworkInfo) -> String {
+/// The graph as an element of the page, with its height; each box leads to the row of the layer table with its number.
+pub(crate) fn inline(network: &NetworkInfo) -> (String, f64) {
     let drawing = Drawing::of(network, true);
     let label = format!("Graph of the network {}", network.name);
-    drawing.svg.group([WIDTH, drawing.y.ceil()], &label, "class=\"network\"")
+    let height = drawing.y.ceil();
+    (drawing.svg.group([WIDTH, height], &label, "class=\"network\""), height)
 }
 
 /// The graph as a file of its own.
@@ -94,7 +95,7 @@ impl Drawing {
     fn stage(&mut self, number: usize, parts: &[Part<'_>]) {
         // The card lies below what is in it: it is drawn first, at the height that is known afterwards.
         let top = self.y;
-        let inside = std::mem::take(&mut self.svg);
+        let before = std::mem::take(&mut self.svg);
         self.y += INSET;
         for (index, part) in parts.iter().enumerate() {
             if index > 0 {
@@ -113,7 +114,7 @@ impl Drawing {
         }
         self.y += INSET;
         let bottom = self.y;
-        let drawn = std::mem::replace(&mut self.svg, inside);
+        let drawn = std::mem::replace(&mut self.svg, before);
         self.svg.fill(&rounded([1.0, top, WIDTH - 1.0, bottom], 10.0), &Paint::raised(), "");
         self.svg.append(drawn);
         let last = parts.last().and_then(|part| part.rows.last()).map(|row| row.layer);
@@ -205,11 +206,11 @@ impl Drawing {
         self.svg.stroke(&path, &paint, if end { 1.6 } else { 1.2 }, "");
         let baseline = top + height / 2.0 + 4.3;
         if layer.prelu {
-            let inset = if layer.downsamples() { 17.0 } else { 11.0 };
-            self.svg.text([left + inset, baseline], "start", &Paint::ink(), 12.5, title);
+            let inset = if layer.downsamples() { 13.0 } else { 11.0 };
+            self.svg.text([left + inset, baseline], "start", &Paint::ink(), 12.0, title);
             self.prelu([right - inset - 6.0, top + height / 2.0]);
         } else {
-            self.svg.text([FLOW, baseline], "middle", &Paint::ink(), 12.5, title);
+            self.svg.text([FLOW, baseline], "middle", &Paint::ink(), 12.0, title);
         }
         self.svg.raw(if self.linked { "</a>\n" } else { "</g>\n" });
         self.boxes += 1;
@@ -263,8 +264,6 @@ impl Drawing {
             self.svg.fill(&path, &Paint::accent(), &format!("fill-opacity=\"{opacity}\""));
             self.svg.stroke(&path, &Paint::accent(), 0.8, "stroke-linejoin=\"round\" stroke-opacity=\"0.7\"");
         }
-        let at = [MAPS, top + height + 16.0];
-        self.svg.text(at, "middle", &Paint::muted(), 11.0, &layer.shape());
     }
 }
 
@@ -290,7 +289,7 @@ fn rounded([left, top, right, bottom]: [f64; 4], radius: f64) -> String {
 
 /// Path of a box that gets narrower downwards: fewer pixels leave it than enter.
 fn tapered([left, top, right, bottom]: [f64; 4]) -> String {
-    let by = 10.0;
+    let by = 9.0;
     format!(
         "M{} {}H{}L{} {}H{}Z",
         short(left),

@@ -8,7 +8,7 @@ use crate::text::{bytes, fit, short_count, thousands};
 pub(crate) fn text(network: &NetworkInfo) -> String {
     let total = Sums::of(&network.layers);
     let timed = timed(network);
-    let heading = ["layer", "", "output", "parameters", "mul-adds", "", "bytes", "time"];
+    let heading = ["layer", "", "output", "parameters", "mul-adds", "share", "bytes", "time"];
     let mut lines = vec![row(heading.map(str::to_string), timed)];
     let rule = "─".repeat(lines[0].chars().count());
     lines.push(rule.clone());
@@ -59,5 +59,7 @@ fn row([name, operation, shape, parameters, multiply_adds, share, bytes, time]: 
     let name = fit(&name, 19);
     let line =
         format!("{name:<19} {operation:<7} {shape:>9} {parameters:>10} {multiply_adds:>8} {share:>6} {bytes:>7}");
+    // Plain spaces: here nothing breaks lines.
+    let line = line.replace('\u{a0}', " ");
     if timed { format!("{line} {time:>6}") } else { line }
 }

@@ -14,10 +14,10 @@ pub(super) fn section(report: &Report) -> String {
         return String::new();
     }
     let parts = parts(network);
+    let (graph, height) = inline(network);
     format!(
-        "{}<div class=\"network-parts\">\n<figure>\n{}<figcaption>{}</figcaption>\n</figure>\n<div>\n{}{}{}</div>\n</div>\n",
+        "{}<div class=\"network-parts\">\n<figure style=\"--height:{height}px\">\n{graph}<figcaption>{}</figcaption>\n</figure>\n<div>\n{}{}{}</div>\n</div>\n",
         intro(network, &parts),
-        inline(network),
         caption(&parts),
         terms(&parts),
         table(network, &parts),
@@ -85,13 +85,16 @@ fn terms(parts: &[Part<'_>]) -> String {
         );
     }
     if rows().any(|layer| layer.downsamples()) {
-        term("stride 2", "The window moves by two pixels, so the result is half as high and half as wide.");
+        term(
+            "stride 2",
+            "The window moves by two pixels, so the result is half as high and half as wide: the tapered box.",
+        );
     }
     if rows().any(|layer| layer.prelu) {
         term(
             "PReLU",
             "The bent line. Positive numbers stay; negative ones are multiplied by a slope that each channel learns. \
-             Without a bend, all layers together could be no more than one.",
+             Without the bend, all layers together could do no more than a single one.",
         );
     }
     if parts.iter().any(|part| part.residual) {
@@ -204,7 +207,7 @@ fn notes(network: &NetworkInfo, parts: &[Part<'_>], machine: &str) -> String {
     if timed(network) {
         let _ = writeln!(
             html,
-            "<p><strong>Share of time</strong> was measured over a few training steps on {}: forward, backward and update. \
+            "<p><strong>Share of time</strong> was measured on {}, the shortest of a few training steps: forward, backward and update. \
              The update changes all parameters at once, so its time is shared out by their number.</p>",
             escape(machine)
         );

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::loss::LossInfo;
-use crate::model::{Embeddings, Film, Images, Report, Training};
+use crate::model::{Embeddings, Film, Images, LayerInfo, Report, Training};
 
 /// Checks everything the drawing code relies on.
 pub(crate) fn report(report: &Report) -> Result<(), Error> {
@@ -16,9 +16,29 @@ pub(crate) fn report(report: &Report) -> Result<(), Error> {
     if let Some(found) = &report.images {
         self::images(found, images)?;
     }
+    layers(&report.network.layers)?;
     losses(&report.losses)?;
     let known: Vec<&str> = report.losses.iter().map(|loss| loss.key.as_str()).collect();
     report.trainings.iter().try_for_each(|t| training(t, classes, &known))
+}
+
+/// Checks that layers have names of their own and read layers before them.
+pub(crate) fn layers(layers: &[LayerInfo]) -> Result<(), Error> {
+    for (index, layer) in layers.iter().enumerate() {
+        let field = |what: &str| format!("network.layers[{index}], {:?}: {what}", layer.name);
+        let before = &layers[..index];
+        let own = !layer.name.is_empty() && before.iter().all(|other| other.name != layer.name);
+        require(&field("name"), "a name that no other layer has", own, format!("{:?}", layer.name))?;
+        let inputs = if index == 0 { 0..=0 } else { 1..=2 };
+        let expected = if index == 0 { "none" } else { "one or two" };
+        require(&field("reads"), expected, inputs.contains(&layer.reads.len()), layer.reads.len())?;
+        if let Some(read) = layer.reads.iter().find(|read| before.iter().all(|other| other.name != **read)) {
+            require(&field("reads"), "layers before it", false, format!("{read:?}"))?;
+        }
+        let share = layer.time.unwrap_or(0.0);
+        require(&field("time"), "a share from 0 to 1", (0.0..=1.0).contains(&share), share)?;
+    }
+    Ok(())
 }
 
 fn images(found: &Images, test_images: usize) -> Result<(), Error> {

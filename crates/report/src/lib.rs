@@ -28,6 +28,7 @@ mod gap;
 mod geometry;
 mod loss;
 mod model;
+mod network;
 mod packed;
 mod page;
 mod palette;
@@ -40,4 +41,7 @@ mod text;
 
 pub use error::Error;
 pub use loss::{EffectiveMargin, Formula, HeadSample, LossInfo, Parameter, Scale, Schedule, TargetCurve};
-pub use model::{DatasetInfo, Embeddings, EpochRecord, Film, Frame, Images, NetworkInfo, Report, StepRecord, Training};
+pub use model::{
+    DatasetInfo, Embeddings, EpochRecord, Film, Frame, Images, LayerInfo, LayerKind, NetworkInfo, Report, StepRecord,
+    Training,
+};

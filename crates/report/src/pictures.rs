@@ -1,4 +1,4 @@
-//! The picture files of a report: every figure as SVG and as PNG, and films of the trainings.
+//! The files beside the page: every figure as SVG and as PNG, films of the trainings, the network as text.
 
 use rayon::prelude::*;
 
@@ -10,7 +10,7 @@ use crate::{film, raster};
 /// The folder of the pictures, beside the page.
 pub(crate) const FOLDER: &str = "figures";
 
-/// Names and contents of all pictures of a checked report.
+/// Names and contents of all of them, for a checked report.
 pub(crate) fn files(report: &Report) -> Result<Vec<(String, Vec<u8>)>, Error> {
     let figures = figures(report);
     let draw = |Figure { name, width, svg }: &Figure| {
@@ -21,6 +21,11 @@ pub(crate) fn files(report: &Report) -> Result<Vec<(String, Vec<u8>)>, Error> {
     for (Figure { name, svg, .. }, png) in figures.into_iter().zip(pictures) {
         files.push((format!("{name}.svg"), svg.into_bytes()));
         files.push((format!("{name}.png"), png));
+    }
+    let network = &report.network;
+    if !network.layers.is_empty() {
+        files.push(("network.dot".to_string(), network.dot().into_bytes()));
+        files.push(("network.txt".to_string(), network.table().into_bytes()));
     }
     Ok(files)
 }

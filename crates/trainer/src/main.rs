@@ -20,6 +20,7 @@ mod inspect;
 mod interrupt;
 mod listing;
 mod losses;
+mod network;
 mod progress;
 mod run;
 mod session;

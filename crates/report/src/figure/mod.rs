@@ -5,6 +5,7 @@ pub(crate) mod chart;
 pub(crate) mod curves;
 pub(crate) mod forest;
 pub(crate) mod histogram;
+pub(crate) mod network;
 mod overview;
 pub(crate) mod plane;
 mod psi;
@@ -69,6 +70,9 @@ pub(crate) fn figures(report: &Report) -> Vec<Figure> {
     if !drawn.is_empty() {
         figures.push(figure("embeddings", Width::Page, overview::grid(report, &drawn)));
         figures.push(figure("angles", Width::Page, overview::angles(report, &drawn)));
+    }
+    if !report.network.layers.is_empty() {
+        figures.push(figure("network", Width::Page, network::file(&report.network)));
     }
     figures
 }

@@ -16,7 +16,8 @@
 //! Accuracy is the classifier's own, by its logits without margin; accuracy by angle alone stands beside it, since the
 //! original softmax decides by the lengths of its class weights too. What a margin changes is shown by angles.
 //! Accuracy over several seeds is a mean with its 95% Student interval; of a single seed, the value with the Wilson
-//! interval of the test set's size. Where intervals overlap the page says that no order is claimed.
+//! interval of the test set's size. An order of the losses is claimed only where a paired t-test over three seeds or
+//! more finds it significant.
 
 mod base64;
 mod check;
@@ -28,6 +29,7 @@ mod geometry;
 mod model;
 mod page;
 mod palette;
+mod significance;
 mod statistics;
 mod summary;
 mod table;
@@ -35,3 +37,4 @@ mod text;
 
 pub use error::Error;
 pub use model::{DatasetInfo, Embeddings, EpochRecord, Film, Frame, Images, NetworkInfo, Report, StepRecord, Training};
+pub use significance::Comparison;

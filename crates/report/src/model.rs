@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 use crate::error::Error;
+use crate::significance::{self, Comparison};
+use crate::summary::groups;
 use crate::{check, figure, file, page, table};
 
 /// One finished training or several to compare: what was run, on what, and what came of it.
@@ -229,6 +231,12 @@ impl Report {
     pub fn html(&self) -> Result<String, Error> {
         check::report(self)?;
         page::html(self)
+    }
+
+    /// Every pair of losses at each embedding size, and whether their difference is significant.
+    #[must_use]
+    pub fn comparisons(&self) -> Vec<Comparison> {
+        significance::comparisons(&groups(self))
     }
 
     /// The accuracy table as plain text of at most 80 columns, without colour.

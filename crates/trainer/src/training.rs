@@ -48,7 +48,7 @@ pub(crate) fn run(
     verbosity: Verbosity,
     stop_at: Option<usize>,
 ) -> Result<Outcome> {
-    let mut session = Session::new(config, dataset)?;
+    let mut session = Session::new(config, dataset, verbosity)?;
     let mut lines = Vec::new();
     if folder.has_checkpoint() {
         session.load(&folder.checkpoint())?;

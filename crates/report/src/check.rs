@@ -1,7 +1,7 @@
 //! What must hold before a report can be drawn, checked once so that drawing cannot fail.
 
 use crate::error::Error;
-use crate::model::{Embeddings, Report, Training};
+use crate::model::{Embeddings, LayerInfo, Report, Training};
 
 /// Checks everything the drawing code relies on.
 pub(crate) fn report(report: &Report) -> Result<(), Error> {
@@ -12,7 +12,27 @@ pub(crate) fn report(report: &Report) -> Result<(), Error> {
     require("dataset.classes", "1 to 256 classes", (1..=256).contains(&classes), classes)?;
     let images = report.dataset.test_images;
     require("dataset.test_images", "at least one test image", images > 0, images)?;
+    layers(&report.network.layers)?;
     report.trainings.iter().try_for_each(|t| training(t, classes))
+}
+
+/// Checks that layers have names of their own and read layers before them.
+pub(crate) fn layers(layers: &[LayerInfo]) -> Result<(), Error> {
+    for (index, layer) in layers.iter().enumerate() {
+        let field = |what: &str| format!("network.layers[{index}], {:?}: {what}", layer.name);
+        let before = &layers[..index];
+        let own = !layer.name.is_empty() && before.iter().all(|other| other.name != layer.name);
+        require(&field("name"), "a name that no other layer has", own, format!("{:?}", layer.name))?;
+        let inputs = if index == 0 { 0..=0 } else { 1..=2 };
+        let expected = if index == 0 { "none" } else { "one or two" };
+        require(&field("reads"), expected, inputs.contains(&layer.reads.len()), layer.reads.len())?;
+        if let Some(read) = layer.reads.iter().find(|read| before.iter().all(|other| other.name != **read)) {
+            require(&field("reads"), "layers before it", false, format!("{read:?}"))?;
+        }
+        let share = layer.time.unwrap_or(0.0);
+        require(&field("time"), "a share from 0 to 1", (0.0..=1.0).contains(&share), share)?;
+    }
+    Ok(())
 }
 
 fn training(training: &Training, classes: usize) -> Result<(), Error> {

@@ -27,6 +27,7 @@ mod file;
 mod gap;
 mod geometry;
 mod model;
+mod network;
 mod page;
 mod palette;
 mod significance;
@@ -36,5 +37,8 @@ mod table;
 mod text;
 
 pub use error::Error;
-pub use model::{DatasetInfo, Embeddings, EpochRecord, Film, Frame, Images, NetworkInfo, Report, StepRecord, Training};
+pub use model::{
+    DatasetInfo, Embeddings, EpochRecord, Film, Frame, Images, LayerInfo, LayerKind, NetworkInfo, Report, StepRecord,
+    Training,
+};
 pub use significance::Comparison;

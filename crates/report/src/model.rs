@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::error::Error;
 use crate::significance::{self, Comparison};
 use crate::summary::groups;
-use crate::{check, figure, file, page, table};
+use crate::{check, figure, file, network, page, table};
 
 /// One finished training or several to compare: what was run, on what, and what came of it.
 ///
@@ -68,6 +68,54 @@ pub struct NetworkInfo {
     pub parameters: u64,
     /// Multiply-adds of one image's forward pass.
     pub multiply_adds: u64,
+    /// Its layers in the order in which they are computed, from the image to the classifier; empty if unknown.
+    #[serde(default)]
+    pub layers: Vec<LayerInfo>,
+}
+
+/// One layer as it is computed: a convolution with the PReLU and the residual sum that follow it is one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LayerInfo {
+    /// Unique name, that of its parameters: `stage1.unit1.conv2`.
+    pub name: String,
+    /// What it does.
+    pub kind: LayerKind,
+    /// Whether a PReLU follows.
+    pub prelu: bool,
+    /// Layers it reads, all of them before it: the one it computes on, then, where it ends a residual unit, the one
+    /// that is added to its result.
+    pub reads: Vec<String>,
+    /// Height, width and channels of its result.
+    pub output: [usize; 3],
+    /// Learned parameters.
+    pub parameters: u64,
+    /// Multiply-adds of one image's forward pass, padding multiplied.
+    pub multiply_adds: u64,
+    /// Bytes of the result for one image.
+    pub activation_bytes: u64,
+    /// Bytes of the parameters.
+    pub parameter_bytes: u64,
+    /// Share of a training step's time, from 0 to 1: forward, backward and update. `None` if not measured.
+    pub time: Option<f64>,
+}
+
+/// What a layer does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LayerKind {
+    /// Brings images in.
+    Input,
+    /// Convolution with a square filter.
+    Convolution {
+        /// Side of the filter.
+        size: usize,
+        /// Pixels from one place of the filter to the next.
+        stride: usize,
+    },
+    /// Fully connected layer.
+    Linear,
+    /// Class weights and the loss.
+    Classifier,
 }
 
 /// One training: a loss, an embedding size and a seed.
@@ -200,6 +248,29 @@ impl DatasetInfo {
     }
 }
 
+impl NetworkInfo {
+    /// The layer table as plain text of at most 80 columns, without colour; times only where they were measured.
+    #[must_use]
+    pub fn table(&self) -> String {
+        network::table::text(self)
+    }
+
+    /// The graph as an SVG file; equal residual units that follow each other are drawn once.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the layers are no network.
+    pub fn svg(&self) -> Result<String, Error> {
+        check::layers(&self.layers)?;
+        Ok(figure::network::file(self))
+    }
+
+    /// The graph of all layers in the language of Graphviz.
+    #[must_use]
+    pub fn dot(&self) -> String {
+        network::dot::text(self)
+    }
+}
+
 impl Training {
     /// Whether the lengths of the class weights take part in the logits.
     pub(crate) fn scores_by_norms(&self) -> bool {
@@ -211,7 +282,7 @@ impl Report {
     /// Writes `report.html` and the SVG figures into `dir`, which is created if missing.
     ///
     /// Figures: `embedding-<D>d-<loss>.svg` for embeddings of size 2 and 3, `embeddings.svg` (all of them),
-    /// `loss.svg` and `accuracy.svg`. Each file is written under a temporary name and then renamed,
+    /// `loss.svg` and `accuracy.svg`; of a network with layers `network.svg`, `network.dot` and `network.txt`. Each file is written under a temporary name and then renamed,
     /// and nothing is written before everything has been drawn.
     ///
     /// # Errors

@@ -17,6 +17,7 @@ mod device;
 mod folder;
 mod inspect;
 mod interrupt;
+mod network;
 mod progress;
 mod run;
 mod session;

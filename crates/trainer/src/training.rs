@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::folder::{Folder, Line, TrainingSummary, history};
 use crate::interrupt;
+use crate::network::Profile;
 use crate::progress::{Progress, Verbosity};
 use crate::session::{LOG_ROWS, Row, Session};
 use anyhow::{Result, bail};
@@ -36,7 +37,9 @@ pub(crate) struct Finished {
     pub(crate) report: Training,
     pub(crate) lines: Vec<Line>,
     /// What each kernel did, where the backend counts it.
-    pub(crate) profile: Option<String>,
+    pub(crate) counts: Option<String>,
+    /// Where the time of a step goes; not on the emulator, whose time says nothing about a GPU's.
+    pub(crate) profile: Option<Profile>,
 }
 
 /// Trains, or continues, what `config` describes in `folder`, up to step `stop_at` if it is given.
@@ -71,7 +74,12 @@ pub(crate) fn run(
     if step < steps {
         return Ok(Outcome::Paused { step, steps });
     }
-    Ok(Outcome::Finished(Box::new(finish(&mut session, config, dataset, lines)?)))
+    let mut finished = finish(&mut session, config, dataset, lines)?;
+    if config.backend.device != "emulator" {
+        let model = session.model().clone();
+        finished.profile = Some(Profile::new(&model, &session.step_times()?)?);
+    }
+    Ok(Outcome::Finished(Box::new(finished)))
 }
 
 fn train(
@@ -225,7 +233,7 @@ fn finish(session: &mut Session, config: &Config, dataset: &Dataset, lines: Vec<
         embeddings,
         film: None,
     };
-    Ok(Finished { summary, report, lines, profile: session.profile() })
+    Ok(Finished { summary, report, lines, counts: session.profile(), profile: None })
 }
 
 fn embeddings(session: &mut Session, dataset: &Dataset) -> Result<Embeddings> {

@@ -5,6 +5,7 @@ mod data;
 mod embeddings;
 mod losses;
 mod mathml;
+mod network;
 mod results;
 mod run;
 mod table;
@@ -15,14 +16,15 @@ use crate::summary;
 use crate::text::escape;
 
 const TEMPLATE: &str = include_str!("../../assets/page.html");
-const STYLE: &str = include_str!("../../assets/style.css");
-const SCRIPTS: [&str; 6] = [
+const STYLES: [&str; 2] = [include_str!("../../assets/style.css"), include_str!("../../assets/network.css")];
+const SCRIPTS: [&str; 7] = [
     include_str!("../../assets/base.js"),
     include_str!("../../assets/theme.js"),
     include_str!("../../assets/chart.js"),
     include_str!("../../assets/plane.js"),
     include_str!("../../assets/sphere.js"),
     include_str!("../../assets/embeddings.js"),
+    include_str!("../../assets/network.js"),
 ];
 
 /// The document of a checked report.
@@ -35,6 +37,7 @@ pub(crate) fn html(report: &Report) -> Result<String, Error> {
         ("losses", losses, losses, losses::section(report)),
         ("embeddings", "Embeddings", "Embeddings of the test images", embeddings::section(report)),
         ("curves", "Curves", "Training curves", curves::section(report)),
+        ("network", "Network", "The network", network::section(report)),
         ("run", "The run", "How it was run", run::section(report)),
     ];
     sections.retain(|(.., content)| !content.is_empty());
@@ -44,7 +47,7 @@ pub(crate) fn html(report: &Report) -> Result<String, Error> {
     };
     let parts = [
         ("title", title.as_str()),
-        ("style", STYLE),
+        ("style", &STYLES.join("\n")),
         ("nav", &nav),
         ("intro", &run::intro(report)),
         ("sections", &sections.iter().map(section).collect::<String>()),

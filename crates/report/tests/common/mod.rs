@@ -25,6 +25,7 @@ pub(crate) fn report(images: usize) -> Report {
             summary: "Layers".to_string(),
             parameters: 1_234_567,
             multiply_adds: 5_010_000,
+            layers: Vec::new(),
         },
         machine: "Machine".to_string(),
         command: "trainer compare".to_string(),

@@ -69,11 +69,25 @@ fn write_sample() -> Result<PathBuf, String> {
 /// The page's scripts ran to their end, and said nothing on the console.
 fn check_scripts(browser: &Path, page: &Path) -> Vec<Check> {
     let run = browse(browser, page, &["--dump-dom".to_owned()]);
-    let (ran, silent) = match &run {
-        Ok(Output { document, log }) => (is_ready(document), console(log)),
-        Err(error) => (Err(error.clone()), Err(error.clone())),
+    let (ran, silent, right) = match &run {
+        Ok(Output { document, log }) => (is_ready(document), console(log), is_right(document)),
+        Err(error) => (Err(error.clone()), Err(error.clone()), Err(error.clone())),
     };
-    vec![("report_scripts_run".to_owned(), ran), ("report_console_is_silent".to_owned(), silent)]
+    vec![
+        ("report_scripts_run".to_owned(), ran),
+        ("report_console_is_silent".to_owned(), silent),
+        ("report_arithmetic_is_the_references".to_owned(), right),
+    ]
+}
+
+/// The page compares the loss and the gradients it draws with those of the f64 reference, and notes what it found.
+fn is_right(document: &str) -> Result<(), String> {
+    let html = document.find("<html").and_then(|at| document[at..].split('>').next()).unwrap_or_default();
+    match html.split_once("data-mathematics=\"").and_then(|(_, rest)| rest.split('"').next()) {
+        Some("right") => Ok(()),
+        Some(found) => Err(format!("the page's loss and gradients are {found}")),
+        None => Err("the page did not compare its loss and gradients with the reference's".to_owned()),
+    }
 }
 
 /// The page sets `document.documentElement.dataset.ready` as the last act of its scripts.
@@ -194,13 +208,20 @@ fn empty(folder: &Path) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{console, is_ready};
+    use super::{console, is_ready, is_right};
 
     #[test]
     fn a_page_is_ready_only_by_its_root_element() {
         assert!(is_ready("<!DOCTYPE html>\n<html lang=\"en\" data-ready=\"true\"><head>").is_ok());
         assert!(is_ready("<html lang=\"en\"><script>x = 'data-ready=\"true\"'</script>").is_err());
         assert!(is_ready("").is_err());
+    }
+
+    #[test]
+    fn a_page_is_right_only_if_it_says_so() {
+        assert!(is_right("<html data-mathematics=\"right\" data-ready=\"true\">").is_ok());
+        assert!(is_right("<html data-mathematics=\"wrong by 1.2e-1\">").unwrap_err().contains("1.2e-1"));
+        assert!(is_right("<html data-ready=\"true\">").is_err());
     }
 
     #[test]

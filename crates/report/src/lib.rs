@@ -25,6 +25,7 @@ mod figure;
 mod file;
 mod gap;
 mod geometry;
+mod loss;
 mod model;
 mod network;
 mod packed;
@@ -37,6 +38,7 @@ mod table;
 mod text;
 
 pub use error::Error;
+pub use loss::{EffectiveMargin, Formula, HeadSample, LossInfo, Parameter, Scale, Schedule, TargetCurve};
 pub use model::{
     DatasetInfo, Embeddings, EpochRecord, Film, Frame, Images, LayerInfo, LayerKind, NetworkInfo, Report, StepRecord,
     Training,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 use crate::error::Error;
+use crate::loss::LossInfo;
 use crate::significance::{self, Comparison};
 use crate::summary::groups;
 use crate::{check, figure, file, network, page, table};
@@ -34,6 +35,9 @@ pub struct Report {
     /// Test images that a pointer shows beside their embeddings, the first ones of the set.
     #[serde(default)]
     pub images: Option<Images>,
+    /// The losses to explain, in the order of their colours: those of the trainings, and others worth knowing beside them.
+    #[serde(default)]
+    pub losses: Vec<LossInfo>,
     /// The trainings, in the order to show them; several seeds of one (loss, embedding size) are grouped.
     pub trainings: Vec<Training>,
 }
@@ -121,14 +125,10 @@ pub enum LayerKind {
 /// One training: a loss, an embedding size and a seed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Training {
-    /// Key of the loss. `softmax`, `modified` and `sphereface` are explained in the page; class norms are shown for
-    /// `softmax`, the one that scores by them. Names files, so `[a-z0-9_-]` only.
+    /// Key of the loss, one of [`Report::losses`].
     pub loss: String,
     /// The loss in words: `A-Softmax, m = 4`.
     pub title: String,
-    /// A loss the page does not explain, as plain text or as one MathML `<math>` element of presentation markup;
-    /// may be empty.
-    pub formula: String,
     /// Numbers in an embedding.
     pub embedding_dim: usize,
     /// Seed of initialisation and data order.
@@ -210,7 +210,7 @@ pub struct Embeddings {
     /// Embeddings, not normalised. Shape `[N, D]`.
     #[serde(with = "crate::packed")]
     pub points: Vec<f32>,
-    /// Class weights as trained; their lengths count for the loss `softmax` only. Shape `[C, D]`.
+    /// Class weights as trained, even where the loss brings them to length 1. Shape `[C, D]`.
     #[serde(with = "crate::packed")]
     pub class_weights: Vec<f32>,
 }
@@ -278,14 +278,12 @@ impl NetworkInfo {
     }
 }
 
-impl Training {
-    /// Whether the lengths of the class weights take part in the logits.
-    pub(crate) fn scores_by_norms(&self) -> bool {
-        self.loss == "softmax"
-    }
-}
-
 impl Report {
+    /// What is known of a training's loss; a checked report knows all of them.
+    pub(crate) fn loss_of(&self, training: &Training) -> Option<&LossInfo> {
+        self.losses.iter().find(|loss| loss.key == training.loss)
+    }
+
     /// Writes `report.html` and the SVG figures into `dir`, which is created if missing.
     ///
     /// Figures: `embedding-<D>d-<loss>.svg` for embeddings of size 2 and 3, `embeddings.svg` (all of them),

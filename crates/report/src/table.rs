@@ -36,8 +36,8 @@ fn notes(report: &Report, groups: &[Group<'_>], published: bool) -> String {
     }
     notes.extend(significance::sentences(groups));
     notes.push(
-        "Test accuracy: by the classifier's own logits, without margin and label. By angle: all class weights at length 1; \
-         as they are anyway for all losses but the original softmax."
+        "Test accuracy: by the classifier's own logits, without margin and label. By angle: all class weights at length 1, \
+         as most losses have them anyway."
             .to_string(),
     );
     if published {

@@ -47,8 +47,8 @@ pub(crate) enum Command {
     Devices(DevicesArgs),
     /// Where data sets are looked for, and what was found
     Data(DataArgs),
-    /// Every loss with its formula and source
-    Losses,
+    /// Every loss with its formulas, parameters, source and curve
+    Losses(LossesArgs),
 }
 
 #[derive(Args, Debug, Clone, Default)]
@@ -184,6 +184,13 @@ pub(crate) struct DevicesArgs {
     /// Compare every kernel of every tier and precision with the reference, on each GPU or, without one, on the emulator
     #[arg(long)]
     pub(crate) self_check: bool,
+}
+
+#[derive(Args, Debug, Clone, Default)]
+pub(crate) struct LossesArgs {
+    /// Print everything as JSON, with the tables that a report is drawn from
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args, Debug, Clone)]

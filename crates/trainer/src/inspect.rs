@@ -1,4 +1,4 @@
-//! The commands that show something: `plan`, `devices`, `data`, `losses`.
+//! The commands that show something: `plan`, `devices`, `data`.
 
 use crate::checkpoint::replace;
 use crate::cli::{DataArgs, DevicesArgs, PlanArgs};
@@ -10,7 +10,7 @@ use sphereface_cuda::driver::gpus;
 use sphereface_cuda::nvrtc::Nvrtc;
 use sphereface_cuda::{CudaDriver, Driver, EmulatorDriver, Options, Precision, Tier, self_check};
 use sphereface_data::Locations;
-use sphereface_models::{ImageSource, LOSSES, Model, NETWORKS, Training, loss, named_network};
+use sphereface_models::{ImageSource, Model, NETWORKS, Training, loss, named_network};
 use sphereface_tensor::Backend;
 use sphereface_tensor::cpu::CpuBackend;
 use sphereface_tensor::op::MarginSoftmax;
@@ -174,15 +174,6 @@ pub(crate) fn data(args: &DataArgs) -> Result<()> {
         tell!("{:<16} {address}{}", place.kind, place.finding);
     }
     Ok(())
-}
-
-/// Every loss.
-pub(crate) fn losses() {
-    for loss in LOSSES {
-        tell!("{:<12} {}", loss.key, loss.title);
-        loss.formula.split(",  ").for_each(|part| tell!("{:<12} {part}", ""));
-        tell!("{:<12} {}", "", loss.source);
-    }
 }
 
 #[cfg(test)]

@@ -18,6 +18,8 @@ mod film;
 mod folder;
 mod inspect;
 mod interrupt;
+mod listing;
+mod losses;
 mod network;
 mod progress;
 mod run;
@@ -56,7 +58,7 @@ fn execute(command: &Command) -> anyhow::Result<Ended> {
         Command::Plan(args) => inspect::plan(args)?,
         Command::Devices(args) => inspect::devices(args)?,
         Command::Data(args) => inspect::data(args)?,
-        Command::Losses => inspect::losses(),
+        Command::Losses(args) => listing::losses(args)?,
     }
     Ok(Ended::Finished)
 }

@@ -4,6 +4,7 @@ use crate::cli::CommonArgs;
 use crate::config::Config;
 use crate::device;
 use crate::folder::{Folder, Line, Summary};
+use crate::losses;
 use crate::network;
 use crate::progress::{Verbosity, short};
 use crate::session;
@@ -237,6 +238,7 @@ fn report(
         },
         total_seconds: summary.total_seconds,
         images: images(&dataset.test),
+        losses: losses::describe(config, config.steps(dataset.train.len())),
         trainings: finished.into_iter().map(|result| result.report).collect(),
     })
 }

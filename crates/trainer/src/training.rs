@@ -234,11 +234,11 @@ fn finish(session: &mut Session, config: &Config, dataset: &Dataset, history: Hi
         folder: String::new(),
     };
     let embeddings = if (2..=3).contains(&dim) { Some(embeddings(session, dataset)?) } else { None };
-    let title = if loss.annealed { format!("{}, m = {}", loss.title, config.model.m) } else { loss.title.into() };
+    let title =
+        if loss.margins.is_empty() { loss.title.into() } else { format!("{}, m = {}", loss.title, config.model.m) };
     let report = Training {
         loss: loss.key.into(),
         title,
-        formula: loss.formula.into(),
         embedding_dim: dim,
         seed: config.training.seed,
         epochs: session.epochs(session.steps()).round().max(1.0) as usize,

@@ -144,8 +144,31 @@ fn commands_that_show_something_do() {
     let steps = succeed(&folder, "plan --model mnist --input 28x28x1 --dim 2 --classes 10 --steps");
     assert!(steps.contains("margin_softmax_backward") && steps.contains("optimizer"), "{steps}");
     assert!(succeed(&folder, "devices").contains("cpu"));
-    assert!(succeed(&folder, "losses").contains("sphereface"));
+    let losses = succeed(&folder, "losses");
+    assert!(losses.contains("sphereface") && losses.lines().all(|line| line.chars().count() <= 80), "{losses}");
     assert!(succeed(&folder, "data").contains("embedded"));
     let help = succeed(&folder, "--help");
     assert!(help.contains("Exit codes") && help.contains("compare"), "{help}");
+}
+
+/// Equal but for the last digits of numbers, which the machine's own sine and logarithm decide.
+fn same(a: &serde_json::Value, b: &serde_json::Value) -> bool {
+    use serde_json::Value::{Array, Number, Object};
+    match (a, b) {
+        (Number(a), Number(b)) => (a.as_f64().unwrap() - b.as_f64().unwrap()).abs() < 1e-5,
+        (Array(a), Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+        (Object(a), Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(key, value)| b.get(key).is_some_and(|other| same(value, other)))
+        }
+        (a, b) => a == b,
+    }
+}
+
+#[test]
+fn the_sample_report_shows_the_losses_as_they_are() {
+    let folder = folder("losses");
+    let printed: serde_json::Value = serde_json::from_str(&succeed(&folder, "losses --json")).unwrap();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../report/examples/losses.json");
+    let kept: serde_json::Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    assert!(same(&printed, &kept), "{path} is not what `trainer losses --json` prints");
 }

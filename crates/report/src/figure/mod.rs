@@ -8,7 +8,6 @@ pub(crate) mod histogram;
 pub(crate) mod network;
 mod overview;
 mod plane;
-pub(crate) mod psi;
 mod sphere;
 pub(crate) mod svg;
 
@@ -49,6 +48,8 @@ pub(crate) fn files(report: &Report) -> Vec<(String, String)> {
 pub(crate) struct Drawn<'a> {
     pub(crate) training: &'a Training,
     pub(crate) embeddings: &'a Embeddings,
+    /// Whether the lengths of the class weights take part in the logits.
+    pub(crate) by_norms: bool,
     /// Index of the loss's colour.
     pub(crate) colour: usize,
 }
@@ -57,10 +58,10 @@ pub(crate) struct Drawn<'a> {
 pub(crate) fn drawable(report: &Report) -> Vec<Drawn<'_>> {
     let flat_or_solid = groups(report).into_iter().filter(|group| matches!(group.dim, 2 | 3));
     let drawn = flat_or_solid.filter_map(|group| {
-        let colour = group.colour;
+        let (by_norms, colour) = (group.scores_by_norms(), group.colour);
         group.runs.into_iter().find_map(|training| {
             let embeddings = training.embeddings.as_ref()?;
-            Some(Drawn { training, embeddings, colour })
+            Some(Drawn { training, embeddings, by_norms, colour })
         })
     });
     drawn.collect()

@@ -13,10 +13,10 @@ pub(crate) fn report(report: &Report) -> Result<(), Error> {
     require("dataset.classes", "1 to 256 classes", (1..=256).contains(&classes), classes)?;
     let images = report.dataset.test_images;
     require("dataset.test_images", "at least one test image", images > 0, images)?;
+    layers(&report.network.layers)?;
     if let Some(found) = &report.images {
         self::images(found, images)?;
     }
-    layers(&report.network.layers)?;
     losses(&report.losses)?;
     let known: Vec<&str> = report.losses.iter().map(|loss| loss.key.as_str()).collect();
     report.trainings.iter().try_for_each(|t| training(t, classes, &known))

@@ -17,7 +17,8 @@
 //! Accuracy is the classifier's own, by its logits without margin; accuracy by angle alone stands beside it, since the
 //! original softmax decides by the lengths of its class weights too. What a margin changes is shown by angles.
 //! Accuracy over several seeds is a mean with its 95% Student interval; of a single seed, the value with the Wilson
-//! interval of the test set's size. Where intervals overlap the page says that no order is claimed.
+//! interval of the test set's size. An order of the losses is claimed only where a paired t-test over three seeds or
+//! more finds it significant.
 
 mod animation;
 mod check;
@@ -35,6 +36,7 @@ mod page;
 mod palette;
 mod pictures;
 mod raster;
+mod significance;
 mod statistics;
 mod summary;
 mod table;
@@ -46,3 +48,4 @@ pub use model::{
     DatasetInfo, Embeddings, EpochRecord, Film, Frame, Images, LayerInfo, LayerKind, NetworkInfo, Report, StepRecord,
     Training,
 };
+pub use significance::Comparison;

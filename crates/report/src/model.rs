@@ -5,6 +5,8 @@ use std::path::Path;
 
 use crate::error::Error;
 use crate::loss::LossInfo;
+use crate::significance::{self, Comparison};
+use crate::summary::groups;
 use crate::{check, figure, file, network, page, pictures, table};
 
 /// One finished training or several to compare: what was run, on what, and what came of it.
@@ -310,6 +312,12 @@ impl Report {
     pub fn html(&self) -> Result<String, Error> {
         check::report(self)?;
         page::html(self)
+    }
+
+    /// Every pair of losses at each embedding size, and whether their difference is significant.
+    #[must_use]
+    pub fn comparisons(&self) -> Vec<Comparison> {
+        significance::comparisons(&groups(self))
     }
 
     /// The accuracy table as plain text of at most 80 columns, without colour.

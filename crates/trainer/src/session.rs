@@ -3,6 +3,7 @@
 use crate::checkpoint;
 use crate::config::Config;
 use crate::device;
+use crate::progress::Verbosity;
 use anyhow::{Context, Result, ensure};
 use sphereface_data::{Dataset, ImageSet};
 use sphereface_models::{CLASS_WEIGHTS, ImageSource, LAMBDAS, LOG, Model, RATES, STEP, Training};
@@ -119,8 +120,8 @@ pub(crate) fn model(config: &Config, dataset: &Dataset) -> Result<Model> {
 
 impl Session {
     /// A training at its start: parameters initialised from the seed.
-    pub(crate) fn new(config: &Config, dataset: &Dataset) -> Result<Session> {
-        let mut backend = device::backend(config)?.backend;
+    pub(crate) fn new(config: &Config, dataset: &Dataset, verbosity: Verbosity) -> Result<Session> {
+        let mut backend = device::backend(config, verbosity)?.backend;
         let model = model(config, dataset)?;
         let parameters = model.parameters()?;
         let steps = config.steps(dataset.train.len());

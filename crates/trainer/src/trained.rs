@@ -41,7 +41,7 @@ fn trainings(path: &Path) -> Result<Vec<Trained>> {
 }
 
 fn load(trained: &Trained, dataset: &Dataset) -> Result<Session> {
-    let mut session = Session::new(&trained.config, dataset)?;
+    let mut session = Session::new(&trained.config, dataset, Verbosity::detect(false))?;
     session.load(&trained.folder.checkpoint())?;
     Ok(session)
 }

@@ -58,7 +58,7 @@ pub(crate) fn run(
     verbosity: Verbosity,
     stop_at: Option<usize>,
 ) -> Result<Outcome> {
-    let mut session = Session::new(config, dataset)?;
+    let mut session = Session::new(config, dataset, verbosity)?;
     let mut history = History { lines: Vec::new(), film: Recording::new(&session) };
     let lines = &mut history.lines;
     if folder.has_checkpoint() {

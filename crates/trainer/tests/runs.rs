@@ -119,10 +119,14 @@ fn several_seeds_are_reported_with_an_interval() {
     let folder = folder_with_small_set("seeds");
     let said = succeed(
         &folder,
-        "compare --data-dir set --losses modified --dims 2 --seeds 3 --batch 32 --steps 8 --out run --quiet",
+        "compare --data-dir set --losses modified,softmax --dims 2 --seeds 3 --batch 32 --steps 8 --out run --quiet",
     );
-    assert_eq!(summary(&folder.join("run"))["runs"].as_array().unwrap().len(), 3);
-    assert!(said.contains("3 seeds"), "{said}");
+    let found = summary(&folder.join("run"));
+    assert_eq!(found["runs"].as_array().unwrap().len(), 6);
+    let comparisons = found["comparisons"].as_array().unwrap();
+    assert!(comparisons.len() == 1 && comparisons[0]["seeds"] == 3 && comparisons[0]["p"].is_f64(), "{comparisons:?}");
+    assert!(said.contains("3 seeds") && said.contains("significant"), "{said}");
+    assert!(said.lines().all(|line| line.chars().count() <= 80), "{said}");
 }
 
 #[test]

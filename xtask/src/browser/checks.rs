@@ -21,6 +21,7 @@ pub(crate) const CHECKS: &[Check] = &[
     ("report_console_is_silent", DESKTOP, console_is_silent),
     ("report_asks_for_nothing_outside", DESKTOP, asks_for_nothing_outside),
     ("report_has_every_section", DESKTOP, has_every_section),
+    ("report_arithmetic_is_the_references", DESKTOP, arithmetic_is_right),
     ("report_fits_a_phone", PHONE, fits_its_width),
     ("report_fits_a_desktop", DESKTOP, fits_its_width),
     ("report_chart_shows_values_under_the_mouse", DESKTOP, charts_show_values),
@@ -48,7 +49,7 @@ pub(crate) const BROKEN: &str = r#"<!doctype html><meta name="viewport" content=
 <script>console.log("something"); throw new Error("boom")</script>"#;
 
 /// Sections that a report of several trainings with embeddings has.
-const SECTIONS: &[&str] = &["results", "losses", "embeddings", "curves", "run"];
+const SECTIONS: &[&str] = &["results", "mathematics", "embeddings", "curves", "network", "run"];
 
 /// The text beside the pointer.
 const TIP: &str = "document.querySelector('#tip:not([hidden])')?.innerText ?? ''";
@@ -87,6 +88,11 @@ fn has_every_section(page: &mut Page<'_>) -> Result<(), String> {
         page.expect(&format!("section {id} is empty"), &format!("document.getElementById('{id}').offsetHeight > 100"))?;
     }
     Ok(())
+}
+
+/// The page compares the loss and the gradients it draws with those of the f64 reference, and notes what it found.
+fn arithmetic_is_right(page: &mut Page<'_>) -> Result<(), String> {
+    page.expect("loss and gradients differ", "document.documentElement.dataset.mathematics === 'right'")
 }
 
 /// Nothing makes the page wider than its window.

@@ -23,12 +23,11 @@ pub(super) const LOSS: Loss = Loss {
                      <mrow><mn>1</mn><mo>+</mo><mi>λ</mi></mrow></mfrac></math>",
         },
         Formula {
-            text: "ψ(θ) = (−1)^k cos(mθ) − 2k for kπ/m ≤ θ ≤ (k+1)π/m",
+            text: "ψ(θ) = (−1)^k cos(mθ) − 2k for k = ⌊mθ/π⌋",
             mathml: "<math><mi>ψ</mi><mo>(</mo><mi>θ</mi><mo>)</mo><mo>=</mo><msup><mrow><mo>(</mo><mo>−</mo><mn>1</mn>\
                      <mo>)</mo></mrow><mi>k</mi></msup><mtext>\u{2009}</mtext><mi>cos</mi><mtext>\u{2009}</mtext><mi>m</mi>\
-                     <mi>θ</mi><mo>−</mo><mn>2</mn><mi>k</mi><mtext>\u{2003}for\u{2002}</mtext><mfrac><mrow><mi>k</mi>\
-                     <mi>π</mi></mrow><mi>m</mi></mfrac><mo>≤</mo><mi>θ</mi><mo>≤</mo><mfrac><mrow><mo>(</mo><mi>k</mi>\
-                     <mo>+</mo><mn>1</mn><mo>)</mo><mi>π</mi></mrow><mi>m</mi></mfrac></math>",
+                     <mi>θ</mi><mo>−</mo><mn>2</mn><mi>k</mi><mtext>\u{2003}for\u{2002}</mtext><mi>k</mi><mo>=</mo>\
+                     <mo>⌊</mo><mi>m</mi><mi>θ</mi><mo>/</mo><mi>π</mi><mo>⌋</mo></math>",
         },
     ],
     explanation: "While the network trains, the angle to the true class y counts m times. To beat class 2, an embedding of \
@@ -39,11 +38,7 @@ pub(super) const LOSS: Loss = Loss {
     source: "Liu et al., CVPR 2017, section 3.2, equation 7; λ as in the authors’ code",
     parameters: &[
         Parameter { symbol: "m", meaning: "how often the angle to the true class counts: 1, 2, 3 or 4", default: "4" },
-        Parameter {
-            symbol: "λ",
-            meaning: "weight of the plain cosine beside ψ, at least 0",
-            default: "20, falling to 0",
-        },
+        Parameter { symbol: "λ", meaning: "weight of cos θ beside ψ, at least 0", default: "20, falling to 0" },
     ],
     margins: &[1, 2, 3, 4],
     annealed: true,

@@ -98,7 +98,7 @@ class Panel {
   /** What becomes of embeddings in a direction: 0 class 1 wins with the margin, 1 without only; 3 and 2 class 2 so. */
   region(turn) {
     const direction = vector(turn, 1);
-    const heads = [0, 1].map((label) => this.loss.head(direction, scene.weights, label, settings).rows);
+    const heads = [0, 1].map((label) => this.loss.classes(direction, scene.weights, label, settings).rows);
     const plain = heads[1][0].logit > heads[0][1].logit ? 0 : 1;
     const rows = heads[plain];
     const wins = rows[plain].logit > rows[1 - plain].logit;
@@ -107,47 +107,33 @@ class Panel {
 
   /** Stretches of directions of one region: [region, from, to]. */
   sectors() {
-    const steps = 360;
-    const found = [];
-    let [last, from] = [this.region(0), 0];
-    for (let i = 1; i <= steps; i++) {
-      const next = this.region((2 * Math.PI * i) / steps);
-      if (next === last) continue;
-      let [low, high] = [(2 * Math.PI * (i - 1)) / steps, (2 * Math.PI * i) / steps];
-      for (let k = 0; k < 12; k++) {
-        const middle = (low + high) / 2;
-        if (this.region(middle) === last) low = middle;
-        else high = middle;
-      }
-      found.push([last, from, high]);
-      [last, from] = [next, high];
+    const steps = 240;
+    const turn = (i) => (2 * Math.PI * i) / steps;
+    const regions = Array.from({ length: steps }, (_, i) => this.region(turn(i)));
+    const edges = [];
+    for (const i of regions.keys()) {
+      const next = regions[(i + 1) % steps];
+      if (next === regions[i]) continue;
+      edges.push([next, edge(turn(i), turn(i + 1), (at) => this.region(at) === regions[i])]);
     }
-    found.push([last, from, 2 * Math.PI]);
-    return found;
+    if (!edges.length) return [[regions[0], 0, 2 * Math.PI]];
+    return edges.map(([region, from], k) => [region, from, edges[k + 1]?.[1] ?? edges[0][1] + 2 * Math.PI]);
   }
 
-  /** The angle between the boundaries of the two classes, between their weights: [from, to, turn direction]. */
+  /** The boundaries of class 1 and class 2 on the way from w₁ to w₂, and the angle between them. */
   gap() {
     const [a, b] = scene.weights.map((w) => polar(w).turn);
     let span = b - a;
     span -= 2 * Math.PI * Math.round(span / (2 * Math.PI));
-    const steps = 360;
-    const is = (i) => this.region(a + (span * i) / steps);
+    const steps = 120;
+    const at = (i) => a + (span * i) / steps;
+    const is = (i) => this.region(at(i));
     let [first, last] = [0, steps];
     while (first <= steps && is(first) === 0) first++;
     while (last >= 0 && is(last) === 3) last--;
     if (first === 0 || last === steps || last < first) return [a, a, 0];
-    const edge = (i, inside) => {
-      let [low, high] = [i - 1, i];
-      for (let k = 0; k < 12; k++) {
-        const middle = (low + high) / 2;
-        if (inside(is(middle))) low = middle;
-        else high = middle;
-      }
-      return a + (span * high) / steps;
-    };
-    const to = edge(last + 1, (region) => region !== 3);
-    const from = edge(first, (region) => region === 0);
+    const from = edge(at(first - 1), at(first), (turn) => this.region(turn) === 0);
+    const to = edge(at(last), at(last + 1), (turn) => this.region(turn) !== 3);
     return [from, to, Math.abs(to - from)];
   }
 
@@ -157,10 +143,9 @@ class Panel {
     let out = "";
     const at = (turn, radius) => `${fixed(Math.cos(turn) * radius)} ${fixed(-Math.sin(turn) * radius)}`;
     for (const [region, from, to] of this.sectors()) {
-      const whole = to - from > 2 * Math.PI - 1e-6;
-      const path = whole
-        ? `M${RADIUS} 0A${RADIUS} ${RADIUS} 0 1 0 ${-RADIUS} 0A${RADIUS} ${RADIUS} 0 1 0 ${RADIUS} 0Z`
-        : `M0 0L${at(from, RADIUS)}A${RADIUS} ${RADIUS} 0 ${to - from > Math.PI ? 1 : 0} 0 ${at(to, RADIUS)}Z`;
+      // Two arcs, since one of about half a turn may bend either way.
+      const arc = (turn) => `A${RADIUS} ${RADIUS} 0 0 0 ${at(turn, RADIUS)}`;
+      const path = `M0 0L${at(from, RADIUS)}${arc((from + to) / 2)}${arc(to)}Z`;
       const name = region < 2 ? "one" : "two";
       out += `<path class="sector ${name}${region === 1 || region === 2 ? " margin" : ""}" d="${path}"/>`;
       if (region === 1 || region === 2) out += `<path fill="url(#${this.hatch[region - 1]})" d="${path}"/>`;
@@ -209,6 +194,16 @@ class Panel {
   }
 }
 
+/** Where a condition that holds at one turn ceases on the way to another. */
+function edge(holds, fails, condition) {
+  for (let k = 0; k < 14; k++) {
+    const middle = (holds + fails) / 2;
+    if (condition(middle)) holds = middle;
+    else fails = middle;
+  }
+  return (holds + fails) / 2;
+}
+
 /** An arrow from a place of the plane along a step; a step of less than a pixel or two has none. */
 function arrow(place, step) {
   const length = Math.hypot(...step);
@@ -253,7 +248,7 @@ function bring(target) {
     row.setAttribute("role", "group");
     row.setAttribute("aria-label", "Put x");
     // Fractions of the way from w₁ to w₂.
-    for (const [text, part] of [["x at its class", 0.08], ["x in the margin", 0.36], ["x on the wrong side", 0.7]]) {
+    for (const [text, part] of [["x near w₁", 0.08], ["x in the margin", 0.36], ["x wrong", 0.7]]) {
       const button = row.appendChild(document.createElement("button"));
       Object.assign(button, { type: "button", textContent: text });
       button.addEventListener("click", () => {

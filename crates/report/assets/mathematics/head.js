@@ -30,24 +30,30 @@ class Loss {
     return this.margins.includes(m) ? m : this.margins.at(-1) ?? null;
   }
 
+  /** The tables to read for some settings: the λ below and above, and how far it is from the one to the other. */
+  tables(settings) {
+    const m = this.marginIn(settings);
+    if (this.read?.m === m && this.read.lambda === settings.lambda) return this.read;
+    const share = ({ lambda }) => 1 / (1 + lambda);
+    const tables = this.targets.filter((table) => table.margin === m);
+    const i = Math.max(0, tables.findLastIndex((table) => table.lambda <= settings.lambda));
+    const [low, high] = [tables[i], tables[i + 1]];
+    const part = high ? (share(low) - share(settings)) / (share(low) - share(high)) : 0;
+    return (this.read = { m, lambda: settings.lambda, low, high, part });
+  }
+
   /** h and h′ at an angle. Between the λ of two tables they go linearly with 1 / (1 + λ). */
   target(theta, settings) {
-    const m = this.marginIn(settings);
-    const tables = this.targets.filter((t) => t.margin === m);
-    const share = ({ lambda }) => 1 / (1 + lambda);
-    const i = Math.max(0, tables.findLastIndex((t) => t.lambda <= settings.lambda));
-    const [low, high] = [tables[i], tables[i + 1]];
+    const { low, high, part } = this.tables(settings);
     const read = (name) => {
       const value = between(low[name], theta / Math.PI);
-      if (!high) return value;
-      const t = (share(low) - share(settings)) / (share(low) - share(high));
-      return value + (between(high[name], theta / Math.PI) - value) * t;
+      return high ? value + (between(high[name], theta / Math.PI) - value) * part : value;
     };
     return { value: read("values"), slope: read("slopes") };
   }
 
-  /** Logits, probabilities, loss and gradients of an embedding and class weights in the plane. */
-  head(x, weights, label, settings) {
+  /** Angle, h and logit of each class for an embedding in the plane. */
+  classes(x, weights, label, settings) {
     const norm = Math.max(Math.hypot(...x), 1e-12);
     const unit = x.map((v) => v / norm);
     const kappa = this.constant ?? norm;
@@ -61,6 +67,12 @@ class Loss {
       const omega = this.by_norms ? length : 1;
       return { length, direction, cos, theta, h, omega, logit: kappa * omega * h.value };
     });
+    return { norm, unit, kappa, rows };
+  }
+
+  /** Logits, probabilities, loss and gradients of an embedding and class weights in the plane. */
+  head(x, weights, label, settings) {
+    const { norm, unit, kappa, rows } = this.classes(x, weights, label, settings);
     const largest = Math.max(...rows.map((row) => row.logit));
     const sum = rows.reduce((total, row) => total + Math.exp(row.logit - largest), 0);
     const dx = [0, 0];

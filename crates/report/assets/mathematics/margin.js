@@ -30,7 +30,7 @@ const mText = () => (choices.m.length ? `m = ${settings.m}, ` : "");
 /** λ, and the part of the mixture that is the margin. */
 const share = (lambda) => `${lambda} (${Number((100 / (1 + lambda)).toPrecision(2))}% margin)`;
 /** Points of h or h′ for some settings. */
-const points = (which, chosen) => degrees.map((v) => [placed(v), bent.target(radians(v), chosen)[which]]);
+const points = (which, chosen, loss = bent) => degrees.map((v) => [placed(v), loss.target(radians(v), chosen)[which]]);
 const paint = (loss) => `s-loss${loss.colour}`;
 
 /** Angles at which the slope is lowest between higher neighbours: the flattest spots. */
@@ -51,6 +51,9 @@ function family(which) {
     { name: which === "value" ? "cos θ" : "of cos θ", label: which === "value" ? "cos θ" : "1", dashed: true, paint: "s-ink",
       points: degrees.map((v) => [placed(v), which === "value" ? Math.cos(radians(v)) : 1]) },
     ...others.map((m) => curve(m, false)),
+    ...losses.filter((loss) => loss.bends && loss !== bent).map((loss) => ({
+      name: loss.title, label: loss.title, named: "over", paint: paint(loss), points: points(which, settings, loss),
+    })),
     ...(settings.m === 1 ? [] : [curve(settings.m, true)]),
   ];
 }
@@ -86,7 +89,7 @@ const pictures = {
     curves: family("slope"),
     marks: flattest().map((v, i) => {
       const { slope } = bent.target(radians(v), settings);
-      return { x: placed(v), y: slope, text: i === 0 ? slope.toFixed(2) : "", dx: -10, dy: -10 };
+      return { x: placed(v), y: slope, text: i === 0 ? `slope ${Number(slope.toFixed(2))}` : "" };
     }),
   }),
   mixture: () => ({
@@ -112,7 +115,7 @@ const pictures = {
   schedule: () => ({
     title: "λ over the training",
     x: { range: [0, 100], ticks: [0, 25, 50, 75, 100].map((v) => [v, `${v}%`]), title: "of the steps", format: (v) => `${v.toFixed(0)}% of the steps` },
-    y: { range: [0, 3], ticks: [0, 1, 10, 100, 1000].map((v) => [squeezed(v), v]) },
+    y: { range: [0, squeezed(1000)], ticks: [0, 1, 10, 100, 1000].map((v) => [squeezed(v), v]) },
     curves: bent.schedules.map(({ title, lambdas }, i) => ({
       name: `λ ${title}`, label: title, named: "over", paint: i ? "s-muted" : paint(bent), strong: i === 0,
       points: Array.from(lambdas, (v, k) => [(100 * k) / (lambdas.length - 1), squeezed(v)]),

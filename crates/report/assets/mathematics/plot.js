@@ -37,7 +37,7 @@ class Plot {
     const width = Math.max(240, Math.round(this.svg.parentElement.clientWidth));
     const height = Math.round(Math.min(260, Math.max(200, width * 0.62)));
     const shown = (this.shown = this.content());
-    const frame = (this.frame = { left: 34, right: width - (shown.room ?? 10), top: 30, bottom: height - 36 });
+    const frame = (this.frame = { left: 34, right: width - (shown.room ?? 16), top: 30, bottom: height - 36 });
     const { x, y } = shown;
     const px = (this.px = (v) => frame.left + ((frame.right - frame.left) * (v - x.range[0])) / (x.range[1] - x.range[0]));
     const py = (this.py = (v) => frame.bottom + ((frame.top - frame.bottom) * (v - y.range[0])) / (y.range[1] - y.range[0]));
@@ -66,8 +66,8 @@ class Plot {
     // Names stand beside their curves' ends, pushed apart where they would touch.
     const names = shown.curves.filter((curve) => curve.label).map((curve) => {
       const drawn = curve.points.filter(([, b]) => Number.isFinite(b) && b >= y.range[0] && b <= y.range[1]);
-      const [a, b] = drawn.at(curve.named === "start" ? 0 : -1) ?? [x.range[0], y.range[0]];
-      const [dx, dy] = { start: [3, -5], over: [-3, -5] }[curve.named] ?? [4, 4];
+      const [a, b] = drawn.at(curve.named === "start" || curve.named === "right" ? 0 : -1) ?? [x.range[0], y.range[0]];
+      const [dx, dy] = { start: [3, -5], right: [18, 4], over: [-3, -8] }[curve.named] ?? [4, 4];
       return { curve, x: px(a) + dx, y: py(b) + dy };
     });
     names.sort((a, b) => a.y - b.y);
@@ -78,7 +78,7 @@ class Plot {
     for (const mark of shown.marks ?? []) {
       if (mark.line) out += `<path class="s-muted dashed" d="M${n(px(mark.x))} ${frame.top}V${frame.bottom}"/>`;
       else out += `<circle class="ring" cx="${n(px(mark.x))}" cy="${n(py(mark.y))}" r="5.5"/>`;
-      if (mark.text) out += `<text class="tick" x="${n(px(mark.x) + (mark.dx ?? 8))}" y="${n((mark.line ? frame.top + 9 : py(mark.y)) + (mark.dy ?? 0))}">${safe(mark.text)}</text>`;
+      if (mark.text) out += `<text class="name" x="${n(px(mark.x) + 9)}" y="${n(py(mark.y) - 7)}">${safe(mark.text)}</text>`;
     }
     out += `<path class="cursor" d=""/>`;
     this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
@@ -134,10 +134,8 @@ const settings = {
 
 /** A range input over a list of values. */
 function slider(host, { label, name, values, format }) {
-  const box = host.appendChild(document.createElement("label"));
-  box.className = "slider";
-  box.append(label, document.createElement("input"), document.createElement("output"));
-  const [input, output] = [box.querySelector("input"), box.querySelector("output")];
+  host.insertAdjacentHTML("beforeend", `<label class="slider"><span>${label}</span><input><output></output></label>`);
+  const [, input, output] = host.lastElementChild.children;
   Object.assign(input, { type: "range", min: 0, max: values.length - 1, step: 1 });
   input.addEventListener("input", () => settings.set({ [name]: values[input.value] }));
   settings.changed.push(() => {

@@ -2,13 +2,13 @@
 
 {
   const host = document.querySelector('[data-plot="scale"]');
-  const longest = 30;
+  const longest = 20;
   const lengths = Array.from({ length: 121 }, (_, i) => (longest * i) / 120);
-  const angles = [10, 30, 40, 50];
+  const angles = [10, 17, 40, 50];
   const weights = [[1, 0], [0, 1]];
   const axis = {
     range: [0, longest],
-    ticks: [0, 10, 20, 30].map((v) => [v, v]),
+    ticks: [0, 5, 10, 15, 20].map((v) => [v, v]),
     title: "κ",
     format: (v) => `κ = ${v.toFixed(1)}`,
   };
@@ -31,16 +31,16 @@
 
   /** The smallest loss of C classes whose weights stand at equal angles, as far apart as they can. */
   const floor = (classes, s) => Math.log1p((classes - 1) * Math.exp((-s * classes) / (classes - 1)));
-  const counts = [...new Set([2, data.mathematics.classes, 1000, 100000])].filter((c) => c > 1).sort((a, b) => a - b);
+  const counts = [...new Set([data.mathematics.classes, 1000, 100000])].filter((c) => c > 1).sort((a, b) => a - b);
   const best = () => ({
     title: "The best possible loss at scale s",
-    x: { ...axis, title: "scale s", format: (v) => `s = ${v.toFixed(1)}` },
+    x: { ...axis, ticks: [0, 1, 5, 10, 15, 20].map((v) => [v, v]), title: "scale s", format: (v) => `s = ${v.toFixed(1)}` },
     y: { range: [0, 12], ticks: ticks([0, 4, 8, 12]) },
     curves: counts.map((count) => ({
-      name: `${count.toLocaleString("en")} classes`, label: `C = ${count.toLocaleString("en")}`, named: "start", paint: "s-ink",
+      name: `${count.toLocaleString("en")} classes`, label: `C = ${count.toLocaleString("en")}`, named: "right", paint: "s-ink",
       strong: count === data.mathematics.classes, points: lengths.map((s) => [s, floor(count, s)]),
     })),
-    marks: [{ x: 1, line: true, text: "s = 1" }],
+    marks: [{ x: 1, line: true }],
   });
 
   if (host && bent) {

@@ -10,7 +10,7 @@ use crate::model::Report;
 use crate::packed::base64;
 use crate::palette;
 use crate::summary::losses;
-use crate::text::{escape, listed, title};
+use crate::text::{escape, title};
 
 const TEMPLATE: &str = include_str!("../../assets/mathematics.html");
 
@@ -21,8 +21,9 @@ pub(super) fn section(report: &Report) -> String {
     }
     let ran: Vec<&str> = losses(report).iter().map(|loss| loss.key).collect();
     let cards: String = report.losses.iter().enumerate().map(|(i, loss)| card(i, loss, &ran)).collect();
-    let annealed = report.losses.iter().filter(|loss| loss.annealed).map(|loss| title(&loss.title));
-    let parts = [("cards", cards.as_str()), ("annealed", &listed(&annealed.collect::<Vec<_>>()))];
+    let bends = report.losses.iter().find(|loss| !loss.effective_margins.is_empty());
+    let bends = bends.map_or_else(|| "a margin".to_string(), |loss| title(&loss.title));
+    let parts = [("cards", cards.as_str()), ("bends", &bends)];
     fill(TEMPLATE, &parts)
 }
 

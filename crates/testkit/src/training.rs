@@ -30,6 +30,13 @@ impl TrainingCase {
         [of_all(10), of_all(3000)].concat()
     }
 
+    /// SphereFace-20 on faces with every loss, in batches of 256 of one image: to be lowered, not to be run.
+    pub fn sphereface20() -> Vec<TrainingCase> {
+        let network =
+            || Network::input([112, 96, 3]).stage(64, 1).stage(128, 2).stage(256, 4).stage(512, 1).linear(512);
+        LOSSES.map(|loss| TrainingCase::new(network(), loss, 3000, 1, 256)).to_vec()
+    }
+
     /// `images` pictures of `classes` classes, a pattern of the class under noise, to be trained in batches of `batch`;
     /// m is 4 and λ falls from 5.
     pub fn new(network: Network, loss: &Loss, classes: usize, images: usize, batch: usize) -> Self {

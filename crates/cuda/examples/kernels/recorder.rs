@@ -3,7 +3,6 @@
 use sphereface_cuda::driver::{Argument, Extent, FunctionId, GraphId, ModuleId};
 use sphereface_cuda::nvrtc::{Architecture, Output};
 use sphereface_cuda::{CudaBackend, Driver, Options, Precision, Tier};
-use sphereface_models::{LOSSES, Loss, Network};
 use sphereface_tensor::Backend;
 use sphereface_tensor::op::Layout;
 use sphereface_testkit::cases::{self, Case};
@@ -45,7 +44,7 @@ pub(crate) fn launches() -> BTreeMap<String, Launched> {
     let narrow: Vec<Case> = operators.iter().filter_map(Case::in_bf16).collect();
     operators.extend(narrow);
     let mut trainings = TrainingCase::tiny();
-    trainings.extend(LOSSES.map(sphereface20));
+    trainings.extend(TrainingCase::sphereface20());
     for precision in [Precision::Fp32, Precision::Tf32, Precision::Bf16] {
         for tier in [Tier::Simt, Tier::Mma] {
             let options = Options { precision, tier, graph: false, ..Options::default() };
@@ -68,12 +67,6 @@ pub(crate) fn launches() -> BTreeMap<String, Launched> {
         }
     }
     noted.take()
-}
-
-/// The network whose layers the large tiles are for.
-fn sphereface20(loss: &Loss) -> TrainingCase {
-    let network = Network::input([112, 96, 3]).stage(64, 1).stage(128, 2).stage(256, 4).stage(512, 1).linear(512);
-    TrainingCase::new(network, loss, 3000, 1, 256)
 }
 
 impl Driver for Recorder {

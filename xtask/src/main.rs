@@ -7,7 +7,6 @@ mod check;
 mod kernels;
 mod kit;
 mod licences;
-mod picture;
 mod test;
 mod tidy;
 

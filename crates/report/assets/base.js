@@ -30,9 +30,10 @@ function readable(value) {
 
 const tip = {
   element: document.getElementById("tip"),
-  /** Shows a heading and rows of [name, value] beside a point of the window. */
-  show(x, y, heading, rows) {
+  /** Shows a heading and rows of [name, value] beside a point of the window, for `owner`. */
+  show(x, y, heading, rows, owner) {
     const { element } = this;
+    this.owner = owner;
     element.replaceChildren();
     const title = element.appendChild(document.createElement("b"));
     title.textContent = heading;
@@ -49,8 +50,9 @@ const tip = {
     const near = Math.max(4, Math.min(left, room - width - 4));
     element.style.transform = `translate(${near}px, ${Math.max(4, top)}px)`;
   },
-  hide() {
-    this.element.hidden = true;
+  /** Hides the note; an owner hides its own only: a finger shows the next before the last loses the focus. */
+  hide(owner) {
+    if (owner === undefined || owner === this.owner) this.element.hidden = true;
   },
 };
 addEventListener("scroll", () => tip.hide(), { passive: true });

@@ -37,11 +37,12 @@ for (const svg of document.querySelectorAll("svg[data-chart]")) {
       clientY ?? box.top + box.height / 3,
       `${chart.x_label} ${readable(places[i])}`,
       rows,
+      svg,
     );
   };
   const hide = () => {
     svg.classList.remove("on");
-    tip.hide();
+    tip.hide(svg);
   };
 
   const point = (event) => {

@@ -192,7 +192,7 @@ class Picture {
       this.chosen = i;
       this.draw();
     }
-    if (i < 0) return tip.hide();
+    if (i < 0) return tip.hide(this);
     const box = canvas.getBoundingClientRect();
     const [label, predicted] = [model.labels[i], model.predictions[i]];
     const rows = [
@@ -201,7 +201,7 @@ class Picture {
       ["length ‖x‖", readable(model.norms[i])],
     ];
     if (label !== predicted) rows.splice(2, 0, [`angle to ${predicted}`, `${model.angle(i, predicted).toFixed(1)}°`]);
-    tip.show(box.left + placed[2 * i], box.top + placed[2 * i + 1], `Class ${label}`, rows);
+    tip.show(box.left + placed[2 * i], box.top + placed[2 * i + 1], `Class ${label}`, rows, this);
   }
 
   key(event) {

@@ -3,7 +3,9 @@
 
 use std::path::PathBuf;
 
-use sphereface_report::{DatasetInfo, Embeddings, EpochRecord, LossInfo, NetworkInfo, Report, StepRecord, Training};
+use sphereface_report::{
+    DatasetInfo, Embeddings, EpochRecord, LayerInfo, LayerKind, LossInfo, NetworkInfo, Report, StepRecord, Training,
+};
 
 const CLASSES: usize = 10;
 const IMAGES: usize = 10_000;
@@ -73,6 +75,7 @@ fn sample(seeds: u64, losses: Vec<LossInfo>) -> Report {
                 .to_string(),
             parameters: 402_118,
             multiply_adds: 5_010_000,
+            layers: layers(),
         },
         machine: "no machine: sample data".to_string(),
         command: "cargo run -p sphereface-report --example sample -- sample-report".to_string(),
@@ -83,6 +86,44 @@ fn sample(seeds: u64, losses: Vec<LossInfo>) -> Report {
         losses,
         trainings,
     }
+}
+
+/// A small network with made-up times.
+fn layers() -> Vec<LayerInfo> {
+    let mut layers: Vec<LayerInfo> = Vec::new();
+    let mut add =
+        |name: &str, kind: LayerKind, skip: Option<&str>, output: [usize; 3], costs: [usize; 2], time: f64| {
+            let before = layers.last().map(|layer| layer.name.clone());
+            layers.push(LayerInfo {
+                name: name.to_string(),
+                kind,
+                prelu: matches!(kind, LayerKind::Convolution { .. }),
+                reads: before.into_iter().chain(skip.map(str::to_string)).collect(),
+                output,
+                parameters: costs[0] as u64,
+                multiply_adds: costs[1] as u64,
+                activation_bytes: 4 * output.iter().product::<usize>() as u64,
+                parameter_bytes: 4 * costs[0] as u64,
+                time: Some(time),
+            });
+        };
+    add("input", LayerKind::Input, None, [28, 28, 1], [0, 0], 0.02);
+    let (mut side, mut inputs) = (28, 1);
+    for (index, channels) in [16, 32, 64, 128].into_iter().enumerate() {
+        side = (side + 1) / 2;
+        let name = |layer: &str| format!("stage{}.{layer}", index + 1);
+        let products = |inputs: usize| 9 * inputs * channels;
+        let output = [side, side, channels];
+        let kind = |stride| LayerKind::Convolution { size: 3, stride };
+        let costs = |inputs| [products(inputs) + 2 * channels, side * side * products(inputs)];
+        add(&name("conv"), kind(2), None, output, costs(inputs), 0.05);
+        add(&name("unit1.conv1"), kind(1), None, output, costs(channels), 0.09);
+        add(&name("unit1.conv2"), kind(1), Some(&name("conv")), output, costs(channels), 0.09);
+        inputs = channels;
+    }
+    add("embedding", LayerKind::Linear, None, [1, 1, 3], [128 * 4 * 3 + 3, 128 * 4 * 3], 0.03);
+    add("classifier", LayerKind::Classifier, None, [1, 1, CLASSES], [30, 30], 0.03);
+    layers
 }
 
 fn training(loss: usize, dim: usize, seed: u64) -> Training {

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::loss::LossInfo;
-use crate::model::{Embeddings, Report, Training};
+use crate::model::{Embeddings, Film, Images, LayerInfo, Report, Training};
 
 /// Checks everything the drawing code relies on.
 pub(crate) fn report(report: &Report) -> Result<(), Error> {
@@ -13,9 +13,47 @@ pub(crate) fn report(report: &Report) -> Result<(), Error> {
     require("dataset.classes", "1 to 256 classes", (1..=256).contains(&classes), classes)?;
     let images = report.dataset.test_images;
     require("dataset.test_images", "at least one test image", images > 0, images)?;
+    layers(&report.network.layers)?;
+    if let Some(found) = &report.images {
+        self::images(found, images)?;
+    }
     losses(&report.losses)?;
     let known: Vec<&str> = report.losses.iter().map(|loss| loss.key.as_str()).collect();
     report.trainings.iter().try_for_each(|t| training(t, classes, &known))
+}
+
+/// Checks that layers have names of their own and read layers before them.
+pub(crate) fn layers(layers: &[LayerInfo]) -> Result<(), Error> {
+    for (index, layer) in layers.iter().enumerate() {
+        let field = |what: &str| format!("network.layers[{index}], {:?}: {what}", layer.name);
+        let before = &layers[..index];
+        let own = !layer.name.is_empty() && before.iter().all(|other| other.name != layer.name);
+        require(&field("name"), "a name that no other layer has", own, format!("{:?}", layer.name))?;
+        let inputs = if index == 0 { 0..=0 } else { 1..=2 };
+        let expected = if index == 0 { "none" } else { "one or two" };
+        require(&field("reads"), expected, inputs.contains(&layer.reads.len()), layer.reads.len())?;
+        if let Some(read) = layer.reads.iter().find(|read| before.iter().all(|other| other.name != **read)) {
+            require(&field("reads"), "layers before it", false, format!("{read:?}"))?;
+        }
+        let share = layer.time.unwrap_or(0.0);
+        require(&field("time"), "a share from 0 to 1", (0.0..=1.0).contains(&share), share)?;
+    }
+    Ok(())
+}
+
+fn images(found: &Images, test_images: usize) -> Result<(), Error> {
+    let Images { height, width, pixels } = found;
+    let (size, length) = (height.saturating_mul(*width), pixels.len());
+    require(
+        "images: height and width",
+        "1 to 256 pixels",
+        (1..=256).contains(height) && (1..=256).contains(width),
+        format!("{height} × {width}"),
+    )?;
+    let count = length / size;
+    let whole = length > 0 && length.is_multiple_of(size);
+    require("images: pixels", &format!("whole images of {height} × {width}"), whole, length)?;
+    require("images: pixels", &format!("at most the {test_images} test images"), count <= test_images, count)
 }
 
 fn losses(losses: &[LossInfo]) -> Result<(), Error> {
@@ -61,10 +99,36 @@ fn training(training: &Training, classes: usize, losses: &[&str]) -> Result<(), 
         let in_range = (0.0..=1.0).contains(&value);
         require(&format!("{name}: {field}"), "a fraction from 0 to 1", in_range, value)?;
     }
-    match &training.embeddings {
-        Some(found) => embeddings(&name, found, dim, classes),
-        None => Ok(()),
+    if let Some(found) = &training.embeddings {
+        embeddings(&name, found, dim, classes)?;
     }
+    let images = training.embeddings.as_ref().map_or(0, |found| found.labels.len());
+    training.film.as_ref().map_or(Ok(()), |found| film(&name, found, dim, classes, images))
+}
+
+/// Every frame holds the same images, the first of those that were embedded at the end.
+fn film(name: &str, found: &Film, dim: usize, classes: usize, images: usize) -> Result<(), Error> {
+    let Some(first) = found.frames.first() else {
+        return require(&format!("{name}: film"), "at least one frame", false, 0);
+    };
+    let shown = first.points.len();
+    let fits = shown > 0 && shown.is_multiple_of(dim) && shown <= images * dim;
+    require(&format!("{name}: film: points"), &format!("1 to {images} points of {dim} numbers"), fits, shown)?;
+    let mut before = f64::NEG_INFINITY;
+    for (i, frame) in found.frames.iter().enumerate() {
+        let name = format!("{name}: film: frame {i}");
+        let later = frame.epoch.is_finite() && frame.epoch > before;
+        require(&format!("{name}: epoch"), &format!("a number above {before}"), later, frame.epoch)?;
+        before = frame.epoch;
+        for (field, values, wanted) in
+            [("points", &frame.points, shown), ("class_weights", &frame.class_weights, classes * dim)]
+        {
+            let length = values.len();
+            require(&format!("{name}: {field}"), &format!("{wanted} values"), length == wanted, length)?;
+            finite(&format!("{name}: {field}"), values)?;
+        }
+    }
+    Ok(())
 }
 
 fn embeddings(name: &str, found: &Embeddings, dim: usize, classes: usize) -> Result<(), Error> {
@@ -85,11 +149,16 @@ fn embeddings(name: &str, found: &Embeddings, dim: usize, classes: usize) -> Res
         }
     }
     for (field, values) in [("points", &found.points), ("class_weights", &found.class_weights)] {
-        if let Some(i) = values.iter().position(|v| !v.is_finite()) {
-            require(&format!("{name}: {field}[{i}]"), "finite values", false, values[i])?;
-        }
+        finite(&format!("{name}: {field}"), values)?;
     }
     Ok(())
+}
+
+fn finite(field: &str, values: &[f32]) -> Result<(), Error> {
+    match values.iter().position(|v| !v.is_finite()) {
+        Some(i) => require(&format!("{field}[{i}]"), "finite values", false, values[i]),
+        None => Ok(()),
+    }
 }
 
 fn require(field: &str, expected: &str, holds: bool, found: impl std::fmt::Display) -> Result<(), Error> {

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use crate::error::Error;
 use crate::loss::LossInfo;
-use crate::{check, figure, file, page, table};
+use crate::significance::{self, Comparison};
+use crate::summary::groups;
+use crate::{check, figure, file, network, page, table};
 
 /// One finished training or several to compare: what was run, on what, and what came of it.
 ///
@@ -70,6 +72,54 @@ pub struct NetworkInfo {
     pub parameters: u64,
     /// Multiply-adds of one image's forward pass.
     pub multiply_adds: u64,
+    /// Its layers in the order in which they are computed, from the image to the classifier; empty if unknown.
+    #[serde(default)]
+    pub layers: Vec<LayerInfo>,
+}
+
+/// One layer as it is computed: a convolution with the PReLU and the residual sum that follow it is one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LayerInfo {
+    /// Unique name, that of its parameters: `stage1.unit1.conv2`.
+    pub name: String,
+    /// What it does.
+    pub kind: LayerKind,
+    /// Whether a PReLU follows.
+    pub prelu: bool,
+    /// Layers it reads, all of them before it: the one it computes on, then, where it ends a residual unit, the one
+    /// that is added to its result.
+    pub reads: Vec<String>,
+    /// Height, width and channels of its result.
+    pub output: [usize; 3],
+    /// Learned parameters.
+    pub parameters: u64,
+    /// Multiply-adds of one image's forward pass, padding multiplied.
+    pub multiply_adds: u64,
+    /// Bytes of the result for one image.
+    pub activation_bytes: u64,
+    /// Bytes of the parameters.
+    pub parameter_bytes: u64,
+    /// Share of a training step's time, from 0 to 1: forward, backward and update. `None` if not measured.
+    pub time: Option<f64>,
+}
+
+/// What a layer does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LayerKind {
+    /// Brings images in.
+    Input,
+    /// Convolution with a square filter.
+    Convolution {
+        /// Side of the filter.
+        size: usize,
+        /// Pixels from one place of the filter to the next.
+        stride: usize,
+    },
+    /// Fully connected layer.
+    Linear,
+    /// Class weights and the loss.
+    Classifier,
 }
 
 /// One training: a loss, an embedding size and a seed.
@@ -152,12 +202,16 @@ pub struct EpochRecord {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Embeddings {
     /// True classes. Shape `[N]`.
+    #[serde(with = "crate::packed")]
     pub labels: Vec<u8>,
     /// Predicted classes: those of the largest logit. Shape `[N]`.
+    #[serde(with = "crate::packed")]
     pub predictions: Vec<u8>,
     /// Embeddings, not normalised. Shape `[N, D]`.
+    #[serde(with = "crate::packed")]
     pub points: Vec<f32>,
     /// Class weights as trained, even where the loss brings them to length 1. Shape `[C, D]`.
+    #[serde(with = "crate::packed")]
     pub class_weights: Vec<f32>,
 }
 
@@ -174,8 +228,10 @@ pub struct Frame {
     /// Passes over the training images so far.
     pub epoch: f64,
     /// Embeddings, not normalised. Shape `[M, D]`, of the first M test images.
+    #[serde(with = "crate::packed")]
     pub points: Vec<f32>,
     /// Class weights at that moment. Shape `[C, D]`.
+    #[serde(with = "crate::packed")]
     pub class_weights: Vec<f32>,
 }
 
@@ -187,6 +243,7 @@ pub struct Images {
     /// Pixels in a row.
     pub width: usize,
     /// Brightness. Shape `[N, height, width]`.
+    #[serde(with = "crate::packed::deflated")]
     pub pixels: Vec<u8>,
 }
 
@@ -195,6 +252,29 @@ impl DatasetInfo {
     pub(crate) fn described(&self) -> &str {
         let note = self.note.trim().trim_end_matches('.');
         note.strip_prefix(&self.name).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(note)
+    }
+}
+
+impl NetworkInfo {
+    /// The layer table as plain text of at most 80 columns, without colour; times only where they were measured.
+    #[must_use]
+    pub fn table(&self) -> String {
+        network::table::text(self)
+    }
+
+    /// The graph as an SVG file; equal residual units that follow each other are drawn once.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the layers are no network.
+    pub fn svg(&self) -> Result<String, Error> {
+        check::layers(&self.layers)?;
+        Ok(figure::network::file(self))
+    }
+
+    /// The graph of all layers in the language of Graphviz.
+    #[must_use]
+    pub fn dot(&self) -> String {
+        network::dot::text(self)
     }
 }
 
@@ -207,7 +287,7 @@ impl Report {
     /// Writes `report.html` and the SVG figures into `dir`, which is created if missing.
     ///
     /// Figures: `embedding-<D>d-<loss>.svg` for embeddings of size 2 and 3, `embeddings.svg` (all of them),
-    /// `loss.svg` and `accuracy.svg`. Each file is written under a temporary name and then renamed,
+    /// `loss.svg` and `accuracy.svg`; of a network with layers `network.svg`, `network.dot` and `network.txt`. Each file is written under a temporary name and then renamed,
     /// and nothing is written before everything has been drawn.
     ///
     /// # Errors
@@ -227,6 +307,12 @@ impl Report {
     pub fn html(&self) -> Result<String, Error> {
         check::report(self)?;
         page::html(self)
+    }
+
+    /// Every pair of losses at each embedding size, and whether their difference is significant.
+    #[must_use]
+    pub fn comparisons(&self) -> Vec<Comparison> {
+        significance::comparisons(&groups(self))
     }
 
     /// The accuracy table as plain text of at most 80 columns, without colour.

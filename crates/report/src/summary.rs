@@ -114,33 +114,3 @@ pub(crate) fn runs(groups: &[Group<'_>]) -> (usize, usize) {
 pub(crate) fn shows_published(report: &Report) -> bool {
     report.dataset.comparable && groups(report).iter().any(|g| g.published().is_some())
 }
-
-/// What the intervals allow to say about the order of the losses; empty with a single loss.
-pub(crate) fn order_sentences(groups: &[Group<'_>]) -> Vec<String> {
-    let sentences = groups.chunk_by(|a, b| a.dim == b.dim).filter_map(|of_dim| {
-        let dim = of_dim[0].dim;
-        let pairs = || of_dim.iter().enumerate().flat_map(|(i, a)| of_dim[i + 1..].iter().map(move |b| (a, b)));
-        let total = pairs().count();
-        let overlapping: Vec<String> = pairs()
-            .filter(|(a, b)| a.accuracy.overlaps(&b.accuracy))
-            .map(|(a, b)| format!("{} and {}", a.title, b.title))
-            .collect();
-        if total == 0 {
-            return None;
-        }
-        Some(if overlapping.len() == total && total > 1 {
-            format!("{dim}-D: all 95% intervals overlap, so no order between the losses is claimed.")
-        } else if overlapping.is_empty() {
-            let single = of_dim.iter().any(|g| g.runs.len() < 2);
-            let limit =
-                if single { ", but a single seed says nothing about how much another seed would differ" } else { "" };
-            format!("{dim}-D: no two 95% intervals overlap{limit}.")
-        } else {
-            format!(
-                "{dim}-D: the 95% intervals overlap for {}, so no order between them is claimed.",
-                overlapping.join("; ")
-            )
-        })
-    });
-    sentences.collect()
-}

@@ -109,7 +109,7 @@ pub(crate) struct CommonArgs {
     /// Launch the kernels of a step one by one on a CUDA device, not as a graph; the results are the same
     #[arg(long, conflicts_with = "resume")]
     pub(crate) no_graph: bool,
-    /// Print at the end what each kernel did, where the device counts it: the emulator
+    /// Print at the end what each layer takes of a step's time, or, on the emulator, what each kernel did
     #[arg(long)]
     pub(crate) profile: bool,
     /// Threads of the CPU; 0 means one for each core. Results do not depend on it
@@ -213,6 +213,12 @@ pub(crate) struct PlanArgs {
     /// Print every step of the training plan with operands, arithmetic and traffic
     #[arg(long)]
     pub(crate) steps: bool,
+    /// Draw the graph into this file, too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+    /// Write the graph for Graphviz into this file, too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) dot: Option<PathBuf>,
 }
 
 impl DataArgs {

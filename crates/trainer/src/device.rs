@@ -1,13 +1,13 @@
 //! Which backend computes.
 
 use crate::config::{BackendConfig, Config};
-use crate::progress::warn;
+use crate::progress::{Verbosity, warn};
 use anyhow::{Result, anyhow, bail};
 use sphereface_cuda::nvrtc::{Architecture, Nvrtc, cache_folder};
 use sphereface_cuda::{Arena, CudaBackend, CudaDriver, Driver, EmulatorDriver, Options, Precision, Tier};
 use sphereface_tensor::Backend;
 use sphereface_tensor::cpu::CpuBackend;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 /// What `--device emulator` emulates: the oldest GPU that has every instruction of the kernels.
 pub(crate) const EMULATED: Architecture = Architecture::new(80);
@@ -19,23 +19,23 @@ pub(crate) struct Chosen {
     pub(crate) instead_of: Option<String>,
 }
 
-/// The backend that the configuration asks for.
-pub(crate) fn backend(config: &Config) -> Result<Chosen> {
+/// The backend that the configuration asks for; a progress bar stands for a terminal that may show how it is made ready.
+pub(crate) fn backend(config: &Config, verbosity: Verbosity) -> Result<Chosen> {
     let settings = &config.backend;
     let chosen = |backend| Ok(Chosen { backend, instead_of: None });
     match settings.device.as_str() {
-        "auto" => match on_gpu(0, settings) {
+        "auto" => match on_gpu(0, settings, verbosity) {
             Ok(backend) => chosen(backend),
             Err(reason) => Ok(Chosen { backend: on_cpu(settings)?, instead_of: Some(reason) }),
         },
         "cpu" => chosen(on_cpu(settings)?),
         "emulator" => {
             Nvrtc::find().map_err(|error| anyhow!("backend.device: emulator: {error}"))?;
-            chosen(shown(CudaBackend::new(EmulatorDriver::new(EMULATED), options(settings))))
+            chosen(shown(CudaBackend::new(EmulatorDriver::new(EMULATED), options(settings)), verbosity))
         }
         device => match gpu(device) {
             Some(ordinal) => {
-                let backend = on_gpu(ordinal, settings);
+                let backend = on_gpu(ordinal, settings, verbosity);
                 chosen(backend.map_err(|error| anyhow!("backend.device: {device}: {error}; cpu needs none"))?)
             }
             None => bail!("backend.device: expected auto, cpu, cuda, cuda:N or emulator, found '{device}'"),
@@ -59,17 +59,17 @@ fn on_cpu(settings: &BackendConfig) -> Result<Box<dyn Backend>> {
 }
 
 /// A backend on a GPU whose kernels have been checked.
-fn on_gpu(ordinal: usize, settings: &BackendConfig) -> Result<Box<dyn Backend>, String> {
+fn on_gpu(ordinal: usize, settings: &BackendConfig, verbosity: Verbosity) -> Result<Box<dyn Backend>, String> {
     let verdicts = cache_folder().map(|folder| folder.join("verdicts"));
     let new = || CudaDriver::new(ordinal);
     let (backend, lines) = CudaBackend::checked(&new, options(settings), verdicts.as_deref())?;
     lines.iter().for_each(warn);
-    Ok(shown(backend))
+    Ok(shown(backend, verbosity))
 }
 
 /// The first start compiles kernels for some seconds, which a terminal shows.
-fn shown(mut backend: CudaBackend<impl Driver + 'static>) -> Box<dyn Backend> {
-    if std::io::stderr().is_terminal() {
+fn shown(mut backend: CudaBackend<impl Driver + 'static>, verbosity: Verbosity) -> Box<dyn Backend> {
+    if verbosity == Verbosity::Bar {
         backend.on_compile(Box::new(|done, total| {
             let end = if done == total { "\n" } else { "" };
             let _ = write!(std::io::stderr(), "\rcompiling {done}/{total}{end}");

@@ -4,7 +4,7 @@ use crate::checkpoint::{self, replace};
 use crate::config::Config;
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
-use sphereface_report::{EpochRecord, StepRecord};
+use sphereface_report::{Comparison, EpochRecord, StepRecord};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -105,6 +105,9 @@ pub(crate) struct Summary {
     pub(crate) version: String,
     pub(crate) total_seconds: f64,
     pub(crate) runs: Vec<TrainingSummary>,
+    /// Each pair of losses at each embedding size: whether their difference is more than chance.
+    #[serde(default)]
+    pub(crate) comparisons: Vec<Comparison>,
 }
 
 /// A run's folder.
@@ -249,7 +252,7 @@ impl Log {
 }
 
 /// Steps and epochs of a log, as the report wants them.
-pub(crate) fn history(lines: &[Line]) -> (Vec<StepRecord>, Vec<EpochRecord>) {
+pub(crate) fn records(lines: &[Line]) -> (Vec<StepRecord>, Vec<EpochRecord>) {
     let (mut steps, mut epochs) = (Vec::new(), Vec::new());
     for line in lines {
         match *line {

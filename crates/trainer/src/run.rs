@@ -5,13 +5,14 @@ use crate::config::Config;
 use crate::device;
 use crate::folder::{Folder, Line, Summary};
 use crate::losses;
+use crate::network;
 use crate::progress::{Verbosity, short};
 use crate::session;
 use crate::training::{self, Finished, Outcome};
 use anyhow::{Result, bail, ensure};
 use serde::Serialize;
-use sphereface_data::{Choice, Dataset, Locations, Progress};
-use sphereface_report::{DatasetInfo, NetworkInfo, Report};
+use sphereface_data::{Choice, Dataset, ImageSet, Locations, Progress};
+use sphereface_report::{DatasetInfo, Images, Report};
 use std::io::Write;
 use std::path::Path;
 use std::str::FromStr;
@@ -80,7 +81,7 @@ pub(crate) fn run(
     profile: bool,
 ) -> Result<Ended> {
     let started = Instant::now();
-    let chosen = device::backend(config)?;
+    let chosen = device::backend(config, verbosity)?;
     let backend = chosen.backend.name();
     let dataset = load_data(config, verbosity)?;
     let mut config = config.clone();
@@ -129,16 +130,19 @@ pub(crate) fn run(
     if trainings.len() > 1 {
         write_common_log(folder, &finished)?;
     }
-    let profiles: Vec<String> = finished.iter().filter_map(|result| result.profile.clone()).collect();
+    let profiles: Vec<String> = finished
+        .iter()
+        .flat_map(|result| {
+            result.profile.as_ref().map(network::Profile::table).into_iter().chain(result.counts.clone())
+        })
+        .collect();
     let report = report(config, &dataset, &summary, finished, &backend)?;
+    summary.comparisons = report.comparisons();
     report.write(folder.path())?;
     folder.write_summary(&summary)?;
     tell!("{}", report.terminal_table().trim_end());
     if profile {
         profiles.iter().for_each(|table| tell!("\n{}", table.trim_end()));
-        if profiles.is_empty() {
-            tell!("no profile: {backend} does not count what kernels do (--device emulator does)");
-        }
     }
     tell!(
         "{} in {}",
@@ -192,6 +196,7 @@ fn summary(
         version: env!("CARGO_PKG_VERSION").into(),
         total_seconds: finished.iter().map(|result| result.summary.seconds).sum(),
         runs: finished.iter().map(|result| result.summary.clone()).collect(),
+        comparisons: Vec::new(), // Known to the report only.
     })
 }
 
@@ -203,18 +208,13 @@ fn report(
     backend: &str,
 ) -> Result<Report> {
     let trainings = config.trainings();
-    let Some(largest) = trainings.iter().max_by_key(|training| training.model.dims[0]) else {
-        bail!("model: expected at least one training, found none")
-    };
-    let largest = session::model(largest, dataset)?;
-    let network = config.network()?;
-    let stages: Vec<String> = network
-        .stages
-        .iter()
-        .map(|(channels, units)| {
-            format!("{channels} channels with {units} residual unit{}", if *units == 1 { "" } else { "s" })
-        })
-        .collect();
+    let with_largest = trainings.iter().zip(&finished).max_by_key(|(training, _)| training.model.dims[0]);
+    let Some((largest, measured)) = with_largest else { bail!("model: expected at least one training, found none") };
+    let activation_bytes = if config.backend.precision == "bf16" { 2 } else { 4 };
+    let mut network = network::info(config.network()?, &session::model(largest, dataset)?, activation_bytes)?;
+    if let Some(profile) = &measured.profile {
+        profile.note(&mut network);
+    }
     let title = if finished.len() > 1 { "Margin softmax losses compared" } else { "Margin softmax training" };
     Ok(Report {
         title: format!("{title} on {}{}", dataset.name, if config.data.validate { ", held-out images" } else { "" }),
@@ -227,12 +227,7 @@ fn report(
             classes: dataset.classes,
             sha256: dataset.sha256.clone(),
         },
-        network: NetworkInfo {
-            name: network.key.into(),
-            summary: format!("{}: stages of {}", network.title, stages.join(", ")),
-            parameters: largest.parameters()?.count() as u64,
-            multiply_adds: (largest.network.multiply_adds() + largest.head.classes * largest.network.embedding) as u64,
-        },
+        network,
         machine: format!("{} ({backend})", summary.machine),
         command: summary.command.clone(),
         version: summary.version.clone(),
@@ -242,10 +237,16 @@ fn report(
             std::thread::available_parallelism().map_or(1, usize::from)
         },
         total_seconds: summary.total_seconds,
-        images: None,
+        images: images(&dataset.test),
         losses: losses::describe(config, config.steps(dataset.train.len())),
         trainings: finished.into_iter().map(|result| result.report).collect(),
     })
+}
+
+/// The images for the report to show, if they are grey.
+fn images(set: &ImageSet) -> Option<Images> {
+    let &ImageSet { height, width, channels, ref images, .. } = set;
+    (channels == 1).then(|| Images { height, width, pixels: images.clone() })
 }
 
 /// Continues the run in a folder, up to step `steps` if that is given.

@@ -3,18 +3,24 @@
 use crate::checkpoint;
 use crate::config::Config;
 use crate::device;
+use crate::progress::Verbosity;
 use anyhow::{Context, Result, ensure};
 use sphereface_data::{Dataset, ImageSet};
-use sphereface_models::{CLASS_WEIGHTS, ImageSource, LAMBDAS, LOG, Model, RATES, Training};
+use sphereface_models::{CLASS_WEIGHTS, ImageSource, LAMBDAS, LOG, Model, RATES, STEP, Training};
 use sphereface_tensor::op::{METRICS, MarginSoftmax, Scale};
-use sphereface_tensor::{Backend, PARAMETERS, ParameterSet, Program};
+use sphereface_tensor::{Backend, PARAMETERS, ParameterSet, Program, StepTime};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// Rows of the log on the backend: the most steps between two readings.
 pub(crate) const LOG_ROWS: usize = 64;
 
 /// The longest training.
 const MAX_STEPS: usize = 10_000_000;
+
+/// The most steps that are timed, and the time after which no further one is.
+const TIMED_STEPS: usize = 20;
+const TIMING: Duration = Duration::from_secs(1);
 
 /// One row of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -93,6 +99,8 @@ pub(crate) struct Session {
     train_program: Program,
     train: Evaluation,
     test: Evaluation,
+    /// The plan that embeds the test set, lowered when it is first asked for.
+    embedding_program: Option<Program>,
     /// Images of the training set that are evaluated.
     evaluated: usize,
     steps_done: usize,
@@ -112,8 +120,8 @@ pub(crate) fn model(config: &Config, dataset: &Dataset) -> Result<Model> {
 
 impl Session {
     /// A training at its start: parameters initialised from the seed.
-    pub(crate) fn new(config: &Config, dataset: &Dataset) -> Result<Session> {
-        let mut backend = device::backend(config)?.backend;
+    pub(crate) fn new(config: &Config, dataset: &Dataset, verbosity: Verbosity) -> Result<Session> {
+        let mut backend = device::backend(config, verbosity)?.backend;
         let model = model(config, dataset)?;
         let parameters = model.parameters()?;
         let steps = config.steps(dataset.train.len());
@@ -159,6 +167,7 @@ impl Session {
             train_program,
             train,
             test,
+            embedding_program: None,
             evaluated,
             steps_done: 0,
             rates,
@@ -192,6 +201,11 @@ impl Session {
     /// Steps of the whole training.
     pub(crate) fn steps(&self) -> usize {
         self.training.steps
+    }
+
+    /// Images of the training set.
+    pub(crate) fn train_images(&self) -> usize {
+        self.training.source.images
     }
 
     /// Images a step.
@@ -241,24 +255,50 @@ impl Session {
         self.backend.profile()
     }
 
+    /// What each step of the training plan takes: the shortest of a few runs, after one that warms up. They train on, so
+    /// the session ends here.
+    pub(crate) fn step_times(mut self) -> Result<Vec<StepTime>> {
+        let mut run = || -> Result<Vec<StepTime>> {
+            // The first step each time: the schedules end where the training did.
+            self.backend.upload(STEP, &[0; 4])?;
+            Ok(self.backend.run_timed(self.train_program)?)
+        };
+        run()?;
+        let started = Instant::now();
+        let mut runs = vec![run()?];
+        while runs.len() < TIMED_STEPS && started.elapsed() < TIMING {
+            runs.push(run()?);
+        }
+        // The shortest: whatever else the machine does only adds to a time.
+        let shortest = |index: usize| runs.iter().map(|run| &run[index]).min_by_key(|step| step.time).cloned();
+        Ok((0..runs[0].len()).filter_map(shortest).collect())
+    }
+
     /// Evaluates the training set, without augmentation.
     pub(crate) fn evaluate_train(&mut self) -> Result<Row> {
         evaluate(&mut *self.backend, &self.train, self.evaluated, self.training.batch)
     }
 
-    /// Embeds the test set.
-    pub(crate) fn embed_test(&mut self) -> Result<Embedded> {
+    /// Embeds the first `images` images of the test set, or all if there are fewer.
+    pub(crate) fn embed_test(&mut self, images: usize) -> Result<Embedded> {
         let (source, batch) = (self.test.source, self.training.batch);
-        let plan = self.model.embedding_plan(&self.parameters, source, batch)?;
-        let program = self.backend.lower(&plan)?;
+        let images = images.min(source.images);
+        let program = match self.embedding_program {
+            Some(program) => program,
+            None => {
+                let plan = self.model.embedding_plan(&self.parameters, source, batch)?;
+                *self.embedding_program.insert(self.backend.lower(&plan)?)
+            }
+        };
         let dim = self.model.network.embedding;
         self.backend.upload(&source.counter_buffer(), &[0; 4])?;
-        let mut points = Vec::with_capacity(source.batches(batch) * batch * dim);
-        for _ in 0..source.batches(batch) {
+        let batches = images.div_ceil(batch);
+        let mut points = Vec::with_capacity(batches * batch * dim);
+        for _ in 0..batches {
             self.backend.run(program, 1)?;
             points.extend(read(&mut *self.backend, &source.embedding_buffer(), batch * dim)?);
         }
-        points.truncate(source.images * dim);
+        points.truncate(images * dim);
         let class_weights = read(&mut *self.backend, CLASS_WEIGHTS, self.model.head.classes * dim)?;
         let scale = self.model.head.scale;
         let predictions = points.chunks_exact(dim).map(|point| predict(point, &class_weights, scale)).collect();

@@ -14,7 +14,17 @@ fn compare_leaves_everything_and_can_be_repeated_from_its_config() {
     );
     assert!(said.contains("report.html") && said.lines().all(|line| line.chars().count() <= 80), "{said}");
     let first = folder.join("first");
-    for file in ["config.toml", "metrics.jsonl", "summary.json", "report.html", "loss.svg", "accuracy.svg"] {
+    for file in [
+        "config.toml",
+        "metrics.jsonl",
+        "summary.json",
+        "report.html",
+        "loss.svg",
+        "accuracy.svg",
+        "network.svg",
+        "network.dot",
+        "network.txt",
+    ] {
         assert!(first.join(file).is_file(), "{file}");
     }
     let found = summary(&first);
@@ -29,7 +39,9 @@ fn compare_leaves_everything_and_can_be_repeated_from_its_config() {
             assert!(run[number].as_f64().unwrap().is_finite(), "{number}");
         }
         let inside = first.join(run["folder"].as_str().unwrap());
-        assert!(inside.join("checkpoint.safetensors").is_file(), "{}", inside.display());
+        for file in ["checkpoint.safetensors", "film.safetensors"] {
+            assert!(inside.join(file).is_file(), "{}", inside.display());
+        }
         // Six steps and the end of an epoch.
         assert_eq!(metrics(&inside).len(), 7);
     }
@@ -82,21 +94,53 @@ fn eval_and_embed_read_a_run_from_anywhere() {
 }
 
 #[test]
+fn time_is_measured_without_changing_the_training() {
+    let folder = folder_with_small_set("profile");
+    let train = "train --data-dir set --batch 16 --steps 4 --device cpu --quiet --out";
+    let said = succeed(&folder, &format!("{train} first --profile"));
+    assert!(said.contains("one training step") && said.lines().all(|line| line.chars().count() <= 80), "{said}");
+    succeed(&folder, &format!("{train} second"));
+    let checkpoint = |run: &str| fs::read(folder.join(run).join("checkpoint.safetensors")).unwrap();
+    assert!(checkpoint("first") == checkpoint("second"));
+    // Of a training that had ended already, too.
+    let table = |run: &str| fs::read_to_string(folder.join(run).join("network.txt")).unwrap();
+    fs::remove_file(folder.join("first/network.txt")).unwrap();
+    succeed(&folder, "train --resume first --quiet");
+    for run in ["first", "second"] {
+        let table = table(run);
+        let shares = table.lines().filter(|line| line.starts_with("stage") && line.ends_with('%'));
+        assert_eq!(shares.count(), 12, "{table}");
+    }
+    assert!(checkpoint("first") == checkpoint("second"));
+}
+
+#[test]
 fn several_seeds_are_reported_with_an_interval() {
     let folder = folder_with_small_set("seeds");
     let said = succeed(
         &folder,
-        "compare --data-dir set --losses modified --dims 2 --seeds 3 --batch 32 --steps 8 --out run --quiet",
+        "compare --data-dir set --losses modified,softmax --dims 2 --seeds 3 --batch 32 --steps 8 --out run --quiet",
     );
-    assert_eq!(summary(&folder.join("run"))["runs"].as_array().unwrap().len(), 3);
-    assert!(said.contains("3 seeds"), "{said}");
+    let found = summary(&folder.join("run"));
+    assert_eq!(found["runs"].as_array().unwrap().len(), 6);
+    let comparisons = found["comparisons"].as_array().unwrap();
+    assert!(comparisons.len() == 1 && comparisons[0]["seeds"] == 3 && comparisons[0]["p"].is_f64(), "{comparisons:?}");
+    assert!(said.contains("3 seeds") && said.contains("significant"), "{said}");
+    assert!(said.lines().all(|line| line.chars().count() <= 80), "{said}");
 }
 
 #[test]
 fn commands_that_show_something_do() {
     let folder = folder("show");
     let plan = succeed(&folder, "plan --model sphereface20 --input 112x96x3");
-    assert!(plan.contains("28,079,808 parameters") && plan.contains("stage4.unit1.add"), "{plan}");
+    assert!(plan.contains("28,079,808 parameters") && plan.contains("stage4.unit1.conv2"), "{plan}");
+    for network in ["mnist", "sphereface4", "sphereface64-official"] {
+        let plan = succeed(&folder, &format!("plan --model {network} --svg {network}.svg --dot {network}.dot"));
+        assert!(plan.lines().all(|line| line.chars().count() <= 80) && !plan.contains('\u{1b}'), "{plan}");
+        let file = |ending: &str| fs::read_to_string(folder.join(format!("{network}.{ending}"))).unwrap();
+        assert!(file("svg").contains(">112×96×3<") && file("svg").ends_with("</svg>\n"));
+        assert!(file("dot").contains("\"embedding\" -> \"classifier\""));
+    }
     let steps = succeed(&folder, "plan --model mnist --input 28x28x1 --dim 2 --classes 10 --steps");
     assert!(steps.contains("margin_softmax_backward") && steps.contains("optimizer"), "{steps}");
     assert!(succeed(&folder, "devices").contains("cpu"));

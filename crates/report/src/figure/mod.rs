@@ -5,6 +5,7 @@ pub(crate) mod chart;
 pub(crate) mod curves;
 pub(crate) mod forest;
 pub(crate) mod histogram;
+pub(crate) mod network;
 mod overview;
 mod plane;
 mod sphere;
@@ -30,6 +31,14 @@ pub(crate) fn files(report: &Report) -> Vec<(String, String)> {
     }
     if !drawn.is_empty() {
         files.push(("embeddings.svg".to_string(), overview::grid(report, &drawn)));
+    }
+    let network = &report.network;
+    if !network.layers.is_empty() {
+        files.extend([
+            ("network.svg".to_string(), network::file(network)),
+            ("network.dot".to_string(), network.dot()),
+            ("network.txt".to_string(), network.table()),
+        ]);
     }
     files
 }

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::{fill, mathml};
-use crate::base64;
 use crate::loss::{HeadSample, LossInfo, Scale};
 use crate::model::Report;
+use crate::packed::base64;
 use crate::palette;
 use crate::summary::losses;
 use crate::text::{escape, title};
@@ -142,5 +142,5 @@ pub(super) fn data(report: &Report) -> Data {
 }
 
 fn table(values: impl Iterator<Item = f32>) -> String {
-    base64::encode(&values.flat_map(f32::to_le_bytes).collect::<Vec<u8>>())
+    base64(&values.flat_map(f32::to_le_bytes).collect::<Vec<u8>>())
 }

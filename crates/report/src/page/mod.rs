@@ -5,6 +5,7 @@ mod data;
 mod embeddings;
 mod mathematics;
 mod mathml;
+mod network;
 mod results;
 mod run;
 mod table;
@@ -14,8 +15,12 @@ use crate::model::Report;
 use crate::text::escape;
 
 const TEMPLATE: &str = include_str!("../../assets/page.html");
-const STYLE: &str = concat!(include_str!("../../assets/style.css"), include_str!("../../assets/mathematics.css"));
-const SCRIPTS: [&str; 13] = [
+const STYLES: [&str; 3] = [
+    include_str!("../../assets/style.css"),
+    include_str!("../../assets/mathematics.css"),
+    include_str!("../../assets/network.css"),
+];
+const SCRIPTS: [&str; 14] = [
     include_str!("../../assets/base.js"),
     include_str!("../../assets/theme.js"),
     include_str!("../../assets/chart.js"),
@@ -30,6 +35,7 @@ const SCRIPTS: [&str; 13] = [
     include_str!("../../assets/mathematics/boundaries.js"),
     include_str!("../../assets/mathematics/scale.js"),
     "}",
+    include_str!("../../assets/network.js"),
 ];
 
 /// The document of a checked report.
@@ -41,6 +47,7 @@ pub(crate) fn html(report: &Report) -> Result<String, Error> {
         ("mathematics", "The mathematics", "The mathematics", mathematics::section(report)),
         ("embeddings", "Embeddings", "Embeddings of the test images", embeddings::section(report)),
         ("curves", "Curves", "Training curves", curves::section(report)),
+        ("network", "Network", "The network", network::section(report)),
         ("run", "The run", "How it was run", run::section(report)),
     ];
     sections.retain(|(.., content)| !content.is_empty());
@@ -50,7 +57,7 @@ pub(crate) fn html(report: &Report) -> Result<String, Error> {
     };
     let parts = [
         ("title", title.as_str()),
-        ("style", STYLE),
+        ("style", &STYLES.join("\n")),
         ("nav", &nav),
         ("intro", &run::intro(report)),
         ("sections", &sections.iter().map(section).collect::<String>()),

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use super::table::{Column, table};
 use crate::figure::forest;
 use crate::model::Report;
-use crate::summary::{Group, groups, order_sentences, runs, shows_published};
+use crate::significance;
+use crate::summary::{Group, groups, runs, shows_published};
 use crate::text::{duration, escape, thousands, title};
 
 /// The accuracy table, its figure where there is something to compare, and notes.
@@ -67,7 +68,7 @@ fn notes(report: &Report, groups: &[Group<'_>], published: bool) -> Vec<String> 
          at length 1. {}</p>",
         about_angles(groups)
     ));
-    let order = order_sentences(groups);
+    let order = significance::sentences(groups);
     if !order.is_empty() {
         notes.push(format!("<p>{}</p>", escape(&order.join(" ")).replace("-D", "\u{2011}D")));
     }

@@ -1,8 +1,6 @@
 //! What a screenshot shows, in two numbers: how much of it is drawn, and how bright it is.
 
-use std::fs::File;
-use std::io::BufReader;
-use std::path::Path;
+use std::io::Cursor;
 
 /// A measured picture.
 #[derive(Debug, PartialEq)]
@@ -15,13 +13,12 @@ pub(crate) struct Picture {
 }
 
 impl Picture {
-    /// Reads and measures a PNG.
+    /// Decodes and measures a PNG.
     ///
     /// # Errors
-    /// When the file is missing or no whole PNG.
-    pub(crate) fn read(path: &Path) -> Result<Self, String> {
-        let file = File::open(path).map_err(|error| error.to_string())?;
-        let mut decoder = png::Decoder::new(BufReader::new(file));
+    /// When it is no whole PNG.
+    pub(crate) fn decode(file: &[u8]) -> Result<Self, String> {
+        let mut decoder = png::Decoder::new(Cursor::new(file));
         decoder.set_transformations(png::Transformations::normalize_to_color8());
         let mut reader = decoder.read_info().map_err(|error| error.to_string())?;
         let mut pixels = vec![0; reader.output_buffer_size().ok_or("too large")?];
@@ -46,7 +43,6 @@ impl Picture {
 #[cfg(test)]
 mod tests {
     use super::Picture;
-    use std::path::Path;
 
     #[test]
     fn a_blank_picture_is_told_from_a_drawn_one() {
@@ -58,8 +54,8 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_picture_is_an_error() {
-        assert!(Picture::read(Path::new("there-is-no-such-file.png")).is_err());
-        assert!(Picture::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).is_err());
+    fn what_is_no_picture_is_an_error() {
+        assert!(Picture::decode(b"").is_err());
+        assert!(Picture::decode(b"\x89PNG\r\n\x1a\n and nothing more").is_err());
     }
 }

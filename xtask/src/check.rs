@@ -35,7 +35,7 @@ const PARTS: [Part; 6] = [
     Part {
         name: "licences",
         mend: "choose another dependency, or add the licence to xtask/src/licences.rs if it is as permissive as ours",
-        run: || licences::check(&metadata(&[])?),
+        run: || Ok(format!("{}; {}", licences::check(&metadata(&[])?)?, licences::check_fonts(root())?)),
     },
     Part {
         name: "clippy",

@@ -1,5 +1,8 @@
 //! Licences: every third-party package must be usable under a licence as permissive as ours.
 
+use std::fs;
+use std::path::Path;
+
 use serde_json::Value;
 
 use crate::check::Outcome;
@@ -26,6 +29,24 @@ const NOTED: &[&str] = &["MPL-2.0"];
 
 /// `WITH` exceptions that only give further rights.
 const EXCEPTIONS: &[&str] = &["LLVM-exception"];
+
+/// The folder of the fonts inside the program, and the licence beside them: SIL's Open Font License asks that it
+/// travels with the fonts, and nothing of the program that carries them.
+const FONTS: &str = "crates/report/assets/fonts";
+const FONT_LICENCE: (&str, &str) = ("OFL.txt", "SIL OPEN FONT LICENSE Version 1.1");
+
+/// Checks that the fonts are there with their licence.
+pub(crate) fn check_fonts(root: &Path) -> Outcome {
+    let folder = root.join(FONTS);
+    let (file, title) = FONT_LICENCE;
+    let licence = fs::read_to_string(folder.join(file)).map_err(|error| vec![format!("{FONTS}/{file}: {error}")])?;
+    if !licence.contains(title) {
+        return Err(vec![format!("{FONTS}/{file}: expected the {title}")]);
+    }
+    let entries = fs::read_dir(&folder).map_err(|error| vec![format!("{FONTS}: {error}")])?;
+    let fonts = entries.flatten().filter(|entry| entry.path().extension().is_some_and(|end| end == "ttf")).count();
+    Ok(format!("{fonts} fonts (OFL-1.1)"))
+}
 
 /// Checks the licence of every package of `cargo metadata` that is not ours.
 pub(crate) fn check(metadata: &Value) -> Outcome {
@@ -142,8 +163,9 @@ fn is_operator(token: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Verdict, check, judge};
+    use super::{Verdict, check, check_fonts, judge};
     use serde_json::json;
+    use std::path::Path;
 
     #[test]
     fn expressions_are_evaluated_with_precedence() {
@@ -174,6 +196,12 @@ mod tests {
         for expression in ["", "MIT OR", "AND MIT", "(MIT", "MIT)", "MIT ISC", "Apache-2.0 WITH", "()"] {
             assert!(judge(expression).is_err(), "{expression}");
         }
+    }
+
+    #[test]
+    fn fonts_have_their_licence() {
+        assert_eq!(check_fonts(crate::root()), Ok("2 fonts (OFL-1.1)".to_owned()));
+        assert!(check_fonts(Path::new("there-is-no-such-folder")).is_err());
     }
 
     #[test]

@@ -4,12 +4,16 @@
 use std::path::PathBuf;
 
 use sphereface_report::{
-    DatasetInfo, Embeddings, EpochRecord, LayerInfo, LayerKind, LossInfo, NetworkInfo, Report, StepRecord, Training,
+    DatasetInfo, Embeddings, EpochRecord, Film, Frame, LayerInfo, LayerKind, LossInfo, NetworkInfo, Report, StepRecord,
+    Training,
 };
 
 const CLASSES: usize = 10;
 const IMAGES: usize = 10_000;
 const EPOCHS: usize = 5;
+/// Test images whose embeddings are filmed, and moments of an epoch.
+const FILMED: usize = 1_000;
+const FRAMES_PER_EPOCH: usize = 4;
 
 /// Key, title, spread of the angles around the class weight at two dimensions in degrees.
 const LOSSES: [(&str, &str, f64); 3] = [
@@ -130,6 +134,7 @@ fn training(loss: usize, dim: usize, seed: u64) -> Training {
     let (key, title, spread) = LOSSES[loss];
     let mut random = Random(0x9e37_79b9 + 7919 * seed + 104_729 * loss as u64 + dim as u64);
     let embeddings = embeddings(&mut random, loss, dim, spread);
+    let film = film(&mut random, &embeddings, dim);
     let wrong = embeddings.labels.iter().zip(&embeddings.predictions).filter(|(l, p)| l != p).count();
     let test_accuracy = 1.0 - wrong as f64 / IMAGES as f64;
     let steps: Vec<StepRecord> = (0..390).map(|i| step(&mut random, loss, i)).collect();
@@ -157,7 +162,7 @@ fn training(loss: usize, dim: usize, seed: u64) -> Training {
         steps,
         epochs_log,
         embeddings: (seed == 1).then_some(embeddings),
-        film: None,
+        film: (seed == 1).then_some(film),
     }
 }
 
@@ -219,4 +224,36 @@ fn embeddings(random: &mut Random, loss: usize, dim: usize, spread: f64) -> Embe
         found.points.extend(point.iter().map(|&x| x as f32));
     }
     found
+}
+
+/// From noise around the origin, in a spiral that grows and sorts itself, to the embeddings as they are at the end.
+fn film(random: &mut Random, embeddings: &Embeddings, dim: usize) -> Film {
+    let last = EPOCHS * FRAMES_PER_EPOCH;
+    let values = FILMED * dim;
+    let noise: Vec<f64> = (0..values).map(|_| random.normal()).collect();
+    let frame = |i: usize| {
+        let done = i as f64 / last as f64;
+        // Length, order and turn come to their end one after the other; at the end all of them are exact.
+        let (length, order) = (1.0 - (1.0 - done).powi(3), 1.0 - (1.0 - done).powi(5));
+        let (sin, cos) = (2.5 * (1.0 - done).powi(3)).sin_cos();
+        let turned = |v: &mut [f64]| {
+            let (x, z) = (v[0], v[dim - 1]);
+            (v[0], v[dim - 1]) = (x * cos - z * sin, x * sin + z * cos);
+        };
+        let mut points: Vec<f64> = embeddings.points[..values]
+            .iter()
+            .zip(&noise)
+            .map(|(&x, n)| (0.02 + 0.98 * length) * (order * f64::from(x) + (1.0 - order) * 30.0 * n))
+            .collect();
+        points.chunks_exact_mut(dim).for_each(turned);
+        let mut class_weights: Vec<f64> = embeddings.class_weights.iter().map(|&w| f64::from(w)).collect();
+        class_weights.chunks_exact_mut(dim).for_each(turned);
+        let narrow = |values: Vec<f64>| values.into_iter().map(|v| v as f32).collect();
+        Frame {
+            epoch: i as f64 / FRAMES_PER_EPOCH as f64,
+            points: narrow(points),
+            class_weights: narrow(class_weights),
+        }
+    };
+    Film { frames: (0..=last).map(frame).collect() }
 }

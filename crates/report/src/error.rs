@@ -17,6 +17,13 @@ pub enum Error {
         /// What it holds.
         found: String,
     },
+    /// A figure could not be drawn.
+    Draw {
+        /// Its name.
+        figure: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A file could not be written.
     Write {
         /// The file or folder.
@@ -35,6 +42,7 @@ impl std::fmt::Display for Error {
             Self::Invalid { field, expected, found } => {
                 write!(f, "report: {field}: expected {expected}, found {found}")
             }
+            Self::Draw { figure, reason } => write!(f, "report: cannot draw figure {figure}: {reason}"),
             Self::Write { path, source } => {
                 write!(f, "report: cannot write {}: {source}", path.display())
             }
@@ -48,7 +56,7 @@ impl std::error::Error for Error {
         match self {
             Self::Write { source, .. } => Some(source),
             Self::Encode(source) => Some(source),
-            Self::NoTrainings | Self::Invalid { .. } => None,
+            Self::NoTrainings | Self::Invalid { .. } | Self::Draw { .. } => None,
         }
     }
 }

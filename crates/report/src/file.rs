@@ -11,7 +11,7 @@ pub(crate) fn create_dir(dir: &Path) -> Result<(), Error> {
 }
 
 /// Writes `content` under a temporary name beside `path`, then renames it, replacing what was there.
-pub(crate) fn write(path: &Path, content: &str) -> Result<(), Error> {
+pub(crate) fn write(path: &Path, content: &[u8]) -> Result<(), Error> {
     let mut name = path.as_os_str().to_os_string();
     // The process number keeps two programs that write the same report from sharing a temporary file.
     name.push(format!(".{}.tmp", std::process::id()));

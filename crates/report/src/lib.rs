@@ -22,10 +22,12 @@
 //! interval of the test set's size. An order of the losses is claimed only where a paired t-test over three seeds or
 //! more finds it significant.
 
+mod animation;
 mod check;
 mod error;
 mod figure;
 mod file;
+mod film;
 mod gap;
 mod geometry;
 mod loss;
@@ -34,6 +36,8 @@ mod network;
 mod packed;
 mod page;
 mod palette;
+mod pictures;
+mod raster;
 mod significance;
 mod statistics;
 mod summary;

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::loss::LossInfo;
 use crate::significance::{self, Comparison};
 use crate::summary::groups;
-use crate::{check, figure, file, network, page, table};
+use crate::{check, figure, file, network, page, pictures, table};
 
 /// One finished training or several to compare: what was run, on what, and what came of it.
 ///
@@ -284,20 +284,25 @@ impl Report {
         self.losses.iter().find(|loss| loss.key == training.loss)
     }
 
-    /// Writes `report.html` and the SVG figures into `dir`, which is created if missing.
+    /// Writes `report.html` and the folder `figures` into `dir`, which is created if missing.
     ///
-    /// Figures: `embedding-<D>d-<loss>.svg` for embeddings of size 2 and 3, `embeddings.svg` (all of them),
-    /// `loss.svg` and `accuracy.svg`; of a network with layers `network.svg`, `network.dot` and `network.txt`. Each file is written under a temporary name and then renamed,
-    /// and nothing is written before everything has been drawn.
+    /// Every figure is there as SVG and as PNG, at 300 pixels to the inch for a paper of two columns: `loss`,
+    /// `accuracy`, `intervals`, `psi` if a loss has a margin, `embedding-<D>d-<loss>` for embeddings of size 2 and 3,
+    /// `embeddings` (all of them), `angles`, and `network`, if its layers are known, with `network.dot` and
+    /// `network.txt`. Trainings that were filmed play in `embedding-2d.gif` and `embedding-3d.gif`, each under 3 MB.
+    /// Each file is written under a temporary name and then renamed, and nothing is written before everything has been
+    /// drawn.
     ///
     /// # Errors
-    /// [`Error::NoTrainings`] or [`Error::Invalid`] before anything is written; [`Error::Write`] if the disk refuses.
+    /// [`Error::NoTrainings`], [`Error::Invalid`] or [`Error::Draw`] before anything is written; [`Error::Write`] if
+    /// the disk refuses.
     pub fn write(&self, dir: &Path) -> Result<(), Error> {
         let page = self.html()?;
-        let mut files = figure::files(self);
-        files.push(("report.html".to_string(), page));
-        file::create_dir(dir)?;
-        files.iter().try_for_each(|(name, content)| file::write(&dir.join(name), content))
+        let pictures = pictures::files(self)?;
+        let folder = dir.join(pictures::FOLDER);
+        file::create_dir(&folder)?;
+        pictures.iter().try_for_each(|(name, content)| file::write(&folder.join(name), content))?;
+        file::write(&dir.join("report.html"), page.as_bytes())
     }
 
     /// The page as one HTML document that loads nothing.

@@ -1,6 +1,7 @@
 //! What a written report must be, whatever it is given.
 
 mod common;
+mod pictures;
 
 use common::{assert_well_formed, json_block, report, written};
 use sphereface_report::Report;
@@ -136,6 +137,7 @@ fn files_are_whole_and_well_formed() {
     names.sort_unstable();
     let wanted = [
         "accuracy.svg",
+        "angles.svg",
         "embedding-2d-modified.svg",
         "embedding-2d-softmax.svg",
         "embedding-2d-sphereface.svg",
@@ -143,7 +145,9 @@ fn files_are_whole_and_well_formed() {
         "embedding-3d-softmax.svg",
         "embedding-3d-sphereface.svg",
         "embeddings.svg",
+        "intervals.svg",
         "loss.svg",
+        "psi.svg",
         "report.html",
     ];
     assert_eq!(names, wanted);

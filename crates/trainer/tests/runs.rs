@@ -19,11 +19,11 @@ fn compare_leaves_everything_and_can_be_repeated_from_its_config() {
         "metrics.jsonl",
         "summary.json",
         "report.html",
-        "loss.svg",
-        "accuracy.svg",
-        "network.svg",
-        "network.dot",
-        "network.txt",
+        "figures/loss.svg",
+        "figures/accuracy.png",
+        "figures/network.svg",
+        "figures/network.dot",
+        "figures/network.txt",
     ] {
         assert!(first.join(file).is_file(), "{file}");
     }

@@ -85,7 +85,8 @@ fn nice_step(rough: f64) -> f64 {
 }
 
 fn fixed(value: f64, decimals: usize) -> String {
-    if decimals > 5 { format!("{value:e}") } else { format!("{value:.decimals$}") }
+    let text = if decimals > 5 { format!("{value:e}") } else { format!("{value:.decimals$}") };
+    text.replace('-', "−")
 }
 
 /// The shortest plain form with at most `decimals` decimals.
@@ -111,6 +112,7 @@ mod tests {
         let axis = Axis::linear_rounded(0.931, 1.0, 4);
         assert_eq!(labels(axis), ["0.92", "0.94", "0.96", "0.98", "1.00"]);
         assert!(axis.low <= 0.931);
+        assert_eq!(labels(Axis::linear(-2.0, 2.0, 4)), ["−2", "−1", "0", "1", "2"]);
     }
 
     #[test]

@@ -9,6 +9,9 @@ use crate::statistics::{mean, quantile};
 /// Points a running mean is taken over.
 pub(crate) const SMOOTHED: usize = 9;
 
+/// Marks along a curve of many points.
+const MARKS: usize = 6;
+
 /// Points of one curve drawn at most.
 pub(crate) const CURVE_POINTS: usize = 400;
 
@@ -25,6 +28,8 @@ const BOTTOM: f64 = 34.0;
 pub(crate) enum Spread {
     /// From 0.
     Linear,
+    /// Between the lowest and the highest value.
+    Tight,
     /// Fractions up to 1; the lowest `0..1` part of the values may fall below the frame.
     Fraction(f64),
     /// Logarithmic.
@@ -155,6 +160,7 @@ impl Chart {
         }
         match self.spread {
             Spread::Linear => Axis::linear_rounded(low.min(0.0), high, 4),
+            Spread::Tight => Axis::linear_rounded(low, high, 4),
             Spread::Fraction(hidden) => {
                 let low = quantile(self.values(), hidden).unwrap_or(low);
                 Axis::linear_rounded(low.min(0.99), 1.0, 4)
@@ -182,9 +188,13 @@ impl Series {
         let width = if few { 2.0 } else { 1.5 };
         let values = if smooth { &running_mean(&self.y) } else { &self.y };
         line(svg, &path(&self.x, values, &place), &paint, width, opacity);
-        if few {
-            let placed = self.x.iter().zip(&self.y).filter_map(|(&x, &y)| place(x, y));
-            let marks: String = placed.map(|at| marker(self.colour, at)).collect();
+        // Marks tell curves apart without colour: at every value where there are few, else here and there, each loss
+        // at places of its own.
+        let every = if few { 1 } else { self.x.len().div_ceil(MARKS).max(1) };
+        let first = if few { 0 } else { every * (1 + self.colour % 3) / 4 };
+        if few || (smooth && self.strong) {
+            let marked = self.x.iter().zip(values).skip(first).step_by(every);
+            let marks: String = marked.filter_map(|(&x, &y)| place(x, y)).map(|at| marker(self.colour, at)).collect();
             svg.fill(&marks, &paint, &format!("fill-opacity=\"{opacity}\""));
         }
     }
@@ -223,7 +233,7 @@ fn running_mean(values: &[f64]) -> Vec<f64> {
 }
 
 /// A mark of the loss's own shape: circle, square, diamond or triangle.
-fn marker(colour: usize, [x, y]: [f64; 2]) -> String {
+pub(crate) fn marker(colour: usize, [x, y]: [f64; 2]) -> String {
     let (x, y) = (short(x), short(y));
     let shape = match colour % 4 {
         0 => "m-3.2 0a3.2 3.2 0 1 0 6.4 0a3.2 3.2 0 1 0 -6.4 0z",

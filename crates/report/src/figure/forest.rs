@@ -1,16 +1,24 @@
 //! Accuracies with their intervals, one row a group, beside the published values.
 
 use super::axis::Axis;
-use super::svg::{Paint, Svg, circle_path};
+use super::chart::marker;
+use super::svg::{Paint, Svg};
 use crate::summary::Group;
 
 const WIDTH: f64 = 360.0;
 const ROW: f64 = 30.0;
-const LEFT: f64 = 18.0;
+const LEFT: f64 = 22.0;
 const TOP: f64 = 6.0;
 
 /// All groups as an element of the page, with the published values or without.
 pub(crate) fn inline(groups: &[Group<'_>], published: bool) -> String {
+    let label = "Test accuracies with 95% intervals; the values are those of the table";
+    let (svg, size) = panel(groups, published);
+    svg.inline(size, label, "class=\"forest\"")
+}
+
+/// All groups, and the sides of the drawing.
+pub(crate) fn panel(groups: &[Group<'_>], published: bool) -> (Svg, [f64; 2]) {
     let diamond = |g: &Group<'_>| g.published().filter(|_| published);
     let values = || groups.iter().flat_map(|g| [Some(g.accuracy.low), Some(g.accuracy.high), diamond(g)]).flatten();
     let low = values().fold(1.0, f64::min);
@@ -41,13 +49,12 @@ pub(crate) fn inline(groups: &[Group<'_>], published: bool) -> String {
             &format!("{} · {}-D", group.title, group.dim),
         );
         svg.line([place(estimate.low), y, place(estimate.high), y], &paint, 2.0);
-        svg.fill(&circle_path([place(estimate.mean), y, 4.5]), &paint, "");
+        svg.fill(&marker(group.colour, [place(estimate.mean), y]), &paint, "");
         if let Some(published) = diamond(group) {
             let x = place(published);
             let path = format!("M{x:.2} {:.2}l5 5l-5 5l-5 -5z", y - 5.0);
             svg.stroke(&path, &Paint::muted(), 1.5, "");
         }
     }
-    let label = "Test accuracies with 95% intervals; the values are those of the table";
-    svg.inline([WIDTH, bottom + 22.0], label, "class=\"forest\"")
+    (svg, [WIDTH, bottom + 22.0])
 }

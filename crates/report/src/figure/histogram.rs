@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use super::svg::{Paint, Svg, short};
 use crate::geometry::{Angles, BIN_DEGREES, BINS};
 
-const SIZE: [f64; 2] = [360.0, 132.0];
+/// Sides of a panel.
+pub(crate) const SIZE: [f64; 2] = [360.0, 132.0];
 const LEFT: f64 = 8.0;
 const BASE: f64 = 92.0;
 const HEIGHT: f64 = 66.0;
@@ -17,8 +18,17 @@ pub(crate) fn span(angles: &[Angles]) -> usize {
     (30..180).step_by(30).find(all_held).unwrap_or(180)
 }
 
-/// Both histograms from 0° to `span` degrees as an element of the page, on one vertical scale.
+/// Both histograms as an element of the page.
 pub(crate) fn inline(angles: &Angles, loss: usize, span: usize) -> String {
+    let label = format!(
+        "Histogram of angles: to the own class {:.1}° on average, to the nearest other class {:.1}°",
+        angles.own_mean, angles.other_mean
+    );
+    panel(angles, loss, span).inline(SIZE, &label, "class=\"histogram\"")
+}
+
+/// Both histograms from 0° to `span` degrees, on one vertical scale.
+pub(crate) fn panel(angles: &Angles, loss: usize, span: usize) -> Svg {
     let mut svg = Svg::default();
     let width = SIZE[0] - 2.0 * LEFT;
     let (own, other) = (Paint::loss(loss), Paint::muted());
@@ -51,11 +61,7 @@ pub(crate) fn inline(angles: &Angles, loss: usize, span: usize) -> String {
     svg.text([22.0, 12.5], "start", &other, 11.0, "own class");
     svg.fill("M96 4h9v9h-9z", &other, "fill-opacity=\"0.38\"");
     svg.text([110.0, 12.5], "start", &other, 11.0, "nearest other class");
-    let label = format!(
-        "Histogram of angles: to the own class {:.1}° on average, to the nearest other class {:.1}°",
-        angles.own_mean, angles.other_mean
-    );
-    svg.inline(SIZE, &label, "class=\"histogram\"")
+    svg
 }
 
 #[cfg(test)]

@@ -7,40 +7,74 @@ pub(crate) mod forest;
 pub(crate) mod histogram;
 pub(crate) mod network;
 mod overview;
-mod plane;
-mod sphere;
+pub(crate) mod plane;
+mod psi;
+pub(crate) mod sphere;
 pub(crate) mod svg;
 
 use crate::model::{Embeddings, Report, Training};
 use crate::summary::{Loss, groups};
+use plane::Plane;
+use sphere::Sphere;
 use svg::{Paint, Svg};
 
 /// Points drawn of one training at most.
 pub(crate) const SHOWN_POINTS: usize = 4000;
 
-/// The figure files of a checked report: names and contents.
-pub(crate) fn files(report: &Report) -> Vec<(String, String)> {
-    let mut files = vec![
-        ("loss.svg".to_string(), overview::loss(report)),
-        ("accuracy.svg".to_string(), overview::accuracy(report)),
+/// A drawing that becomes `<name>.svg` and `<name>.png`.
+#[derive(Debug, Clone)]
+pub(crate) struct Figure {
+    pub(crate) name: String,
+    /// How wide it is printed.
+    pub(crate) width: Width,
+    /// A whole SVG file.
+    pub(crate) svg: String,
+}
+
+/// Width of a figure in a paper of two columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Width {
+    /// One column, 89 mm.
+    Column,
+    /// Both columns, 183 mm.
+    Page,
+}
+
+impl Width {
+    /// In millimetres.
+    pub(crate) fn millimetres(self) -> f64 {
+        match self {
+            Self::Column => 89.0,
+            Self::Page => 183.0,
+        }
+    }
+}
+
+/// All figures of a checked report: a new one is one entry here.
+pub(crate) fn figures(report: &Report) -> Vec<Figure> {
+    let figure = |name: &str, width, svg| Figure { name: name.to_string(), width, svg };
+    let mut figures = vec![
+        figure("loss", Width::Page, overview::loss(report)),
+        figure("accuracy", Width::Page, overview::accuracy(report)),
+        figure("intervals", Width::Column, overview::intervals(report)),
     ];
+    if report.losses.iter().any(|loss| loss.margin.is_some()) {
+        figures.push(figure("psi", Width::Column, overview::psi(report)));
+    }
     let drawn = drawable(report);
     for picture in &drawn {
         let Training { embedding_dim, loss, .. } = picture.training;
-        files.push((format!("embedding-{embedding_dim}d-{loss}.svg"), overview::single(report, picture)));
+        let name = format!("embedding-{embedding_dim}d-{loss}");
+        figures.push(figure(&name, Width::Column, overview::single(report, picture)));
     }
     if !drawn.is_empty() {
-        files.push(("embeddings.svg".to_string(), overview::grid(report, &drawn)));
+        figures.push(figure("embeddings", Width::Page, overview::grid(report, &drawn)));
+        figures.push(figure("angles", Width::Page, overview::angles(report, &drawn)));
     }
-    let network = &report.network;
-    if !network.layers.is_empty() {
-        files.extend([
-            ("network.svg".to_string(), network::file(network)),
-            ("network.dot".to_string(), network.dot()),
-            ("network.txt".to_string(), network.table()),
-        ]);
+    if !report.network.layers.is_empty() {
+        figures.push(figure("network", Width::Page, network::file(&report.network)));
     }
-    files
+    figures
 }
 
 /// A training whose embeddings are drawn.
@@ -78,12 +112,19 @@ pub(crate) fn sample(count: usize, limit: usize) -> impl Iterator<Item = usize> 
     })
 }
 
+/// Diameter of the dots of a picture: the fewer, the larger.
+fn dot(side: f64, count: usize) -> f64 {
+    side / 140.0 * (2000.0 / count.max(1) as f64).powf(0.25).clamp(0.8, 1.3)
+}
+
 /// Draws embeddings into the square of side `side` whose corner is `(left, top)`.
 fn embedding(svg: &mut Svg, picture: &Drawn<'_>, square: [f64; 3], limit: usize) {
+    let Embeddings { points, labels, class_weights, .. } = picture.embeddings;
     if picture.training.embedding_dim == 2 {
-        plane::draw(svg, picture, square, limit);
+        let (by_norms, reach) = (picture.by_norms, plane::reach(points));
+        plane::draw(svg, &Plane { points, labels, class_weights, by_norms, reach, limit }, square);
     } else {
-        sphere::draw(svg, picture.embeddings, square, limit);
+        sphere::draw(svg, &Sphere { points, labels, class_weights, yaw: sphere::YAW, limit }, square);
     }
 }
 
@@ -91,8 +132,10 @@ fn embedding(svg: &mut Svg, picture: &Drawn<'_>, square: [f64; 3], limit: usize)
 fn legend(svg: &mut Svg, losses: &[Loss<'_>], left: f64, baseline: f64) {
     let mut x = left;
     for loss in losses {
-        svg.line([x, baseline - 4.0, x + 18.0, baseline - 4.0], &Paint::loss(loss.colour), 2.5);
-        svg.text([x + 24.0, baseline], "start", &Paint::ink(), 12.0, loss.title);
-        x += 24.0 + 22.0 + 6.6 * loss.title.chars().count() as f64;
+        let paint = Paint::loss(loss.colour);
+        svg.line([x, baseline - 4.0, x + 22.0, baseline - 4.0], &paint, 2.0);
+        svg.fill(&chart::marker(loss.colour, [x + 11.0, baseline - 4.0]), &paint, "");
+        svg.text([x + 28.0, baseline], "start", &Paint::ink(), 12.0, loss.title);
+        x += 28.0 + 22.0 + 6.6 * loss.title.chars().count() as f64;
     }
 }

@@ -2,9 +2,10 @@
 
 use super::chart::{Chart, SIZE};
 use super::svg::{Paint, Svg};
-use super::{Drawn, SHOWN_POINTS, curves, embedding, legend};
+use super::{Drawn, SHOWN_POINTS, curves, embedding, forest, histogram, legend, psi};
+use crate::geometry::{self, Angles};
 use crate::model::{Report, Training};
-use crate::summary::{annealed, dims, losses};
+use crate::summary::{annealed, dims, groups, losses, runs, shows_published};
 use crate::text::thousands;
 
 const MARGIN: f64 = 16.0;
@@ -48,26 +49,94 @@ fn side_by_side(report: &Report, title: &str, note: &str, chart: fn(&Report, usi
     svg.file([width, SIZE[1] + 2.0 * MARGIN + 36.0], &format!("{}: {title}", report.title))
 }
 
-/// `embedding-<D>d-<loss>.svg`.
+/// `embedding-<D>d-<loss>`.
 pub(super) fn single(report: &Report, picture: &Drawn<'_>) -> String {
-    let side = 560.0;
+    let side = 328.0;
     let Drawn { training, embeddings, .. } = picture;
+    let Training { title, embedding_dim, seed, test_accuracy, .. } = training;
     let count = embeddings.labels.len();
-    let label = format!("{}, {}-D embeddings of the test images", training.title, training.embedding_dim);
-    let detail = format!(
-        "{}{}, seed {}, test accuracy {:.4} · {} of {} images, discs are class weights",
-        if training.embedding_dim == 3 { "normalised · " } else { "" },
-        report.dataset.name,
-        training.seed,
-        training.test_accuracy,
-        thousands(count.min(SHOWN_POINTS) as u64),
-        thousands(count as u64)
-    );
+    let label = format!("{title}, {embedding_dim}-D embedding");
+    let form = if *embedding_dim == 3 { "normalised · " } else { "" };
+    let details = [
+        format!("{form}{}, seed {seed}, test accuracy {test_accuracy:.4}", report.dataset.name),
+        format!(
+            "{} of {} test images; numbered discs are class weights",
+            thousands(count.min(SHOWN_POINTS) as u64),
+            thousands(count as u64)
+        ),
+    ];
     let mut svg = Svg::default();
-    svg.styled_text([MARGIN, 28.0], "start", &Paint::ink(), 15.0, &label, "font-weight=\"600\"");
-    svg.text([MARGIN, 46.0], "start", &Paint::muted(), 12.0, &detail);
-    embedding(&mut svg, picture, [MARGIN, 56.0, side], SHOWN_POINTS);
-    svg.file([side + 2.0 * MARGIN, side + 56.0 + MARGIN], &label)
+    heading(&mut svg, &label);
+    for (detail, baseline) in details.iter().zip([43.0, 58.0]) {
+        svg.text([MARGIN, baseline], "start", &Paint::muted(), 11.0, detail);
+    }
+    embedding(&mut svg, picture, [MARGIN, 64.0, side], SHOWN_POINTS);
+    svg.file([side + 2.0 * MARGIN, side + 64.0 + 8.0], &label)
+}
+
+/// `intervals`: accuracies as a forest plot.
+pub(super) fn intervals(report: &Report) -> String {
+    let groups = groups(report);
+    let published = shows_published(report);
+    let (panel, [width, height]) = forest::panel(&groups, published);
+    let mut svg = Svg::default();
+    heading(&mut svg, "Test accuracy with 95% intervals");
+    svg.place(&panel, [0.0, 34.0]);
+    let mut height = 34.0 + height + 8.0;
+    let (fewest, most) = runs(&groups);
+    let seeds = match (fewest, most) {
+        (_, 1) => format!("one seed: interval of {} test images", thousands(report.dataset.test_images as u64)),
+        (fewest, most) if fewest < most => format!("means of {fewest} to {most} seeds"),
+        (_, most) => format!("means of {most} seeds"),
+    };
+    let note = format!("{seeds}{}", if published { "; open diamonds: published" } else { "" });
+    svg.text([MARGIN, height + 6.0], "start", &Paint::muted(), 11.0, &note);
+    height += MARGIN + 4.0;
+    svg.file([width, height], "Test accuracy of every loss with its 95% interval")
+}
+
+/// `psi`: what a margin puts in place of cos θ.
+pub(super) fn psi(report: &Report) -> String {
+    let mut svg = Svg::default();
+    psi::chart(&report.losses).draw(&mut svg, 12.0, 4.0);
+    svg.file([SIZE[0] + MARGIN, SIZE[1] + 8.0], "The shape of the margin: psi of theta")
+}
+
+/// `angles`: a histogram of angles to class weights for each training; rows are losses, columns embedding sizes.
+pub(super) fn angles(report: &Report, drawn: &[Drawn<'_>]) -> String {
+    let mut rows: Vec<&str> = Vec::new();
+    let mut columns: Vec<usize> = Vec::new();
+    let measured: Vec<Angles> =
+        drawn.iter().map(|d| geometry::angles(d.embeddings, d.training.embedding_dim)).collect();
+    let span = |dim: usize| {
+        let of_dim = drawn.iter().zip(&measured).filter(|(d, _)| d.training.embedding_dim == dim);
+        histogram::span(&of_dim.map(|(_, angles)| angles.clone()).collect::<Vec<_>>())
+    };
+    let [width, height] = histogram::SIZE;
+    let (width, height) = (width + MARGIN, height + 40.0);
+    let mut svg = Svg::default();
+    for (picture, angles) in drawn.iter().zip(&measured) {
+        let Training { loss, title, embedding_dim, .. } = picture.training;
+        let left = MARGIN + place(&mut columns, *embedding_dim) as f64 * width;
+        let top = 8.0 + place(&mut rows, loss.as_str()) as f64 * height;
+        let name = format!("{title}, {embedding_dim}-D");
+        svg.styled_text([left + 8.0, top + 18.0], "start", &Paint::ink(), 13.0, &name, "font-weight=\"600\"");
+        svg.place(&histogram::panel(angles, picture.colour, span(*embedding_dim)), [left, top + 28.0]);
+    }
+    let bottom = 8.0 + rows.len() as f64 * height;
+    let note = format!(
+        "Share of the test images of {} in every {}°; both histograms of a panel have one scale.",
+        report.dataset.name,
+        geometry::BIN_DEGREES
+    );
+    svg.text([MARGIN + 8.0, bottom + 12.0], "start", &Paint::muted(), 11.0, &note);
+    let width = MARGIN + columns.len().max(2) as f64 * width;
+    svg.file([width, bottom + 12.0 + MARGIN], "Angles of test embeddings to class weights, by loss and embedding size")
+}
+
+/// A figure's title.
+fn heading(svg: &mut Svg, title: &str) {
+    svg.styled_text([MARGIN, 24.0], "start", &Paint::ink(), 14.0, title, "font-weight=\"600\"");
 }
 
 /// `embeddings.svg`: rows are embedding sizes, columns losses.

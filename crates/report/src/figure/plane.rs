@@ -1,26 +1,46 @@
 //! Two-dimensional embeddings on paper.
 
 use super::svg::{Paint, Svg, circle_path};
-use super::{Drawn, sample};
+use super::{dot, sample};
 use crate::geometry::{norm, rays, unit};
 use crate::statistics::quantile;
 
-/// Raw embeddings with the class weights as rays; the outermost 0.1% may lie outside the frame.
-pub(super) fn draw(svg: &mut Svg, picture: &Drawn<'_>, [left, top, side]: [f64; 3], limit: usize) {
-    let Drawn { embeddings, .. } = *picture;
+/// Embeddings of size two, and how they are drawn.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plane<'a> {
+    /// Not normalised. Shape `[N, 2]`.
+    pub(crate) points: &'a [f32],
+    /// True classes. Shape `[N]`.
+    pub(crate) labels: &'a [u8],
+    /// Shape `[C, 2]`.
+    pub(crate) class_weights: &'a [f32],
+    /// Whether rays are as long as their weights.
+    pub(crate) by_norms: bool,
+    /// Length of an embedding that stands near the edge.
+    pub(crate) reach: f64,
+    /// Points drawn at most.
+    pub(crate) limit: usize,
+}
+
+/// Length that all but the outermost 0.1% of embeddings of size two stay below.
+pub(crate) fn reach(points: &[f32]) -> f64 {
+    quantile(points.chunks(2).map(norm), 0.999).unwrap_or(1.0).max(1e-9)
+}
+
+/// Raw embeddings with the class weights as rays; those beyond the frame are left out.
+pub(crate) fn draw(svg: &mut Svg, plane: &Plane<'_>, [left, top, side]: [f64; 3]) {
     let half = side / 2.0;
     let (cx, cy) = (left + half, top + half);
-    let reach = quantile(embeddings.points.chunks(2).map(norm), 0.999).unwrap_or(1.0).max(1e-9);
-    let scale = half * 0.86 / reach;
-    let rays = rays(&embeddings.class_weights, 2, picture.by_norms);
+    let scale = half * 0.86 / plane.reach;
+    let rays = rays(plane.class_weights, 2, plane.by_norms);
     let mut dots = vec![Vec::new(); rays.len()];
-    for i in sample(embeddings.labels.len(), limit) {
-        let (x, y) = (f64::from(embeddings.points[2 * i]), f64::from(embeddings.points[2 * i + 1]));
+    for i in sample(plane.labels.len(), plane.limit) {
+        let (x, y) = (f64::from(plane.points[2 * i]), f64::from(plane.points[2 * i + 1]));
         if x.abs() * scale < half && y.abs() * scale < half {
-            dots[usize::from(embeddings.labels[i])].push([cx + x * scale, cy - y * scale]);
+            dots[usize::from(plane.labels[i])].push([cx + x * scale, cy - y * scale]);
         }
     }
-    let diameter = (side / 140.0).max(1.7);
+    let diameter = dot(side, plane.labels.len().min(plane.limit));
     for (class, points) in dots.iter().enumerate() {
         svg.dots(points, &Paint::class(class), diameter, 0.75);
     }

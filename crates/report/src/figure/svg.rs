@@ -114,6 +114,11 @@ impl Svg {
         self.stroke(&path, paint, diameter, &attributes);
     }
 
+    /// Another drawing, its corner at `[x, y]`.
+    pub(crate) fn place(&mut self, drawing: &Svg, [x, y]: [f64; 2]) {
+        self.push(format_args!("<g transform=\"translate({} {})\">\n{}</g>\n", short(x), short(y), drawing.body));
+    }
+
     /// Another drawing on top.
     pub(crate) fn append(&mut self, other: Svg) {
         self.body.push_str(&other.body);

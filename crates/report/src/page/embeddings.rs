@@ -32,8 +32,8 @@ pub(super) fn section(report: &Report) -> String {
         );
     }
     html.push_str(
-        "</p>\n<noscript><p class=\"warning\">The moving pictures need JavaScript; the same embeddings are in the SVG files \
-         beside this page.</p></noscript>\n",
+        "</p>\n<noscript><p class=\"warning\">The moving pictures need JavaScript; the same embeddings are in the folder \
+         <code>figures</code> beside this page.</p></noscript>\n",
     );
     html.push_str(&class_legend(report.dataset.classes));
     for of_dim in drawn.chunk_by(|a, b| a.training.embedding_dim == b.training.embedding_dim) {

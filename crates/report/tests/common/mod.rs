@@ -143,19 +143,30 @@ pub(crate) fn assert_well_formed(name: &str, text: &str) {
     }
 }
 
-/// Names and contents of all files a report leaves; nothing temporary may be among them.
+/// Names and contents of the page and the SVG files that a report leaves.
 pub(crate) fn written(report: &Report) -> Vec<(String, String)> {
+    let texts = files(report).into_iter().filter(|(name, _)| !name.ends_with(".png") && !name.ends_with(".gif"));
+    texts.map(|(name, content)| (name, String::from_utf8(content).expect("texts are UTF-8"))).collect()
+}
+
+/// Names and contents of all files a report leaves; nothing temporary may be among them.
+pub(crate) fn files(report: &Report) -> Vec<(String, Vec<u8>)> {
     let folder = Folder::new();
     report.write(&folder.0).expect("the folder can be written");
-    std::fs::read_dir(&folder.0)
-        .expect("the folder can be read")
-        .map(|entry| {
+    let (mut files, mut folders) = (Vec::new(), vec![folder.0.clone()]);
+    while let Some(inside) = folders.pop() {
+        for entry in std::fs::read_dir(inside).expect("the folder can be read") {
             let path = entry.expect("the folder can be read").path();
             let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
             assert!(!name.ends_with(".tmp"), "{name} was left");
-            (name, std::fs::read_to_string(&path).expect("files are UTF-8"))
-        })
-        .collect()
+            files.push((name, std::fs::read(&path).expect("the file can be read")));
+        }
+    }
+    files
 }
 
 /// A folder of its own, removed when dropped.

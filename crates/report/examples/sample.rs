@@ -112,9 +112,9 @@ fn layers() -> Vec<LayerInfo> {
             });
         };
     add("input", LayerKind::Input, None, [28, 28, 1], [0, 0], 0.02);
-    let (mut side, mut inputs) = (28, 1);
+    let (mut side, mut inputs) = (28_usize, 1);
     for (index, channels) in [16, 32, 64, 128].into_iter().enumerate() {
-        side = (side + 1) / 2;
+        side = side.div_ceil(2);
         let name = |layer: &str| format!("stage{}.{layer}", index + 1);
         let products = |inputs: usize| 9 * inputs * channels;
         let output = [side, side, channels];

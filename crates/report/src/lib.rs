@@ -1,7 +1,8 @@
 //! Turns finished trainings with margin-softmax losses into one self-contained page and its figures.
 //!
-//! Fill a [`Report`] and call [`Report::write`]: it leaves `report.html`, which loads nothing from anywhere, and
-//! SVG figures beside it. [`Report::terminal_table`] is the same accuracy table for a terminal.
+//! Fill a [`Report`] and call [`Report::write`]: it leaves `report.html`, which loads nothing from anywhere, and beside
+//! it a folder of figures, as SVG and as PNG, and of films. [`Report::terminal_table`] is the same accuracy table for a
+//! terminal.
 //!
 //! # How it is drawn
 //!

@@ -103,8 +103,8 @@ fn time_is_measured_without_changing_the_training() {
     let checkpoint = |run: &str| fs::read(folder.join(run).join("checkpoint.safetensors")).unwrap();
     assert!(checkpoint("first") == checkpoint("second"));
     // Of a training that had ended already, too.
-    let table = |run: &str| fs::read_to_string(folder.join(run).join("network.txt")).unwrap();
-    fs::remove_file(folder.join("first/network.txt")).unwrap();
+    let table = |run: &str| fs::read_to_string(folder.join(run).join("figures/network.txt")).unwrap();
+    fs::remove_file(folder.join("first/figures/network.txt")).unwrap();
     succeed(&folder, "train --resume first --quiet");
     for run in ["first", "second"] {
         let table = table(run);

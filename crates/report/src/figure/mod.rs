@@ -72,7 +72,7 @@ pub(crate) fn figures(report: &Report) -> Vec<Figure> {
         figures.push(figure("angles", Width::Page, overview::angles(report, &drawn)));
     }
     if !report.network.layers.is_empty() {
-        figures.push(figure("network", Width::Page, network::file(&report.network)));
+        figures.push(figure("network", Width::Column, network::file(&report.network)));
     }
     figures
 }

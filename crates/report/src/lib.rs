@@ -12,6 +12,9 @@
 //! a canvas, in the browser only, so the figure files would have needed a second drawing code.
 //! Embeddings are thousands of moving points: the page draws those on canvases.
 //!
+//! What a loss is, it is told ([`LossInfo`]): words, formulas and tables of the loss's own functions. The section on
+//! the mathematics draws from these tables, and its script holds what it computes against the loss's own results.
+//!
 //! # What it claims
 //!
 //! Accuracy is the classifier's own, by its logits without margin; accuracy by angle alone stands beside it, since the

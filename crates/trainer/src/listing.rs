@@ -12,6 +12,8 @@ use std::io::Write;
 const WIDTH: usize = 80;
 /// Columns and rows of a curve. Each cell is two dots wide and four high.
 const CURVE: (usize, usize) = (60, 9);
+/// Columns before a curve.
+const LEFT: usize = 11;
 /// Steps of the training whose λ `--json` shows: the default one on full MNIST.
 const STEPS: usize = 2344;
 
@@ -78,22 +80,28 @@ fn curve(value: impl Fn(f64) -> f64) -> String {
     let mut text = String::new();
     for (row, cells) in cells.iter().enumerate() {
         let label = match row {
-            0 => format!("{high:.0}"),
-            _ if row == rows - 1 => format!("{low:.0}"),
+            0 => short(high),
+            _ if row == rows - 1 => short(low),
             _ => String::new(),
         };
         let line: String = cells.iter().map(|&dots| dot_cell(dots)).collect();
-        let _ = writeln!(text, "    {label:>4} ┤{}", line.trim_end());
+        let _ = writeln!(text, "    {label:>5} ┤{}", line.trim_end());
     }
     let ticks = ["0°", "45°", "90°", "135°", "180°"];
-    let mut axis: Vec<char> = vec![' '; 10 + columns + 3];
+    let mut axis: Vec<char> = vec![' '; LEFT + columns + 3];
     for (i, tick) in ticks.iter().enumerate() {
-        let start = 10 + (columns - 1) * i / (ticks.len() - 1);
+        let start = LEFT + (columns - 1) * i / (ticks.len() - 1);
         let start = if i == 0 { start } else { start - (tick.chars().count() - 1) / 2 };
         tick.chars().enumerate().for_each(|(k, c)| axis[start + k] = c);
     }
     let _ = writeln!(text, "{}", axis.iter().collect::<String>().trim_end());
     text
+}
+
+/// A value with at most two decimals.
+fn short(value: f64) -> String {
+    let text = format!("{value:.2}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// A braille cell; an empty one is a space, since some fonts draw its empty dots.
@@ -136,7 +144,7 @@ mod tests {
         let (columns, rows) = CURVE;
         assert_eq!(lines.len(), rows + 1);
         let cell = |row: usize, column: usize| {
-            lines[row].chars().nth(10 + column).map_or(0, |c| (c as u32).saturating_sub(0x2800))
+            lines[row].chars().nth(LEFT + column).map_or(0, |c| (c as u32).saturating_sub(0x2800))
         };
         assert!(cell(0, 0) > 0 && cell(rows - 1, columns - 1) > 0, "{text}");
         assert!(cell(0, columns - 1) == 0 && cell(rows - 1, 0) == 0, "{text}");

@@ -120,7 +120,7 @@ fn schedules(config: &Config, steps: usize) -> Vec<Schedule> {
         let at = |i: usize| i * (table.len() - 1) / (MOMENTS - 1);
         Schedule { title: title.into(), lambdas: (0..MOMENTS).map(|i| rounded(table[at(i)])).collect() }
     };
-    vec![sampled("here", config.lambda(), steps), sampled("the authors’, for faces", OFFICIAL, OFFICIAL_STEPS)]
+    vec![sampled("this run", config.lambda(), steps), sampled("the authors’, for faces", OFFICIAL, OFFICIAL_STEPS)]
 }
 
 /// Loss and gradients of one embedding of the first of two classes, by the f64 reference of the head.

@@ -33,6 +33,10 @@ pub(crate) const CHECKS: &[Check] = &[
     ("report_is_still_with_reduced_motion", DESKTOP, nothing_moves),
     ("report_view_buttons_change_the_pictures", DESKTOP, buttons_change_pictures),
     ("report_class_buttons_show_one_class", DESKTOP, class_buttons_work),
+    ("report_two_classes_follow_the_mouse", DESKTOP, classes_follow_the_mouse),
+    ("report_two_classes_follow_a_finger", PHONE, classes_follow_a_finger),
+    ("report_two_classes_follow_keys", DESKTOP, classes_follow_keys),
+    ("report_margin_follows_its_slider", DESKTOP, margin_follows_its_slider),
     ("report_theme_button_changes_colours", DESKTOP, theme_changes_colours),
     ("report_tab_reaches_every_control", DESKTOP, tab_reaches_every_control),
     ("report_keys_work", DESKTOP, keys_work),
@@ -306,6 +310,50 @@ fn keys_work(page: &mut Page<'_>) -> Result<(), String> {
         page.wait_until(&format!("ArrowRight shows no value of {element}"), TIP_HAS_A_NUMBER)?;
         page.press("Escape")?;
         page.expect("Escape hides the value", "document.getElementById('tip').hidden")?;
+    }
+    Ok(())
+}
+
+/// The embedding in the plane of two classes, and what the page tells of it for each loss.
+const EMBEDDING: &str = ".handle.embedding";
+const TOLD_OF_CLASSES: &str = "[...document.querySelectorAll('.readout')].map((e) => e.innerText)";
+
+/// Loss and gradients of every loss are told anew after something was done.
+fn classes_follow(page: &mut Page<'_>, act: impl Fn(&mut Page<'_>) -> Result<(), String>) -> Result<(), String> {
+    let before = page.texts(TOLD_OF_CLASSES)?;
+    act(page)?;
+    let after = page.texts(TOLD_OF_CLASSES)?;
+    if before.is_empty() || before.iter().zip(&after).any(|(before, after)| before == after) {
+        return Err(format!("expected other numbers for every loss, found {after:?}"));
+    }
+    Ok(())
+}
+
+fn classes_follow_the_mouse(page: &mut Page<'_>) -> Result<(), String> {
+    classes_follow(page, |page| page.drag(EMBEDDING, CENTRE, (-1.0, 0.2)))?;
+    // A weight's length counts for a loss that scores by it, its direction for all.
+    classes_follow(page, |page| page.drag(".handle.one", CENTRE, (1.0, 1.5)))
+}
+
+fn classes_follow_a_finger(page: &mut Page<'_>) -> Result<(), String> {
+    classes_follow(page, |page| page.swipe(EMBEDDING, CENTRE, (-1.0, 0.2)))
+}
+
+fn classes_follow_keys(page: &mut Page<'_>) -> Result<(), String> {
+    page.focus(EMBEDDING)?;
+    for key in ["ArrowLeft", "ArrowUp"] {
+        classes_follow(page, |page| page.press(key))?;
+    }
+    Ok(())
+}
+
+fn margin_follows_its_slider(page: &mut Page<'_>) -> Result<(), String> {
+    page.focus("#maths input[type=range]")?;
+    page.press("ArrowLeft")?;
+    let title = page.text("document.querySelector('#maths .plot .title').textContent")?;
+    let told = page.text("document.querySelector('#maths output').textContent")?;
+    if told != "3" || !title.contains("m = 3") {
+        return Err(format!("expected m = 3 after ArrowLeft, found {told} and `{title}`"));
     }
     Ok(())
 }

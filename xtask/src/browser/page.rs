@@ -231,6 +231,20 @@ impl<'a> Page<'a> {
         self.settle()
     }
 
+    /// Puts a finger on one place of an element, moves it to another in four steps, and lifts it.
+    pub(crate) fn swipe(&mut self, selector: &str, from: Place, to: Place) -> Result<(), String> {
+        let (end, start) = (self.point(selector, to)?, self.point(selector, from)?);
+        let touch = |kind: &str, x: f64, y: f64| json!({ "type": kind, "touchPoints": [{ "x": x, "y": y }] });
+        self.call("Input.dispatchTouchEvent", touch("touchStart", start.0, start.1))?;
+        for step in 1..=4 {
+            let done = f64::from(step) / 4.0;
+            let (x, y) = (start.0 + (end.0 - start.0) * done, start.1 + (end.1 - start.1) * done);
+            self.call("Input.dispatchTouchEvent", touch("touchMove", x, y))?;
+        }
+        self.call("Input.dispatchTouchEvent", json!({ "type": "touchEnd", "touchPoints": [] }))?;
+        self.settle()
+    }
+
     /// Gives an element the focus, as a Tab would.
     pub(crate) fn focus(&mut self, selector: &str) -> Result<(), String> {
         self.point(selector, CENTRE)?;

@@ -109,7 +109,8 @@ const pictures = {
       curves: several((lambda) => {
         const { factors } = table(lambda) ?? { factors: [] };
         return Array.from(factors, (factor, i) => [(180 * i) / (factors.length - 1), factor]);
-      }).map((curve) => ({ ...curve, named: "start" })),
+      }),
+      room: 52,
     };
   },
   schedule: () => ({

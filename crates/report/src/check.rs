@@ -1,7 +1,7 @@
 //! What must hold before a report can be drawn, checked once so that drawing cannot fail.
 
 use crate::error::Error;
-use crate::model::{Embeddings, Report, Training};
+use crate::model::{Embeddings, Film, Images, Report, Training};
 
 /// Checks everything the drawing code relies on.
 pub(crate) fn report(report: &Report) -> Result<(), Error> {
@@ -12,7 +12,25 @@ pub(crate) fn report(report: &Report) -> Result<(), Error> {
     require("dataset.classes", "1 to 256 classes", (1..=256).contains(&classes), classes)?;
     let images = report.dataset.test_images;
     require("dataset.test_images", "at least one test image", images > 0, images)?;
+    if let Some(found) = &report.images {
+        self::images(found, images)?;
+    }
     report.trainings.iter().try_for_each(|t| training(t, classes))
+}
+
+fn images(found: &Images, test_images: usize) -> Result<(), Error> {
+    let Images { height, width, pixels } = found;
+    let (size, length) = (height.saturating_mul(*width), pixels.len());
+    require(
+        "images: height and width",
+        "1 to 256 pixels",
+        (1..=256).contains(height) && (1..=256).contains(width),
+        format!("{height} × {width}"),
+    )?;
+    let count = length / size;
+    let whole = length > 0 && length.is_multiple_of(size);
+    require("images: pixels", &format!("whole images of {height} × {width}"), whole, length)?;
+    require("images: pixels", &format!("at most the {test_images} test images"), count <= test_images, count)
 }
 
 fn training(training: &Training, classes: usize) -> Result<(), Error> {
@@ -35,10 +53,36 @@ fn training(training: &Training, classes: usize) -> Result<(), Error> {
         let in_range = (0.0..=1.0).contains(&value);
         require(&format!("{name}: {field}"), "a fraction from 0 to 1", in_range, value)?;
     }
-    match &training.embeddings {
-        Some(found) => embeddings(&name, found, dim, classes),
-        None => Ok(()),
+    if let Some(found) = &training.embeddings {
+        embeddings(&name, found, dim, classes)?;
     }
+    let images = training.embeddings.as_ref().map_or(0, |found| found.labels.len());
+    training.film.as_ref().map_or(Ok(()), |found| film(&name, found, dim, classes, images))
+}
+
+/// Every frame holds the same images, the first of those that were embedded at the end.
+fn film(name: &str, found: &Film, dim: usize, classes: usize, images: usize) -> Result<(), Error> {
+    let Some(first) = found.frames.first() else {
+        return require(&format!("{name}: film"), "at least one frame", false, 0);
+    };
+    let shown = first.points.len();
+    let fits = shown > 0 && shown.is_multiple_of(dim) && shown <= images * dim;
+    require(&format!("{name}: film: points"), &format!("1 to {images} points of {dim} numbers"), fits, shown)?;
+    let mut before = f64::NEG_INFINITY;
+    for (i, frame) in found.frames.iter().enumerate() {
+        let name = format!("{name}: film: frame {i}");
+        let later = frame.epoch.is_finite() && frame.epoch > before;
+        require(&format!("{name}: epoch"), &format!("a number above {before}"), later, frame.epoch)?;
+        before = frame.epoch;
+        for (field, values, wanted) in
+            [("points", &frame.points, shown), ("class_weights", &frame.class_weights, classes * dim)]
+        {
+            let length = values.len();
+            require(&format!("{name}: {field}"), &format!("{wanted} values"), length == wanted, length)?;
+            finite(&format!("{name}: {field}"), values)?;
+        }
+    }
+    Ok(())
 }
 
 fn embeddings(name: &str, found: &Embeddings, dim: usize, classes: usize) -> Result<(), Error> {
@@ -59,11 +103,16 @@ fn embeddings(name: &str, found: &Embeddings, dim: usize, classes: usize) -> Res
         }
     }
     for (field, values) in [("points", &found.points), ("class_weights", &found.class_weights)] {
-        if let Some(i) = values.iter().position(|v| !v.is_finite()) {
-            require(&format!("{name}: {field}[{i}]"), "finite values", false, values[i])?;
-        }
+        finite(&format!("{name}: {field}"), values)?;
     }
     Ok(())
+}
+
+fn finite(field: &str, values: &[f32]) -> Result<(), Error> {
+    match values.iter().position(|v| !v.is_finite()) {
+        Some(i) => require(&format!("{field}[{i}]"), "finite values", false, values[i]),
+        None => Ok(()),
+    }
 }
 
 fn require(field: &str, expected: &str, holds: bool, found: impl std::fmt::Display) -> Result<(), Error> {

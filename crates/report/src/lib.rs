@@ -19,7 +19,6 @@
 //! interval of the test set's size. An order of the losses is claimed only where a paired t-test over three seeds or
 //! more finds it significant.
 
-mod base64;
 mod check;
 mod error;
 mod figure;
@@ -27,6 +26,7 @@ mod file;
 mod gap;
 mod geometry;
 mod model;
+mod packed;
 mod page;
 mod palette;
 mod significance;

@@ -154,12 +154,16 @@ pub struct EpochRecord {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Embeddings {
     /// True classes. Shape `[N]`.
+    #[serde(with = "crate::packed")]
     pub labels: Vec<u8>,
     /// Predicted classes: those of the largest logit. Shape `[N]`.
+    #[serde(with = "crate::packed")]
     pub predictions: Vec<u8>,
     /// Embeddings, not normalised. Shape `[N, D]`.
+    #[serde(with = "crate::packed")]
     pub points: Vec<f32>,
     /// Class weights as trained; their lengths count for the loss `softmax` only. Shape `[C, D]`.
+    #[serde(with = "crate::packed")]
     pub class_weights: Vec<f32>,
 }
 
@@ -176,8 +180,10 @@ pub struct Frame {
     /// Passes over the training images so far.
     pub epoch: f64,
     /// Embeddings, not normalised. Shape `[M, D]`, of the first M test images.
+    #[serde(with = "crate::packed")]
     pub points: Vec<f32>,
     /// Class weights at that moment. Shape `[C, D]`.
+    #[serde(with = "crate::packed")]
     pub class_weights: Vec<f32>,
 }
 
@@ -189,6 +195,7 @@ pub struct Images {
     /// Pixels in a row.
     pub width: usize,
     /// Brightness. Shape `[N, height, width]`.
+    #[serde(with = "crate::packed::deflated")]
     pub pixels: Vec<u8>,
 }
 

@@ -100,6 +100,22 @@ fn gaps_travel_as_null_and_come_back_as_nan() {
 }
 
 #[test]
+fn a_saved_report_is_compact_and_comes_back_the_same() {
+    let report = report(10_000);
+    let text = serde_json::to_string(&report).expect("a report can be saved");
+    // 10,000 points, labels and predictions and 21 frames of 1,000 points, as f32 in base64; curves; images.
+    assert!(text.len() < 6_000_000, "{} bytes", text.len());
+    let read: Report = serde_json::from_str(&text).expect("and read again");
+    assert_eq!(read.images, report.images);
+    for (read, written) in read.trainings.iter().zip(&report.trainings) {
+        assert_eq!(read.film, written.film);
+        let points = |t: &sphereface_report::Training| t.embeddings.as_ref().map(|found| found.points.clone());
+        assert_eq!(points(read), points(written));
+    }
+    assert!(read.html().expect("a sound report has a page") == report.html().expect("a sound report has a page"));
+}
+
+#[test]
 fn files_are_whole_and_well_formed() {
     let files = written(&report(300));
     let mut names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
@@ -128,7 +144,7 @@ fn files_are_whole_and_well_formed() {
 #[test]
 fn what_cannot_be_shown_is_one_line() {
     type Spoil = fn(&mut Report);
-    let cases: [(&str, Spoil); 13] = [
+    let cases: [(&str, Spoil); 23] = [
         ("no training", |r| r.trainings.clear()),
         ("classes", |r| r.dataset.classes = 0),
         ("test_images", |r| r.dataset.test_images = 0),
@@ -142,6 +158,16 @@ fn what_cannot_be_shown_is_one_line() {
         ("labels", |r| embeddings(r).labels[2] = 10),
         ("points[5]", |r| embeddings(r).points[5] = f32::INFINITY),
         ("class_weights[1]", |r| embeddings(r).class_weights[1] = f32::NAN),
+        ("film: expected at least one frame", |r| film(r).frames.clear()),
+        ("film: points", |r| film(r).frames.iter_mut().for_each(|frame| frame.points.push(1.0))),
+        ("film: points", |r| embeddings_of_fewer_images_than_film(r)),
+        ("film: frame 3: points", |r| film(r).frames[3].points.truncate(7)),
+        ("film: frame 0: class_weights", |r| film(r).frames[0].class_weights.clear()),
+        ("film: frame 4: points[2]", |r| film(r).frames[4].points[2] = f32::NAN),
+        ("film: frame 2: epoch", |r| film(r).frames[2].epoch = 0.25),
+        ("images: pixels: expected whole images", |r| images(r).pixels.push(0)),
+        ("images: height and width", |r| images(r).height = 0),
+        ("images: pixels: expected at most the 3 test images", |r| r.dataset.test_images = 3),
     ];
     for (field, spoil) in cases {
         let mut report = report(50);
@@ -162,7 +188,7 @@ fn a_report_without_measurements_still_shows_its_accuracy() {
     for training in &mut report.trainings {
         training.steps.clear();
         training.epochs_log.clear();
-        training.embeddings = None;
+        (training.embeddings, training.film) = (None, None);
         training.seconds = f64::NAN;
     }
     let page = report.html().expect("nothing measured is no error");
@@ -243,7 +269,7 @@ fn a_single_training_is_not_called_a_comparison() {
     report.trainings.truncate(1);
     report.trainings[0].embedding_dim = 16;
     report.command = "trainer train".to_string();
-    report.trainings[0].embeddings = None;
+    (report.trainings[0].embeddings, report.trainings[0].film) = (None, None);
     let page = report.html().expect("a sound report has a page");
     let text = page.split_once("<main>").expect("the page has a main part").1;
     let text = text.split_once("id=\"data\"").expect("the page has a data block").0;
@@ -257,7 +283,7 @@ fn a_single_training_is_not_called_a_comparison() {
 fn angles_are_measured_at_any_embedding_size() {
     let mut report = report(50);
     for training in &mut report.trainings {
-        training.embedding_dim = 4;
+        (training.embedding_dim, training.film) = (4, None);
         let found = training.embeddings.as_mut().expect("the test's report has embeddings");
         // Every image lies on its class's weight, the weights of neighbouring classes at right angles.
         found.class_weights = (0..40).map(|i| f32::from(u8::from(i % 4 == i / 4 % 4))).collect();
@@ -292,4 +318,19 @@ fn terminal_table_fits_eighty_columns() {
 
 fn embeddings(report: &mut Report) -> &mut sphereface_report::Embeddings {
     report.trainings[0].embeddings.as_mut().expect("the test's report has embeddings")
+}
+
+fn film(report: &mut Report) -> &mut sphereface_report::Film {
+    report.trainings[0].film.as_mut().expect("the test's report has a film")
+}
+
+fn images(report: &mut Report) -> &mut sphereface_report::Images {
+    report.images.as_mut().expect("the test's report has images")
+}
+
+fn embeddings_of_fewer_images_than_film(report: &mut Report) {
+    let found = embeddings(report);
+    found.labels.truncate(40);
+    found.predictions.truncate(40);
+    found.points.truncate(80);
 }

@@ -252,7 +252,7 @@ impl Log {
 }
 
 /// Steps and epochs of a log, as the report wants them.
-pub(crate) fn history(lines: &[Line]) -> (Vec<StepRecord>, Vec<EpochRecord>) {
+pub(crate) fn records(lines: &[Line]) -> (Vec<StepRecord>, Vec<EpochRecord>) {
     let (mut steps, mut epochs) = (Vec::new(), Vec::new());
     for line in lines {
         match *line {

@@ -9,8 +9,8 @@ use crate::session;
 use crate::training::{self, Finished, Outcome};
 use anyhow::{Result, bail, ensure};
 use serde::Serialize;
-use sphereface_data::{Choice, Dataset, Locations, Progress};
-use sphereface_report::{DatasetInfo, NetworkInfo, Report};
+use sphereface_data::{Choice, Dataset, ImageSet, Locations, Progress};
+use sphereface_report::{DatasetInfo, Images, NetworkInfo, Report};
 use std::io::Write;
 use std::path::Path;
 use std::str::FromStr;
@@ -243,9 +243,15 @@ fn report(
             std::thread::available_parallelism().map_or(1, usize::from)
         },
         total_seconds: summary.total_seconds,
-        images: None,
+        images: images(&dataset.test),
         trainings: finished.into_iter().map(|result| result.report).collect(),
     })
+}
+
+/// The images for the report to show, if they are grey.
+fn images(set: &ImageSet) -> Option<Images> {
+    let &ImageSet { height, width, channels, ref images, .. } = set;
+    (channels == 1).then(|| Images { height, width, pixels: images.clone() })
 }
 
 /// Continues the run in a folder, up to step `steps` if that is given.

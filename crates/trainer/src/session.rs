@@ -94,6 +94,8 @@ pub(crate) struct Session {
     train_program: Program,
     train: Evaluation,
     test: Evaluation,
+    /// The plan that embeds the test set, lowered when it is first asked for.
+    embedding_program: Option<Program>,
     /// Images of the training set that are evaluated.
     evaluated: usize,
     steps_done: usize,
@@ -160,6 +162,7 @@ impl Session {
             train_program,
             train,
             test,
+            embedding_program: None,
             evaluated,
             steps_done: 0,
             rates,
@@ -193,6 +196,11 @@ impl Session {
     /// Steps of the whole training.
     pub(crate) fn steps(&self) -> usize {
         self.training.steps
+    }
+
+    /// Images of the training set.
+    pub(crate) fn train_images(&self) -> usize {
+        self.training.source.images
     }
 
     /// Images a step.
@@ -247,19 +255,26 @@ impl Session {
         evaluate(&mut *self.backend, &self.train, self.evaluated, self.training.batch)
     }
 
-    /// Embeds the test set.
-    pub(crate) fn embed_test(&mut self) -> Result<Embedded> {
+    /// Embeds the first `images` images of the test set, or all if there are fewer.
+    pub(crate) fn embed_test(&mut self, images: usize) -> Result<Embedded> {
         let (source, batch) = (self.test.source, self.training.batch);
-        let plan = self.model.embedding_plan(&self.parameters, source, batch)?;
-        let program = self.backend.lower(&plan)?;
+        let images = images.min(source.images);
+        let program = match self.embedding_program {
+            Some(program) => program,
+            None => {
+                let plan = self.model.embedding_plan(&self.parameters, source, batch)?;
+                *self.embedding_program.insert(self.backend.lower(&plan)?)
+            }
+        };
         let dim = self.model.network.embedding;
         self.backend.upload(&source.counter_buffer(), &[0; 4])?;
-        let mut points = Vec::with_capacity(source.batches(batch) * batch * dim);
-        for _ in 0..source.batches(batch) {
+        let batches = images.div_ceil(batch);
+        let mut points = Vec::with_capacity(batches * batch * dim);
+        for _ in 0..batches {
             self.backend.run(program, 1)?;
             points.extend(read(&mut *self.backend, &source.embedding_buffer(), batch * dim)?);
         }
-        points.truncate(source.images * dim);
+        points.truncate(images * dim);
         let class_weights = read(&mut *self.backend, CLASS_WEIGHTS, self.model.head.classes * dim)?;
         let scale = self.model.head.scale;
         let predictions = points.chunks_exact(dim).map(|point| predict(point, &class_weights, scale)).collect();

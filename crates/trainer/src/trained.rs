@@ -87,7 +87,7 @@ pub(crate) fn embed(args: &EmbedArgs) -> Result<()> {
     args.data.apply(&mut trained.config);
     let dataset = load_data(&trained.config, Verbosity::Plain)?;
     let mut session = load(trained, &dataset)?;
-    let embedded = session.embed_test()?;
+    let embedded = session.embed_test(dataset.test.len())?;
     let dim = session.model().network.embedding;
     let labels = &dataset.test.labels;
     if extension == "csv" {

@@ -1,7 +1,8 @@
 //! One training from its start, or from its checkpoint, to its results.
 
 use crate::config::Config;
-use crate::folder::{Folder, Line, TrainingSummary, history};
+use crate::film::{self, Recording};
+use crate::folder::{Folder, Line, TrainingSummary, records};
 use crate::interrupt;
 use crate::progress::{Progress, Verbosity};
 use crate::session::{LOG_ROWS, Row, Session};
@@ -39,6 +40,12 @@ pub(crate) struct Finished {
     pub(crate) profile: Option<String>,
 }
 
+/// What a training has left behind so far.
+struct History {
+    lines: Vec<Line>,
+    film: Recording,
+}
+
 /// Trains, or continues, what `config` describes in `folder`, up to step `stop_at` if it is given.
 pub(crate) fn run(
     config: &Config,
@@ -49,10 +56,12 @@ pub(crate) fn run(
     stop_at: Option<usize>,
 ) -> Result<Outcome> {
     let mut session = Session::new(config, dataset, verbosity)?;
-    let mut lines = Vec::new();
+    let mut history = History { lines: Vec::new(), film: Recording::new(&session) };
+    let lines = &mut history.lines;
     if folder.has_checkpoint() {
         session.load(&folder.checkpoint())?;
-        lines = folder.read_log(session.steps_done())?;
+        history.film = Recording::resume(&folder.file(film::FILE), &session)?;
+        *lines = folder.read_log(session.steps_done())?;
         // A run that ended within an epoch and is now stretched has a line for that epoch too early.
         let steps = session.steps();
         lines.retain(|line| match *line {
@@ -63,22 +72,23 @@ pub(crate) fn run(
     } else {
         // The log before the checkpoint, here too: a run that dies between them has done nothing yet.
         folder.write_config(config)?;
-        folder.continue_log(&lines)?;
-        session.save(&folder.checkpoint())?;
+        folder.continue_log(lines)?;
+        history.film.record(&mut session)?;
+        save(&mut session, &mut history.film, folder)?;
     }
-    train(&mut session, config, folder, &mut lines, name, verbosity, stop_at.unwrap_or(usize::MAX))?;
+    train(&mut session, config, folder, &mut history, name, verbosity, stop_at.unwrap_or(usize::MAX))?;
     let (step, steps) = (session.steps_done(), session.steps());
     if step < steps {
         return Ok(Outcome::Paused { step, steps });
     }
-    Ok(Outcome::Finished(Box::new(finish(&mut session, config, dataset, lines)?)))
+    Ok(Outcome::Finished(Box::new(finish(&mut session, config, dataset, history)?)))
 }
 
 fn train(
     session: &mut Session,
     config: &Config,
     folder: &Folder,
-    lines: &mut Vec<Line>,
+    History { lines, film }: &mut History,
     name: &str,
     verbosity: Verbosity,
     stop_at: usize,
@@ -93,9 +103,10 @@ fn train(
     let on = if config.data.validate { "validation" } else { "test" };
     while session.steps_done() < stop_at && !interrupt::requested() {
         let epoch = session.epoch();
-        let to_epoch_end = session.steps_until(epoch) - session.steps_done();
+        let next_frame = film.next_step(session.steps_done()).unwrap_or(usize::MAX);
+        let next_stop = session.steps_until(epoch).min(next_frame).min(stop_at);
         let running = Instant::now();
-        let rows = session.train(chunk.min(to_epoch_end).min(stop_at - session.steps_done()))?;
+        let rows = session.train(chunk.min(next_stop - session.steps_done()))?;
         chunk = next_chunk(rows.len(), running.elapsed());
         let seconds = before + started.elapsed().as_secs_f64();
         let first = session.steps_done() - rows.len();
@@ -139,18 +150,25 @@ fn train(
             log.write(&line)?;
             lines.push(line);
         }
+        film.record(session)?;
         // The log first: whatever a checkpoint has done stands in it.
         log.flush()?;
         if epoch_ends || saved.elapsed() >= CHECKPOINT_INTERVAL {
-            session.save(&folder.checkpoint())?;
+            save(session, film, folder)?;
             (saved, saved_step) = (Instant::now(), session.steps_done());
         }
     }
     progress.finish();
     if saved_step < session.steps_done() {
-        session.save(&folder.checkpoint())?;
+        save(session, film, folder)?;
     }
     Ok(())
+}
+
+/// Saves the film, then the checkpoint, so that the film reaches every checkpoint.
+fn save(session: &mut Session, film: &mut Recording, folder: &Folder) -> Result<()> {
+    film.save(&folder.file(film::FILE), session)?;
+    session.save(&folder.checkpoint())
 }
 
 /// Steps to the next reading of the log, from how long the last ones took.
@@ -187,10 +205,11 @@ fn mean_loss_since(lines: &[Line], after: usize) -> f64 {
     losses.iter().sum::<f64>() / losses.len().max(1) as f64
 }
 
-fn finish(session: &mut Session, config: &Config, dataset: &Dataset, lines: Vec<Line>) -> Result<Finished> {
+fn finish(session: &mut Session, config: &Config, dataset: &Dataset, history: History) -> Result<Finished> {
+    let History { lines, film } = history;
     let (test, train) = (session.evaluate_test()?, session.evaluate_train()?);
     let loss = config.loss()?;
-    let (steps, epochs_log) = history(&lines);
+    let (steps, epochs_log) = records(&lines);
     let final_train_loss = epochs_log.last().map_or(f64::NAN, |epoch| epoch.train_loss);
     let dim = config.model.dims[0];
     let summary = TrainingSummary {
@@ -223,13 +242,13 @@ fn finish(session: &mut Session, config: &Config, dataset: &Dataset, lines: Vec<
         steps: thinned(steps),
         epochs_log,
         embeddings,
-        film: None,
+        film: film.finish(),
     };
     Ok(Finished { summary, report, lines, profile: session.profile() })
 }
 
 fn embeddings(session: &mut Session, dataset: &Dataset) -> Result<Embeddings> {
-    let embedded = session.embed_test()?;
+    let embedded = session.embed_test(dataset.test.len())?;
     Ok(Embeddings {
         labels: dataset.test.labels.clone(),
         predictions: embedded.predictions,

@@ -100,6 +100,38 @@ fn damaged_checkpoints_are_refused() {
 }
 
 #[test]
+fn damaged_films_are_refused() {
+    let folder = folder_with_small_set("film");
+    succeed(&folder, "train --data-dir set --steps 12 --batch 40 --out run --quiet");
+    let path = folder.join("run/film.safetensors");
+    let whole = fs::read(&path).unwrap();
+    let edited = |from: &str, to: &str| {
+        let mut file = whole.clone();
+        let at = file.windows(from.len()).position(|window| window == from.as_bytes()).unwrap();
+        file[at..at + from.len()].copy_from_slice(to.as_bytes());
+        file
+    };
+    let mut not_finite = whole.clone();
+    let length = not_finite.len();
+    not_finite[length / 2..][..8].fill(0xff); // among the points, by far the largest tensor
+    for (contents, word) in [
+        (vec![], "damaged"),
+        (whole[..length / 2].to_vec(), "damaged"),
+        (edited("film 1", "film 9"), "format"),
+        (edited("\"epochs\"", "\"epocha\""), "epochs"),
+        (edited("\"F64\"", "\"I64\""), "F64"),
+        (not_finite, "finite"),
+    ] {
+        fs::write(&path, &contents).unwrap();
+        let line = fail(&folder, "train --resume run");
+        assert!(line.contains("film.safetensors") && line.contains("expected") && line.contains(word), "{line}");
+    }
+    // The training needs no film: without one it goes on.
+    fs::remove_file(&path).unwrap();
+    succeed(&folder, "train --resume run --quiet");
+}
+
+#[test]
 fn a_run_folder_with_missing_or_damaged_parts_is_refused() {
     let folder = folder_with_small_set("parts");
     succeed(&folder, "train --data-dir set --steps 12 --batch 40 --out run --quiet");
@@ -159,11 +191,15 @@ fn a_training_that_diverges_keeps_its_last_good_checkpoint() {
     let folder = folder_with_small_set("diverging");
     let settings = "[training]\nrate = 1000.0\nwarm_up = 0.0\nrate_schedule = \"steps\"\n[optimizer]\nrule = \"sgd\"\nclip = 0.0\nweight_decay = 1000.0\n";
     fs::write(folder.join("hot.toml"), settings).unwrap();
-    let line =
-        fail(&folder, "train --config hot.toml --loss softmax --dim 4 --data-dir set --batch 8 --steps 40 --out run");
-    assert!(line.contains("finite") && line.contains("training.rate"), "{line}");
-    assert!(!folder.join("run/summary.json").exists());
-    succeed(&folder, "eval run");
+    // Embeddings of size 2 are filmed: nothing of what is not finite gets into that file either.
+    for dim in [4, 2] {
+        let train = "train --config hot.toml --loss softmax --data-dir set --batch 8 --steps 40";
+        let line = fail(&folder, &format!("{train} --dim {dim} --out run-{dim}"));
+        assert!(line.contains("finite") && line.contains("training.rate"), "{line}");
+        assert!(!folder.join(format!("run-{dim}/summary.json")).exists());
+        succeed(&folder, &format!("eval run-{dim}"));
+        assert!(fail(&folder, &format!("train --resume run-{dim}")).contains("training.rate"));
+    }
 }
 
 #[test]

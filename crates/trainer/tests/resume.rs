@@ -3,6 +3,7 @@
 mod common;
 
 use common::{folder_with_small_set, metrics, run, succeed, summary, trainer};
+use safetensors::SafeTensors;
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
@@ -12,11 +13,23 @@ use std::time::Duration;
 const TRAINING: &str = "train --data-dir set --batch 16 --steps 90 --threads 1 --quiet";
 
 fn assert_same_run(uninterrupted: &Path, resumed: &Path) {
-    let checkpoint = |run: &Path| fs::read(run.join("checkpoint.safetensors")).unwrap();
-    assert!(checkpoint(uninterrupted) == checkpoint(resumed), "checkpoints differ");
+    for file in ["checkpoint.safetensors", "film.safetensors"] {
+        let of = |run: &Path| fs::read(run.join(file)).unwrap();
+        assert!(of(uninterrupted) == of(resumed), "{file} differs");
+    }
     assert_eq!(metrics(uninterrupted), metrics(resumed));
     let accuracy = |run: &Path| summary(run)["runs"][0]["test_accuracy"].clone();
     assert_eq!(accuracy(uninterrupted), accuracy(resumed));
+}
+
+/// The moments of a run's film.
+fn film_steps(run: &Path) -> Vec<u32> {
+    let file = fs::read(run.join("film.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&file).unwrap();
+    let steps = tensors.tensor("steps").unwrap();
+    assert_eq!(tensors.tensor("points").unwrap().shape(), [steps.shape()[0], 90, 2]);
+    assert_eq!(tensors.tensor("class_weights").unwrap().shape(), [steps.shape()[0], 10, 2]);
+    steps.data().chunks(4).map(|bytes| u32::from_le_bytes(bytes.try_into().unwrap())).collect()
 }
 
 #[test]
@@ -50,6 +63,33 @@ fn training_killed_at_random_moments_resumes_bit_for_bit() {
     }
     assert!(kills >= 2, "killed {kills} times");
     assert_same_run(&folder.join("whole"), &folder.join("killed"));
+}
+
+#[test]
+fn frames_beyond_the_checkpoint_are_recorded_again() {
+    let folder = folder_with_small_set("beyond");
+    succeed(&folder, &format!("{TRAINING} --out whole"));
+    let at = |file: &str| folder.join("run").join(file);
+    succeed(&folder, &format!("{TRAINING} --out run"));
+    let finished = fs::read(at("film.safetensors")).unwrap();
+    let expected = [0, 7, 13, 19, 25, 32, 38, 44, 50, 57, 63, 69, 75, 82, 88, 90];
+    assert_eq!(film_steps(&folder.join("run")), expected);
+    // A process that died between its last film and its last checkpoint: the film is ahead.
+    fs::remove_dir_all(folder.join("run")).unwrap();
+    let mut child = trainer(&folder, &format!("{TRAINING} --out run")).stdout(Stdio::null()).spawn().unwrap();
+    while !at("checkpoint.safetensors").is_file() {
+        sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    succeed(&folder, "train --resume run --steps 40 --quiet");
+    assert_eq!(film_steps(&folder.join("run")), expected[..7]);
+    let mut ahead = finished.clone();
+    let last = ahead.len() - 4;
+    ahead[last..].copy_from_slice(&0.5_f32.to_le_bytes());
+    fs::write(at("film.safetensors"), ahead).unwrap();
+    succeed(&folder, "train --resume run --quiet");
+    assert_same_run(&folder.join("whole"), &folder.join("run"));
 }
 
 #[test]
@@ -99,6 +139,8 @@ fn a_stretched_run_has_each_epoch_once() {
     assert_eq!(epochs, [1, 2, 3]);
     assert_eq!(lines.iter().filter(|line| line["kind"] == "step").count(), 60);
     assert_eq!(summary(&folder.join("run"))["runs"][0]["steps"], 60);
+    // Quarters of 25 steps up to the 60th; the end of the shorter run is none of them.
+    assert_eq!(film_steps(&folder.join("run")), [0, 7, 13, 19, 25, 32, 38, 44, 50, 57, 60]);
 }
 
 #[test]

@@ -29,7 +29,9 @@ fn compare_leaves_everything_and_can_be_repeated_from_its_config() {
             assert!(run[number].as_f64().unwrap().is_finite(), "{number}");
         }
         let inside = first.join(run["folder"].as_str().unwrap());
-        assert!(inside.join("checkpoint.safetensors").is_file(), "{}", inside.display());
+        for file in ["checkpoint.safetensors", "film.safetensors"] {
+            assert!(inside.join(file).is_file(), "{}", inside.display());
+        }
         // Six steps and the end of an epoch.
         assert_eq!(metrics(&inside).len(), 7);
     }

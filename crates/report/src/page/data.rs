@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::losses;
-use crate::base64;
 use crate::error::Error;
 use crate::figure::chart::Chart;
 use crate::figure::{Drawn, SHOWN_POINTS, curves, drawable, psi, sample};
 use crate::geometry::rays;
 use crate::model::{Report, Training};
+use crate::packed::base64;
 use crate::summary::dims;
 
 #[derive(Serialize)]
@@ -80,11 +80,11 @@ fn embedding_data(drawn: &Drawn<'_>) -> EmbeddingData {
     let largest = coordinates().map(f64::abs).fold(0.0, f64::max);
     let scale = if largest > 0.0 { largest / f64::from(i16::MAX) } else { 1.0 };
     let quantised: Vec<u8> = coordinates().flat_map(|v| ((v / scale).round() as i16).to_le_bytes()).collect();
-    let pick = |values: &[u8]| base64::encode(&shown.iter().map(|&i| values[i]).collect::<Vec<_>>());
+    let pick = |values: &[u8]| base64(&shown.iter().map(|&i| values[i]).collect::<Vec<_>>());
     EmbeddingData {
         dim,
         scale,
-        points: base64::encode(&quantised),
+        points: base64(&quantised),
         labels: pick(&found.labels),
         predictions: pick(&found.predictions),
         rays: rays(drawn.training, found).concat().into_iter().filter_map(rounded).collect(),

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use sphereface_report::{DatasetInfo, Embeddings, EpochRecord, NetworkInfo, Report, StepRecord, Training};
+use sphereface_report::{
+    DatasetInfo, Embeddings, EpochRecord, Film, Frame, Images, NetworkInfo, Report, StepRecord, Training,
+};
 
 /// Six trainings, three losses at two and three dimensions, with embeddings of `images` test images.
 pub(crate) fn report(images: usize) -> Report {
@@ -31,9 +33,32 @@ pub(crate) fn report(images: usize) -> Report {
         version: "0.1.0".to_string(),
         threads: 2,
         total_seconds: 600.0,
-        images: None,
+        images: Some(strokes(images)),
         trainings,
     }
+}
+
+/// Images with a slanted stroke each, of about as many different pixels as a digit has.
+fn strokes(images: usize) -> Images {
+    let pixel = |at: usize| {
+        let (image, y, x) = (at / 784, at / 28 % 28, at % 28);
+        let distance = x.abs_diff(8 + (y * (1 + image % 7)) / 12);
+        if (4..24).contains(&y) && distance < 3 { (255 - 60 * distance - (image * 31 + at * 7) % 50) as u8 } else { 0 }
+    };
+    Images { height: 28, width: 28, pixels: (0..images * 784).map(pixel).collect() }
+}
+
+/// 21 frames of the first `images` images that grow to what a training's embeddings are.
+fn film(dim: usize, images: usize) -> Film {
+    let frame = |i: usize| {
+        let grown = (1 + i) as f32 / 21.0;
+        Frame {
+            epoch: i as f64 / 4.0,
+            points: (0..images * dim).map(|j| (j as f32 * 1.37).sin() * 40.0 * grown).collect(),
+            class_weights: (0..10 * dim).map(|j| (j as f32 * 0.9 * grown).cos()).collect(),
+        }
+    };
+    Film { frames: (0..21).map(frame).collect() }
 }
 
 fn training(loss: &str, dim: usize, images: usize) -> Training {
@@ -69,7 +94,7 @@ fn training(loss: &str, dim: usize, images: usize) -> Training {
             points: (0..images * dim).map(|i| (i as f32 * 1.37).sin() * 40.0).collect(),
             class_weights: (0..10 * dim).map(|i| (i as f32 * 0.9).cos()).collect(),
         }),
-        film: None,
+        film: Some(film(dim, images.min(1000))),
     }
 }
 

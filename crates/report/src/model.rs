@@ -27,7 +27,7 @@ pub struct Report {
     pub command: String,
     /// Version of the program that trained.
     pub version: String,
-    /// CPU threads used.
+    /// CPU threads used; 0 if runs with different numbers stand side by side.
     pub threads: usize,
     /// Wall time of the whole comparison, in seconds.
     pub total_seconds: f64,

@@ -19,6 +19,7 @@ mod folder;
 mod inspect;
 mod interrupt;
 mod progress;
+mod report;
 mod run;
 mod session;
 mod trained;
@@ -55,6 +56,7 @@ fn execute(command: &Command) -> anyhow::Result<Ended> {
         Command::Plan(args) => inspect::plan(args)?,
         Command::Devices(args) => inspect::devices(args)?,
         Command::Data(args) => inspect::data(args)?,
+        Command::Report(args) => report::report(args)?,
         Command::Losses => inspect::losses(),
     }
     Ok(Ended::Finished)

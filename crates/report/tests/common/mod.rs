@@ -1,5 +1,7 @@
 //! A small sound report, and ways to look at what was written.
 
+#![allow(dead_code)] // Each test file is a crate of its own and uses some of these.
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 

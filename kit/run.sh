@@ -85,6 +85,7 @@ fi
 
 # 2. Are the kernels right?
 part 'self-check' 40 device.txt "$kit/bin/trainer" devices --self-check
+part 'instructions' 30 device.txt "$kit/bin/instructions" "$kit/programs.jsonl" --device "$device"
 part 'tests' 100 tests.txt "$kit/bin/kernels"
 # The first start on a device judges it, too, and keeps the verdict: the checkers below then see a training alone.
 part 'first start' 60 training.txt bash -c "train --data mnist-10k --batch 8 --steps 2 --evaluate 16 --out '$scratch/first'"

@@ -64,6 +64,28 @@ fn a_program_gives_the_same_bits_when_it_starts_again() {
 }
 
 #[test]
+fn timed_runs_give_the_same_bits_and_name_every_step() {
+    let case = mnist(10, 8);
+    let (parameters, plan) = case.plan().unwrap();
+    let mut backend = CpuBackend::new(2).unwrap();
+    let program = backend.lower(&plan).unwrap();
+    case.upload(&parameters, &mut backend).unwrap();
+    for run in 0..10 {
+        if run % 3 == 1 {
+            backend.run(program, 1).unwrap();
+            continue;
+        }
+        let timed = backend.run_timed(program).unwrap();
+        let named: Vec<(&str, &str)> = timed.iter().map(|step| (step.label.as_str(), step.op)).collect();
+        let steps: Vec<(&str, &str)> = plan.steps.iter().map(|step| (step.label.as_str(), step.op.name())).collect();
+        assert_eq!(named, steps);
+        assert!(timed.iter().any(|step| !step.time.is_zero()));
+    }
+    let log = bits(&mut backend, LOG, case.training.log_rows * METRICS.len());
+    assert!([bits(&mut backend, PARAMETERS, parameters.length()), log] == trained(&case, 2));
+}
+
+#[test]
 fn another_seed_trains_other_bits() {
     let case = mnist(10, 8);
     let mut other = case.clone();

@@ -56,6 +56,28 @@ fn every_loss_trains_as_the_reference_does() {
 }
 
 #[test]
+fn timed_runs_do_what_graphs_do() {
+    let case = case(2);
+    let Some((_, expected)) = train(&case, Options::default()) else { return };
+    let Some(mut backend) = backend(Options::default()) else { return };
+    let (parameters, plan) = case.plan().unwrap();
+    let program = backend.lower(&plan).unwrap();
+    case.upload(&parameters, &mut backend).unwrap();
+    for _ in 0..STEPS - 1 {
+        let timed = backend.run_timed(program).unwrap();
+        let labels = |step: &sphereface_tensor::Step| step.label.clone();
+        assert_eq!(
+            timed.iter().map(|step| step.label.clone()).collect::<Vec<_>>(),
+            plan.steps.iter().map(labels).collect::<Vec<_>>()
+        );
+    }
+    backend.run(program, 1).unwrap();
+    let mut trained = vec![0.0f32; parameters.length()];
+    backend.download(PARAMETERS, bytemuck::cast_slice_mut(&mut trained)).unwrap();
+    assert!(trained == expected);
+}
+
+#[test]
 fn graphs_arenas_and_tiers_of_fp32_do_not_change_a_bit() {
     let case = case(2);
     let Some(expected) = train(&case, Options::default()) else { return };

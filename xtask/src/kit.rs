@@ -40,9 +40,10 @@ fn make(debug: bool) -> Result<String, String> {
     for folder in ["bin", "cache"] {
         fs::create_dir_all(kit.join(folder)).map_err(fail(&kit))?;
     }
-    let builds: [(&str, &[&str]); 3] = [
+    let builds: [(&str, &[&str]); 4] = [
         ("trainer", &["build", "-p", "trainer"]),
         ("timings", &["build", "-p", "sphereface-cuda", "--example", "timings"]),
+        ("instructions", &["build", "-p", "sphereface-cuda", "--example", "instructions"]),
         ("kernels", &["test", "--no-run", "-p", "sphereface-tests", "--test", "kernels"]),
     ];
     for (name, args) in builds {
@@ -51,6 +52,7 @@ fn make(debug: bool) -> Result<String, String> {
         fs::copy(&built, &there).map_err(fail(&built))?;
         strip(&there)?;
     }
+    programs(&kit.join("programs.jsonl"))?;
     let cache = kit.join("cache");
     let status = kernels::example(&["--into", &cache.display().to_string(), ARCHITECTURE]).status();
     if !status.map_err(|error| format!("cannot start cargo: {error}"))?.success() {
@@ -92,6 +94,14 @@ fn build(args: &[&str], debug: bool) -> Result<PathBuf, String> {
     let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let mut programs = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
     programs.next_back().ok_or_else(|| format!("`cargo {}` built no program", args.join(" ")))
+}
+
+/// Lets the emulator's tests write down what they ran.
+fn programs(file: &Path) -> Result<(), String> {
+    let mut command = cargo();
+    command.args(["test", "--quiet", "-p", "sphereface-emulator", "--tests"]).env("SPHEREFACE_PROGRAMS", file);
+    let output = command.output().map_err(|error| format!("cannot start cargo: {error}"))?;
+    if output.status.success() { Ok(()) } else { Err("the tests of sphereface-emulator fail".into()) }
 }
 
 fn strip(program: &Path) -> Result<(), String> {

@@ -5,7 +5,7 @@ use crate::launch::{Io, Kernel, Operands, Slice};
 use crate::launcher::{Context, kernel};
 use crate::library::{Library, Progress};
 use sphereface_tensor::arena::{Request, assign};
-use sphereface_tensor::{Backend, BufferId, Error, Lifetime, Place, Plan, Program, Step, Type};
+use sphereface_tensor::{Backend, BufferId, Error, Lifetime, Place, Plan, Program, Step, StepTime, Type};
 use std::collections::{BTreeSet, HashMap};
 
 /// Every buffer starts at a multiple of this.
@@ -76,6 +76,7 @@ enum Spot {
 /// A step with its operands' places.
 struct LoweredStep {
     label: String,
+    op: &'static str,
     kernel: Kernel,
     reads: Vec<Spot>,
     writes: Vec<Spot>,
@@ -301,15 +302,19 @@ impl<D: Driver> CudaBackend<D> {
         Ok(())
     }
 
+    /// The index of a program whose launches stand for the arena as it is.
+    fn built(&mut self, program: Program) -> Result<usize, Error> {
+        let index = program.index();
+        if self.programs[index].arena != self.arena.pointer {
+            self.build(index)?; // The arena has grown since.
+        }
+        Ok(index)
+    }
+
     /// Starts every launch of a program, in order.
     fn launch_all(&mut self, index: usize) -> Result<(), Error> {
         let LoweredPlan { launches, steps, .. } = &self.programs[index];
-        for Ready { function, extent, arguments, step } in launches {
-            self.driver
-                .launch(*function, *extent, arguments)
-                .map_err(|error| failed(format!("{}: {error}", steps[*step].label)))?;
-        }
-        Ok(())
+        launches.iter().try_for_each(|ready| start(&mut self.driver, ready, steps))
     }
 
     fn run_once(&mut self, index: usize) -> Result<(), Error> {
@@ -330,6 +335,11 @@ impl<D: Driver> CudaBackend<D> {
         self.programs[index].runs += 1;
         Ok(())
     }
+}
+
+fn start(driver: &mut impl Driver, ready: &Ready, steps: &[LoweredStep]) -> Result<(), Error> {
+    let Ready { function, extent, arguments, step } = ready;
+    driver.launch(*function, *extent, arguments).map_err(|error| failed(format!("{}: {error}", steps[*step].label)))
 }
 
 fn operands<'a>(plan: &'a Plan, step: &Step) -> Operands<'a> {
@@ -383,6 +393,7 @@ impl<D: Driver> Backend for CudaBackend<D> {
             let constants = self.constants(&kernel.constants)?;
             steps.push(LoweredStep {
                 label: step.label.clone(),
+                op: step.op.name(),
                 kernel,
                 reads: places(&step.reads),
                 writes: places(&step.writes),
@@ -408,11 +419,28 @@ impl<D: Driver> Backend for CudaBackend<D> {
     }
 
     fn run(&mut self, program: Program, times: usize) -> Result<(), Error> {
-        let index = program.index();
-        if self.programs[index].arena != self.arena.pointer {
-            self.build(index)?; // The arena has grown since.
-        }
+        let index = self.built(program)?;
         (0..times).try_for_each(|_| self.run_once(index))
+    }
+
+    fn run_timed(&mut self, program: Program) -> Result<Vec<StepTime>, Error> {
+        let index = self.built(program)?;
+        let LoweredPlan { launches, steps, runs, .. } = &mut self.programs[index];
+        let mut launches = launches.iter().peekable();
+        // Event 0 is the start, event i + 1 the end of step i.
+        self.driver.record(0).map_err(failed)?;
+        for number in 0..steps.len() {
+            while let Some(ready) = launches.next_if(|ready| ready.step == number) {
+                start(&mut self.driver, ready, steps)?;
+            }
+            self.driver.record(number + 1).map_err(failed)?;
+        }
+        *runs += 1;
+        let timed = steps.iter().enumerate().map(|(number, step)| {
+            let time = self.driver.elapsed(number, number + 1).map_err(failed)?;
+            Ok(StepTime { label: step.label.clone(), op: step.op, time })
+        });
+        timed.collect()
     }
 
     fn sync(&mut self) -> Result<(), Error> {

@@ -95,6 +95,11 @@ impl Block {
                         advanced = true;
                     }
                     Stop::Waiting => advanced = true,
+                    Stop::Yielded if warp.is_endless() => {
+                        let kind = FaultKind::Endless { instructions: warp.executed };
+                        let failure = Failure { lane: warp.alive.trailing_zeros() as usize, pc: warp.pc, kind };
+                        return Err(self.fault(launch, index, warp, failure));
+                    }
                     Stop::Yielded => {
                         warp.note_state();
                         advanced |= !warp.stuck;

@@ -19,8 +19,12 @@ pub struct Device {
     /// Kernels that may have more than 48 KB of shared memory.
     more_shared: HashSet<(u64, String)>,
     target: Option<u32>,
+    most_instructions: Option<u64>,
     launches: u8,
 }
+
+/// Instructions of one warp after which a launch is taken for endless: minutes of work.
+const MOST_INSTRUCTIONS: u64 = 1 << 32;
 
 impl Device {
     /// A device of the architecture that each module names.
@@ -31,6 +35,11 @@ impl Device {
     /// A device of one architecture: 80 for `sm_80`. It limits the shared memory of a block.
     pub fn with_target(target: u32) -> Self {
         Device { target: Some(target), ..Device::default() }
+    }
+
+    /// Ends every later launch with [`FaultKind::Endless`] once a warp has executed so many instructions (2³² by default).
+    pub fn limit_instructions(&mut self, most: u64) {
+        self.most_instructions = Some(most);
     }
 
     /// Uninitialised global memory; its address is a multiple of 256.
@@ -181,6 +190,7 @@ impl Device {
             parameters,
             ranges,
             number: self.launches,
+            most_instructions: self.most_instructions.unwrap_or(MOST_INSTRUCTIONS),
             progress: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
         };

@@ -187,6 +187,11 @@ pub enum FaultKind {
     },
     /// Nothing moves any more. One line for each warp.
     Deadlock(Vec<String>),
+    /// A warp runs on and on.
+    Endless {
+        /// Instructions it has executed.
+        instructions: u64,
+    },
     /// The kernel executed `trap`.
     Trap,
     /// An index outside of its table of branch targets.
@@ -258,6 +263,7 @@ impl fmt::Display for FaultKind {
                 write!(to, "the lane executes an exchange whose mask {members:#010x} leaves it out")
             }
             FaultKind::Deadlock(warps) => write!(to, "deadlock: {}", warps.join("; ")),
+            FaultKind::Endless { instructions } => write!(to, "no end after {instructions} instructions of one warp"),
             FaultKind::Trap => write!(to, "the kernel executed a trap"),
             FaultKind::BranchIndex(index) => write!(to, "index {index} is outside of the table of branch targets"),
         }

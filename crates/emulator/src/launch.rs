@@ -84,6 +84,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) parameters: Vec<u8>,
     /// What the launch may touch, by address; everything if it is not given.
     pub(crate) ranges: Option<Vec<Range>>,
+    /// More instructions than a warp of a kernel that ends executes.
+    pub(crate) most_instructions: u64,
     /// 1 to 255; tells writes of this launch from earlier ones.
     pub(crate) number: u8,
     /// Changes whenever a warp anywhere gets ahead.

@@ -43,6 +43,8 @@ pub(crate) struct Warp {
     pub(crate) committed: [u32; 32],
     /// Instructions executed, for `%clock`.
     pub(crate) executed: u64,
+    /// So many that the kernel will not end.
+    most_instructions: u64,
     branches: u32,
     /// A store happened since the end of the last turn.
     stored: bool,
@@ -93,6 +95,7 @@ impl Warp {
             copies: Vec::new(),
             committed: [0; 32],
             executed: 0,
+            most_instructions: launch.most_instructions,
             branches: 0,
             stored: false,
             fingerprint: 0,
@@ -189,7 +192,12 @@ impl Warp {
     /// Counts a backward branch; true if it is time to let others run.
     pub(crate) fn tire(&mut self) -> bool {
         self.branches += 1;
-        self.branches >= PATIENCE
+        self.branches >= PATIENCE || self.is_endless()
+    }
+
+    /// Whether the warp has executed more than any kernel that ends.
+    pub(crate) fn is_endless(&self) -> bool {
+        self.executed >= self.most_instructions
     }
 
     /// A store happened.

@@ -92,7 +92,8 @@ fn shared_access_out_of_bounds_is_found() {
 
 #[test]
 fn reads_of_uninitialised_shared_memory_are_found() {
-    let error = fault(".shared .align 16 .b8 tile[64];\nst.shared.u32 [tile], %tid;\nld.shared.u32 %r1, [tile+8];", 1);
+    let error =
+        fault(".shared .align 16 .b8 tile[64];\nst.shared.u32 [tile], %thread;\nld.shared.u32 %r1, [tile+8];", 1);
     assert_eq!(error.kind, FaultKind::SharedUninitialised { offset: 8 });
     // A new block does not see what another one left.
     let body = ".shared .align 16 .b8 tile[4];\nmov.u32 %r1, %ctaid.x;\nsetp.eq.u32 %p1, %r1, 0;\n\
@@ -118,20 +119,20 @@ fn conflicting_global_writes_of_two_blocks_are_found() {
 #[test]
 fn conflicting_global_writes_inside_a_block_need_a_barrier() {
     // Threads 0 and 32 write to the same word.
-    let write = "and.b32 %r1, %tid, 31;\nsetp.ne.u32 %p1, %r1, 0;\nld.param.u64 %d1, [out];\n";
-    let unordered = format!("{write}@!%p1 st.global.u32 [%d1], %tid;");
+    let write = "and.b32 %r1, %thread, 31;\nsetp.ne.u32 %p1, %r1, 0;\nld.param.u64 %d1, [out];\n";
+    let unordered = format!("{write}@!%p1 st.global.u32 [%d1], %thread;");
     assert!(matches!(launch(&unordered, 1, 64).unwrap_err().kind, FaultKind::GlobalRace { other_block: 0, .. }));
     let ordered = format!(
-        "{write}setp.eq.u32 %p2, %tid, 0;\n@%p2 st.global.u32 [%d1], 1;\nbar.sync 0;\n\
-         setp.eq.u32 %p3, %tid, 32;\n@%p3 st.global.u32 [%d1], 2;"
+        "{write}setp.eq.u32 %p2, %thread, 0;\n@%p2 st.global.u32 [%d1], 1;\nbar.sync 0;\n\
+         setp.eq.u32 %p3, %thread, 32;\n@%p3 st.global.u32 [%d1], 2;"
     );
     launch(&ordered, 1, 64).unwrap();
     // Two lanes in one instruction.
-    let lanes = "ld.param.u64 %d1, [out];\nst.global.u32 [%d1], %tid;";
+    let lanes = "ld.param.u64 %d1, [out];\nst.global.u32 [%d1], %thread;";
     assert!(matches!(launch(lanes, 1, 2).unwrap_err().kind, FaultKind::GlobalRace { .. }));
     // Two lanes write the two halves of a word.
-    let halves = "ld.param.u64 %d1, [out];\nmul.wide.u32 %d2, %tid, 2;\nadd.u64 %d1, %d1, %d2;\n\
-                  cvt.u16.u32 %h1, %tid;\nst.global.u16 [%d1], %h1;";
+    let halves = "ld.param.u64 %d1, [out];\nmul.wide.u32 %d2, %thread, 2;\nadd.u64 %d1, %d1, %d2;\n\
+                  cvt.u16.u32 %h1, %thread;\nst.global.u16 [%d1], %h1;";
     launch(halves, 1, 32).unwrap();
 }
 

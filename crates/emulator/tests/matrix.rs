@@ -1,19 +1,12 @@
 //! `mma` and `ldmatrix`: fragments as the tables of the PTX ISA lay them out, against a plain product.
 mod common;
 
-use common::{bf16, download_words, kernel, random, words};
-use sphereface_emulator::{Argument, Device, Module};
+use common::{bf16, random, run_words};
 
 /// Runs a body on one warp; a thread finds 16 words of input at [%d1] and leaves 4 words at [%out].
 fn warp(body: &str, input: &[[u32; 16]; 32]) -> Vec<u32> {
-    let text = kernel(&format!("ld.param.u64 %d1, [in];\nmul.wide.u32 %d2, %tid, 64;\nadd.u64 %d1, %d1, %d2;\n{body}"));
-    let module = Module::load(&text).unwrap();
-    let mut device = Device::new();
-    let from = device.allocate_with(&words(input.as_flattened()));
-    let to = device.allocate_with(&[0; 512]);
-    let arguments = [Argument::Pointer(to), Argument::Pointer(from)];
-    device.launch(&module, "test", [1; 3], [32, 1, 1], 0, &arguments).unwrap();
-    download_words(&device, to, 128)
+    let own = "ld.param.u64 %d1, [in];\nmul.wide.u32 %d2, %thread, 64;\nadd.u64 %d1, %d1, %d2;";
+    run_words(&format!("{own}\n{body}"), input.as_flattened(), 32, 1).unwrap()
 }
 
 /// Where the ISA puts element `i` of a fragment: (row, column).
@@ -165,8 +158,8 @@ fn products_follow_the_fragment_tables() {
 #[test]
 fn matrices_are_loaded_as_the_isa_says() {
     // Element (row, column) of matrix m is 256 m + 16 row + column; rows lie 48 bytes apart.
-    let prepare = ".shared .align 16 .b8 tile[1536];\nmov.u32 %r1, tile;\nshr.u32 %r2, %tid, 3;\nand.b32 %r3, %tid, 7;\n\
-                   mul.lo.u32 %r4, %tid, 48;\nadd.u32 %r1, %r1, %r4;\nshl.b32 %r5, %r2, 8;\nshl.b32 %r6, %r3, 4;\n\
+    let prepare = ".shared .align 16 .b8 tile[1536];\nmov.u32 %r1, tile;\nshr.u32 %r2, %thread, 3;\nand.b32 %r3, %thread, 7;\n\
+                   mul.lo.u32 %r4, %thread, 48;\nadd.u32 %r1, %r1, %r4;\nshl.b32 %r5, %r2, 8;\nshl.b32 %r6, %r3, 4;\n\
                    add.u32 %r5, %r5, %r6;\nmad.lo.u32 %r5, %r5, 65537, 65536;\n\
                    st.shared.u32 [%r1], %r5;\nadd.u32 %r5, %r5, 131074;\nst.shared.u32 [%r1+4], %r5;\n\
                    add.u32 %r5, %r5, 131074;\nst.shared.u32 [%r1+8], %r5;\nadd.u32 %r5, %r5, 131074;\n\

@@ -40,7 +40,7 @@ fn every_space_has_its_own_and_a_generic_address() {
                   isspacep.shared %p1, %d2;\nselp.u32 %r3, 1, 0, %p1;\nisspacep.global %p1, %d2;\nselp.u32 %r4, 1, 0, %p1;\n\
                   st.global.v4.u32 [%out], {%r1, %r2, %r3, %r4};";
     assert_eq!(one(shared, [0; 4]), [77, 8, 1, 0]);
-    let local = ".local .align 4 .b8 depot[8];\nmov.u64 %d1, depot;\ncvta.local.u64 %d2, %d1;\nst.u32 [%d2+4], %tid;\n\
+    let local = ".local .align 4 .b8 depot[8];\nmov.u64 %d1, depot;\ncvta.local.u64 %d2, %d1;\nst.u32 [%d2+4], %thread;\n\
                  ld.local.u32 %r1, [depot+4];\nst.global.u32 [%out], %r1;";
     let out = try_run(local, &[[0; 4]; 40], 40, 1).unwrap();
     assert!(out.iter().enumerate().all(|(thread, four)| four[0] == thread as u32));
@@ -136,7 +136,7 @@ fn sectors_and_bank_conflicts_are_counted() {
     };
     let stride = |bytes: u32| {
         count(&format!(
-            "ld.param.u64 %d1, [in];\nmul.wide.u32 %d2, %tid, {bytes};\nadd.u64 %d1, %d1, %d2;\nld.global.u32 %r1, [%d1];"
+            "ld.param.u64 %d1, [in];\nmul.wide.u32 %d2, %thread, {bytes};\nadd.u64 %d1, %d1, %d2;\nld.global.u32 %r1, [%d1];"
         ))
     };
     assert_eq!(stride(4).global_sectors, 4);
@@ -145,12 +145,12 @@ fn sectors_and_bank_conflicts_are_counted() {
     assert_eq!(stride(4).global_read_bytes, 128);
     // From the last lane to the first.
     let back = count(
-        "ld.param.u64 %d1, [in];\nxor.b32 %r1, %tid, 31;\nmul.wide.u32 %d2, %r1, 4;\nadd.u64 %d1, %d1, %d2;\nld.global.u32 %r1, [%d1];",
+        "ld.param.u64 %d1, [in];\nxor.b32 %r1, %thread, 31;\nmul.wide.u32 %d2, %r1, 4;\nadd.u64 %d1, %d1, %d2;\nld.global.u32 %r1, [%d1];",
     );
     assert_eq!(back.global_sectors, 4);
     let shared = |bytes: u32, width: &str, value: &str| {
         count(&format!(
-            ".shared .align 16 .b8 tile[4096];\nmul.lo.u32 %r1, %tid, {bytes};\nst.shared.{width} [%r1], {value};"
+            ".shared .align 16 .b8 tile[4096];\nmul.lo.u32 %r1, %thread, {bytes};\nst.shared.{width} [%r1], {value};"
         ))
         .bank_conflicts
     };

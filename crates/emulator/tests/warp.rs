@@ -16,12 +16,12 @@ fn lanes(body: &str, threads: u32) -> Vec<u32> {
 #[test]
 fn shuffles_move_values_and_say_where_they_end() {
     let flagged = |shuffle: &str| lanes(&format!("{shuffle}\nselp.u32 %r5, 100, 0, %p1;\nadd.u32 %r0, %r0, %r5;"), 32);
-    let up = flagged("shfl.sync.up.b32 %r0|%p1, %tid, 3, 0, 0xffffffff;");
-    let down = flagged("shfl.sync.down.b32 %r0|%p1, %tid, 3, 31, 0xffffffff;");
-    let butterfly = flagged("shfl.sync.bfly.b32 %r0|%p1, %tid, 5, 31, 0xffffffff;");
-    let index = flagged("shfl.sync.idx.b32 %r0|%p1, %tid, 9, 31, 0xffffffff;");
+    let up = flagged("shfl.sync.up.b32 %r0|%p1, %thread, 3, 0, 0xffffffff;");
+    let down = flagged("shfl.sync.down.b32 %r0|%p1, %thread, 3, 31, 0xffffffff;");
+    let butterfly = flagged("shfl.sync.bfly.b32 %r0|%p1, %thread, 5, 31, 0xffffffff;");
+    let index = flagged("shfl.sync.idx.b32 %r0|%p1, %thread, 9, 31, 0xffffffff;");
     // Segments of eight lanes: clamp and segment mask as `__shfl_down_sync(…, 2, 8)` sets them.
-    let segments = flagged("shfl.sync.down.b32 %r0|%p1, %tid, 2, 0x181f, 0xffffffff;");
+    let segments = flagged("shfl.sync.down.b32 %r0|%p1, %thread, 2, 0x181f, 0xffffffff;");
     for lane in 0..32_u32 {
         let at = lane as usize;
         assert_eq!(up[at], if lane >= 3 { lane - 3 + 100 } else { lane });
@@ -34,21 +34,21 @@ fn shuffles_move_values_and_say_where_they_end() {
 
 #[test]
 fn votes_count_the_members() {
-    let body = "setp.lt.u32 %p1, %tid, 5;\nvote.sync.ballot.b32 %r0, %p1, 0xffffffff;";
+    let body = "setp.lt.u32 %p1, %thread, 5;\nvote.sync.ballot.b32 %r0, %p1, 0xffffffff;";
     assert_eq!(lanes(body, 32), [31; 32]);
-    let negated = "setp.lt.u32 %p1, %tid, 5;\nvote.sync.ballot.b32 %r0, !%p1, 0xffffffff;";
+    let negated = "setp.lt.u32 %p1, %thread, 5;\nvote.sync.ballot.b32 %r0, !%p1, 0xffffffff;";
     assert_eq!(lanes(negated, 32), [!31; 32]);
     for (mode, limit, expected) in
         [("all", 32, 1), ("all", 5, 0), ("any", 5, 1), ("any", 0, 0), ("uni", 0, 1), ("uni", 5, 0)]
     {
         let body = format!(
-            "setp.lt.u32 %p1, %tid, {limit};\nvote.sync.{mode}.pred %p2, %p1, 0xffffffff;\nselp.u32 %r0, 1, 0, %p2;"
+            "setp.lt.u32 %p1, %thread, {limit};\nvote.sync.{mode}.pred %p2, %p1, 0xffffffff;\nselp.u32 %r0, 1, 0, %p2;"
         );
         assert_eq!(lanes(&body, 32), [expected; 32], "{mode} {limit}");
     }
-    let matched = lanes("and.b32 %r1, %tid, 1;\nmatch.any.sync.b32 %r0, %r1, 0xffffffff;", 32);
+    let matched = lanes("and.b32 %r1, %thread, 1;\nmatch.any.sync.b32 %r0, %r1, 0xffffffff;", 32);
     assert!(matched.iter().enumerate().all(|(lane, bits)| *bits == 0x5555_5555 << (lane % 2)));
-    let active = "setp.lt.u32 %p1, %tid, 5;\nmov.u32 %r0, 0;\n@%p1 activemask.b32 %r0;";
+    let active = "setp.lt.u32 %p1, %thread, 5;\nmov.u32 %r0, 0;\n@%p1 activemask.b32 %r0;";
     assert_eq!(lanes(active, 32)[..6], [31, 31, 31, 31, 31, 0]);
 }
 
@@ -75,7 +75,7 @@ fn special_registers_tell_the_place() {
 #[test]
 fn lanes_part_and_meet_again() {
     // Each lane loops as often as its index says; then all are together for a ballot.
-    let body = "mov.u32 %r0, 0;\nmov.u32 %r1, 0;\nL:\nsetp.ge.u32 %p1, %r1, %tid;\n@%p1 bra E;\n\
+    let body = "mov.u32 %r0, 0;\nmov.u32 %r1, 0;\nL:\nsetp.ge.u32 %p1, %r1, %thread;\n@%p1 bra E;\n\
                 add.u32 %r0, %r0, %r1;\nadd.u32 %r1, %r1, 1;\nbra L;\nE:\nactivemask.b32 %r2;\n\
                 setp.ne.u32 %p2, %r2, 0xffffffff;\n@%p2 trap;";
     let sums = lanes(body, 32);
@@ -84,27 +84,31 @@ fn lanes_part_and_meet_again() {
 
 #[test]
 fn branches_by_index_go_to_their_label() {
-    let body = "and.b32 %r1, %tid, 3;\nT: .branchtargets A, B, C, D;\nbrx.idx %r1, T;\n\
+    let body = "and.b32 %r1, %thread, 3;\nT: .branchtargets A, B, C, D;\nbrx.idx %r1, T;\n\
                 A: mov.u32 %r0, 10;\nbra E;\nB: mov.u32 %r0, 11;\nbra E;\nC: mov.u32 %r0, 12;\nbra E;\nD: mov.u32 %r0, 13;\nE:";
     assert!(lanes(body, 32).iter().enumerate().all(|(lane, value)| *value == 10 + lane as u32 % 4));
 }
 
 #[test]
 fn labels_and_registers_belong_to_their_braces() {
-    let part = "{ .reg .pred p; .reg .u32 x; mov.u32 x, %tid; setp.gt.u32 p, x, 3; @p bra DONE; add.u32 %r0, %r0, 1; DONE: }\n";
+    let part = "{ .reg .pred p; .reg .u32 x; mov.u32 x, %thread; setp.gt.u32 p, x, 3; @p bra DONE; add.u32 %r0, %r0, 1; DONE: }\n";
     let body = format!("mov.u32 %r0, 0;\n{part}{part}");
     assert!(lanes(&body, 32).iter().enumerate().all(|(lane, value)| *value == if lane > 3 { 0 } else { 2 }));
 }
 
 #[test]
 fn barriers_and_lanes_reduce_what_they_are_given() {
-    let body = "setp.lt.u32 %p1, %tid, 40;\nbar.red.popc.u32 %r1, 0, %p1;\nbar.red.or.pred %p2, 0, !%p1;\n\
+    let body = "setp.lt.u32 %p1, %thread, 40;\nbar.red.popc.u32 %r1, 0, %p1;\nbar.red.or.pred %p2, 0, !%p1;\n\
                 bar.red.and.pred %p3, 0, %p1;\nselp.u32 %r2, 100, 0, %p2;\nselp.u32 %r3, 1000, 0, %p3;\n\
                 add.u32 %r0, %r1, %r2;\nadd.u32 %r0, %r0, %r3;";
     assert_eq!(lanes(body, 64), [140; 64]);
     for (operation, expected) in
         [("add.u32", 496), ("min.s32", 0), ("max.u32", 31), ("and.b32", 0), ("or.b32", 31), ("xor.b32", 0)]
     {
-        assert_eq!(lanes(&format!("redux.sync.{operation} %r0, %tid, 0xffffffff;"), 32), [expected; 32], "{operation}");
+        assert_eq!(
+            lanes(&format!("redux.sync.{operation} %r0, %thread, 0xffffffff;"), 32),
+            [expected; 32],
+            "{operation}"
+        );
     }
 }

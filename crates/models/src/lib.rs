@@ -6,7 +6,7 @@ mod network;
 mod networks;
 mod schedule;
 
-pub use margin::{LOSSES, Loss, loss};
+pub use margin::{LOSSES, Loss, effective_margin, loss};
 pub use model::{CLASS_WEIGHTS, ImageSource, LAMBDAS, LOG, Model, RATES, STEP, Training};
 pub use network::{Initialisation, Layer, LayerKind, Network, Stage};
 pub use networks::{NETWORKS, NamedNetwork, named_network};

@@ -3,23 +3,19 @@
 
 use std::path::PathBuf;
 
-use sphereface_report::{DatasetInfo, Embeddings, EpochRecord, NetworkInfo, Report, StepRecord, Training};
+use sphereface_report::{
+    DatasetInfo, Embeddings, EpochRecord, LayerInfo, LayerKind, LossInfo, NetworkInfo, Report, StepRecord, Training,
+};
 
 const CLASSES: usize = 10;
 const IMAGES: usize = 10_000;
 const EPOCHS: usize = 5;
 
-/// Key, title, formula, spread of the angles around the class weight at two dimensions in degrees.
-const LOSSES: [(&str, &str, &str, f64); 3] = [
-    ("softmax", "Original softmax", "zⱼ = ‖wⱼ‖ ‖x‖ cos θⱼ", 7.0),
-    ("modified", "Modified softmax", "zⱼ = ‖x‖ cos θⱼ, ‖wⱼ‖ = 1", 5.5),
-    (
-        "sphereface",
-        "A-Softmax, m = 4",
-        "<math><msub><mi>z</mi><mi>y</mi></msub><mo>=</mo><mo>‖</mo><mi>x</mi><mo>‖</mo><mi>ψ</mi><mo>(</mo>\
-         <msub><mi>θ</mi><mi>y</mi></msub><mo>)</mo></math>",
-        2.6,
-    ),
+/// Key, title, spread of the angles around the class weight at two dimensions in degrees.
+const LOSSES: [(&str, &str, f64); 3] = [
+    ("softmax", "Original softmax", 7.0),
+    ("modified", "Modified softmax", 5.5),
+    ("sphereface", "A-Softmax (SphereFace), m = 4", 2.6),
 ];
 
 /// A small generator (xorshift64*), so that the sample is the same everywhere.
@@ -42,14 +38,16 @@ impl Random {
 fn main() -> Result<(), sphereface_report::Error> {
     let folder = std::env::args_os().nth(1).map_or_else(|| PathBuf::from("sample-report"), PathBuf::from);
     let seeds = std::env::args().nth(2).and_then(|n| n.parse().ok()).unwrap_or(3);
-    let report = sample(seeds);
+    // What `trainer losses --json` tells: the losses are not made up.
+    let losses = serde_json::from_str(include_str!("losses.json")).map_err(sphereface_report::Error::Encode)?;
+    let report = sample(seeds, losses);
     report.write(&folder)?;
     print!("{}", report.terminal_table());
     println!("\nwrote {}", folder.join("report.html").display());
     Ok(())
 }
 
-fn sample(seeds: u64) -> Report {
+fn sample(seeds: u64, losses: Vec<LossInfo>) -> Report {
     let mut trainings = Vec::new();
     for dim in [2, 3] {
         for loss in 0..LOSSES.len() {
@@ -77,6 +75,7 @@ fn sample(seeds: u64) -> Report {
                 .to_string(),
             parameters: 402_118,
             multiply_adds: 5_010_000,
+            layers: layers(),
         },
         machine: "no machine: sample data".to_string(),
         command: "cargo run -p sphereface-report --example sample -- sample-report".to_string(),
@@ -84,12 +83,51 @@ fn sample(seeds: u64) -> Report {
         threads: 2,
         total_seconds,
         images: None,
+        losses,
         trainings,
     }
 }
 
+/// A small network with made-up times.
+fn layers() -> Vec<LayerInfo> {
+    let mut layers: Vec<LayerInfo> = Vec::new();
+    let mut add =
+        |name: &str, kind: LayerKind, skip: Option<&str>, output: [usize; 3], costs: [usize; 2], time: f64| {
+            let before = layers.last().map(|layer| layer.name.clone());
+            layers.push(LayerInfo {
+                name: name.to_string(),
+                kind,
+                prelu: matches!(kind, LayerKind::Convolution { .. }),
+                reads: before.into_iter().chain(skip.map(str::to_string)).collect(),
+                output,
+                parameters: costs[0] as u64,
+                multiply_adds: costs[1] as u64,
+                activation_bytes: 4 * output.iter().product::<usize>() as u64,
+                parameter_bytes: 4 * costs[0] as u64,
+                time: Some(time),
+            });
+        };
+    add("input", LayerKind::Input, None, [28, 28, 1], [0, 0], 0.02);
+    let (mut side, mut inputs) = (28_usize, 1);
+    for (index, channels) in [16, 32, 64, 128].into_iter().enumerate() {
+        side = side.div_ceil(2);
+        let name = |layer: &str| format!("stage{}.{layer}", index + 1);
+        let products = |inputs: usize| 9 * inputs * channels;
+        let output = [side, side, channels];
+        let kind = |stride| LayerKind::Convolution { size: 3, stride };
+        let costs = |inputs| [products(inputs) + 2 * channels, side * side * products(inputs)];
+        add(&name("conv"), kind(2), None, output, costs(inputs), 0.05);
+        add(&name("unit1.conv1"), kind(1), None, output, costs(channels), 0.09);
+        add(&name("unit1.conv2"), kind(1), Some(&name("conv")), output, costs(channels), 0.09);
+        inputs = channels;
+    }
+    add("embedding", LayerKind::Linear, None, [1, 1, 3], [128 * 4 * 3 + 3, 128 * 4 * 3], 0.03);
+    add("classifier", LayerKind::Classifier, None, [1, 1, CLASSES], [30, 30], 0.03);
+    layers
+}
+
 fn training(loss: usize, dim: usize, seed: u64) -> Training {
-    let (key, title, formula, spread) = LOSSES[loss];
+    let (key, title, spread) = LOSSES[loss];
     let mut random = Random(0x9e37_79b9 + 7919 * seed + 104_729 * loss as u64 + dim as u64);
     let embeddings = embeddings(&mut random, loss, dim, spread);
     let wrong = embeddings.labels.iter().zip(&embeddings.predictions).filter(|(l, p)| l != p).count();
@@ -107,7 +145,6 @@ fn training(loss: usize, dim: usize, seed: u64) -> Training {
     Training {
         loss: key.to_string(),
         title: title.to_string(),
-        formula: formula.to_string(),
         embedding_dim: dim,
         seed,
         epochs: EPOCHS,

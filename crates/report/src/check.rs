@@ -1,7 +1,8 @@
 //! What must hold before a report can be drawn, checked once so that drawing cannot fail.
 
 use crate::error::Error;
-use crate::model::{Embeddings, Film, Images, Report, Training};
+use crate::loss::LossInfo;
+use crate::model::{Embeddings, Film, Images, LayerInfo, Report, Training};
 
 /// Checks everything the drawing code relies on.
 pub(crate) fn report(report: &Report) -> Result<(), Error> {
@@ -12,10 +13,32 @@ pub(crate) fn report(report: &Report) -> Result<(), Error> {
     require("dataset.classes", "1 to 256 classes", (1..=256).contains(&classes), classes)?;
     let images = report.dataset.test_images;
     require("dataset.test_images", "at least one test image", images > 0, images)?;
+    layers(&report.network.layers)?;
     if let Some(found) = &report.images {
         self::images(found, images)?;
     }
-    report.trainings.iter().try_for_each(|t| training(t, classes))
+    losses(&report.losses)?;
+    let known: Vec<&str> = report.losses.iter().map(|loss| loss.key.as_str()).collect();
+    report.trainings.iter().try_for_each(|t| training(t, classes, &known))
+}
+
+/// Checks that layers have names of their own and read layers before them.
+pub(crate) fn layers(layers: &[LayerInfo]) -> Result<(), Error> {
+    for (index, layer) in layers.iter().enumerate() {
+        let field = |what: &str| format!("network.layers[{index}], {:?}: {what}", layer.name);
+        let before = &layers[..index];
+        let own = !layer.name.is_empty() && before.iter().all(|other| other.name != layer.name);
+        require(&field("name"), "a name that no other layer has", own, format!("{:?}", layer.name))?;
+        let inputs = if index == 0 { 0..=0 } else { 1..=2 };
+        let expected = if index == 0 { "none" } else { "one or two" };
+        require(&field("reads"), expected, inputs.contains(&layer.reads.len()), layer.reads.len())?;
+        if let Some(read) = layer.reads.iter().find(|read| before.iter().all(|other| other.name != **read)) {
+            require(&field("reads"), "layers before it", false, format!("{read:?}"))?;
+        }
+        let share = layer.time.unwrap_or(0.0);
+        require(&field("time"), "a share from 0 to 1", (0.0..=1.0).contains(&share), share)?;
+    }
+    Ok(())
 }
 
 fn images(found: &Images, test_images: usize) -> Result<(), Error> {
@@ -33,16 +56,39 @@ fn images(found: &Images, test_images: usize) -> Result<(), Error> {
     require("images: pixels", &format!("at most the {test_images} test images"), count <= test_images, count)
 }
 
-fn training(training: &Training, classes: usize) -> Result<(), Error> {
-    let name = format!("{} {}-D seed {}", training.loss, training.embedding_dim, training.seed);
-    let key = &training.loss;
+fn losses(losses: &[LossInfo]) -> Result<(), Error> {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
-    require(
-        &format!("{name}: loss"),
-        "a key of [a-z0-9_-], 1 to 40 long",
-        (1..=40).contains(&key.len()) && key.bytes().all(plain),
-        format!("{key:?}"),
-    )?;
+    for (i, loss) in losses.iter().enumerate() {
+        let key = &loss.key;
+        let is_key = (1..=40).contains(&key.len()) && key.bytes().all(plain);
+        require(&format!("losses[{i}].key"), "a key of [a-z0-9_-], 1 to 40 long", is_key, format!("{key:?}"))?;
+        let first = losses.iter().position(|other| other.key == *key);
+        require(&format!("losses[{i}].key"), "each loss once", first == Some(i), format!("{key:?} again"))?;
+        require(&format!("{key}: targets"), "at least one table", !loss.targets.is_empty(), "none")?;
+        for curve in &loss.targets {
+            let (name, count) = (format!("{key}: targets"), curve.values.len());
+            require(&name, "at least two angles", count > 1, count)?;
+            require(&name, &format!("{count} slopes, one a value"), curve.slopes.len() == count, curve.slopes.len())?;
+            let mut all = curve.values.iter().chain(&curve.slopes);
+            require(&name, "finite values", all.all(|v| v.is_finite()), "one that is not")?;
+        }
+        for curve in &loss.effective_margins {
+            let count = curve.factors.len();
+            require(&format!("{key}: effective_margins"), "at least two angles", count > 1, count)?;
+        }
+        for schedule in &loss.schedules {
+            let count = schedule.lambdas.len();
+            require(&format!("{key}: schedules"), "at least two moments", count > 1, count)?;
+        }
+    }
+    Ok(())
+}
+
+fn training(training: &Training, classes: usize, losses: &[&str]) -> Result<(), Error> {
+    let name = format!("{} {}-D seed {}", training.loss, training.embedding_dim, training.seed);
+    let expected = format!("one of the losses described: {}", losses.join(", "));
+    let known = losses.contains(&training.loss.as_str());
+    require(&format!("{name}: loss"), &expected, known, format!("{:?}", training.loss))?;
     let dim = training.embedding_dim;
     require(&format!("{name}: embedding_dim"), "at least 1", dim > 0, dim)?;
     for (field, value) in [

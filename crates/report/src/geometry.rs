@@ -1,6 +1,6 @@
 //! Angles between embeddings and class weights, and lengths of class weights.
 
-use crate::model::{Embeddings, Training};
+use crate::model::Embeddings;
 
 /// Histogram bins are this many degrees wide.
 pub(crate) const BIN_DEGREES: usize = 2;
@@ -61,11 +61,11 @@ fn class_directions(embeddings: &Embeddings, dim: usize) -> Vec<Vec<f64>> {
 }
 
 /// Class weights as rays to draw, the longest of length one: as long as they were trained where the loss scores by
-/// their lengths, all of length one elsewhere. Shape `[C][D]`.
-pub(crate) fn rays(training: &Training, embeddings: &Embeddings) -> Vec<Vec<f64>> {
-    let weights = embeddings.class_weights.chunks(training.embedding_dim);
+/// their norms, all of length one elsewhere. Shape `[C][D]`.
+pub(crate) fn rays(class_weights: &[f32], dim: usize, by_norms: bool) -> Vec<Vec<f64>> {
+    let weights = class_weights.chunks(dim);
     let longest = weights.clone().map(norm).fold(0.0, f64::max);
-    let length = |weight| if training.scores_by_norms() && longest > 0.0 { norm(weight) / longest } else { 1.0 };
+    let length = |weight| if by_norms && longest > 0.0 { norm(weight) / longest } else { 1.0 };
     weights.map(|weight| unit(weight).iter().map(|v| v * length(weight)).collect()).collect()
 }
 

@@ -25,8 +25,10 @@ mod figure;
 mod file;
 mod gap;
 mod geometry;
+mod loss;
 mod merge;
 mod model;
+mod network;
 mod packed;
 mod page;
 mod palette;
@@ -38,5 +40,9 @@ mod table;
 mod text;
 
 pub use error::Error;
-pub use model::{DatasetInfo, Embeddings, EpochRecord, Film, Frame, Images, NetworkInfo, Report, StepRecord, Training};
+pub use loss::{EffectiveMargin, Formula, HeadSample, LossInfo, Parameter, Scale, Schedule, TargetCurve};
+pub use model::{
+    DatasetInfo, Embeddings, EpochRecord, Film, Frame, Images, LayerInfo, LayerKind, NetworkInfo, Report, StepRecord,
+    Training,
+};
 pub use significance::Comparison;

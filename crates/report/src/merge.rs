@@ -34,6 +34,11 @@ impl Report {
             // Of no use as one number if the runs had different ones.
             merged.threads = if report.threads == merged.threads { merged.threads } else { 0 };
             merged.total_seconds += report.total_seconds;
+            for loss in report.losses {
+                if !merged.losses.iter().any(|known| known.key == loss.key) {
+                    merged.losses.push(loss);
+                }
+            }
             merged.images = merged.images.or(report.images);
             sources.resize(sources.len() + report.trainings.len(), name);
             merged.trainings.extend(report.trainings);

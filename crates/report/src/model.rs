@@ -4,9 +4,10 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 use crate::error::Error;
+use crate::loss::LossInfo;
 use crate::significance::{self, Comparison};
 use crate::summary::groups;
-use crate::{check, figure, file, page, table};
+use crate::{check, figure, file, network, page, table};
 
 /// One finished training or several to compare: what was run, on what, and what came of it.
 ///
@@ -34,6 +35,9 @@ pub struct Report {
     /// Test images that a pointer shows beside their embeddings, the first ones of the set.
     #[serde(default)]
     pub images: Option<Images>,
+    /// The losses to explain, in the order of their colours: those of the trainings, and others worth knowing beside them.
+    #[serde(default)]
+    pub losses: Vec<LossInfo>,
     /// The trainings, in the order to show them; several seeds of one (loss, embedding size) are grouped.
     pub trainings: Vec<Training>,
 }
@@ -68,19 +72,63 @@ pub struct NetworkInfo {
     pub parameters: u64,
     /// Multiply-adds of one image's forward pass.
     pub multiply_adds: u64,
+    /// Its layers in the order in which they are computed, from the image to the classifier; empty if unknown.
+    #[serde(default)]
+    pub layers: Vec<LayerInfo>,
+}
+
+/// One layer as it is computed: a convolution with the PReLU and the residual sum that follow it is one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LayerInfo {
+    /// Unique name, that of its parameters: `stage1.unit1.conv2`.
+    pub name: String,
+    /// What it does.
+    pub kind: LayerKind,
+    /// Whether a PReLU follows.
+    pub prelu: bool,
+    /// Layers it reads, all of them before it: the one it computes on, then, where it ends a residual unit, the one
+    /// that is added to its result.
+    pub reads: Vec<String>,
+    /// Height, width and channels of its result.
+    pub output: [usize; 3],
+    /// Learned parameters.
+    pub parameters: u64,
+    /// Multiply-adds of one image's forward pass, padding multiplied.
+    pub multiply_adds: u64,
+    /// Bytes of the result for one image.
+    pub activation_bytes: u64,
+    /// Bytes of the parameters.
+    pub parameter_bytes: u64,
+    /// Share of a training step's time, from 0 to 1: forward, backward and update. `None` if not measured.
+    pub time: Option<f64>,
+}
+
+/// What a layer does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LayerKind {
+    /// Brings images in.
+    Input,
+    /// Convolution with a square filter.
+    Convolution {
+        /// Side of the filter.
+        size: usize,
+        /// Pixels from one place of the filter to the next.
+        stride: usize,
+    },
+    /// Fully connected layer.
+    Linear,
+    /// Class weights and the loss.
+    Classifier,
 }
 
 /// One training: a loss, an embedding size and a seed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Training {
-    /// Key of the loss. `softmax`, `modified` and `sphereface` are explained in the page; class norms are shown for
-    /// `softmax`, the one that scores by them. Names files, so `[a-z0-9_-]` only.
+    /// Key of the loss, one of [`Report::losses`].
     pub loss: String,
     /// The loss in words: `A-Softmax, m = 4`.
     pub title: String,
-    /// A loss the page does not explain, as plain text or as one MathML `<math>` element of presentation markup;
-    /// may be empty.
-    pub formula: String,
     /// Numbers in an embedding.
     pub embedding_dim: usize,
     /// Seed of initialisation and data order.
@@ -162,7 +210,7 @@ pub struct Embeddings {
     /// Embeddings, not normalised. Shape `[N, D]`.
     #[serde(with = "crate::packed")]
     pub points: Vec<f32>,
-    /// Class weights as trained; their lengths count for the loss `softmax` only. Shape `[C, D]`.
+    /// Class weights as trained, even where the loss brings them to length 1. Shape `[C, D]`.
     #[serde(with = "crate::packed")]
     pub class_weights: Vec<f32>,
 }
@@ -207,18 +255,39 @@ impl DatasetInfo {
     }
 }
 
-impl Training {
-    /// Whether the lengths of the class weights take part in the logits.
-    pub(crate) fn scores_by_norms(&self) -> bool {
-        self.loss == "softmax"
+impl NetworkInfo {
+    /// The layer table as plain text of at most 80 columns, without colour; times only where they were measured.
+    #[must_use]
+    pub fn table(&self) -> String {
+        network::table::text(self)
+    }
+
+    /// The graph as an SVG file; equal residual units that follow each other are drawn once.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the layers are no network.
+    pub fn svg(&self) -> Result<String, Error> {
+        check::layers(&self.layers)?;
+        Ok(figure::network::file(self))
+    }
+
+    /// The graph of all layers in the language of Graphviz.
+    #[must_use]
+    pub fn dot(&self) -> String {
+        network::dot::text(self)
     }
 }
 
 impl Report {
+    /// What is known of a training's loss; a checked report knows all of them.
+    pub(crate) fn loss_of(&self, training: &Training) -> Option<&LossInfo> {
+        self.losses.iter().find(|loss| loss.key == training.loss)
+    }
+
     /// Writes `report.html` and the SVG figures into `dir`, which is created if missing.
     ///
     /// Figures: `embedding-<D>d-<loss>.svg` for embeddings of size 2 and 3, `embeddings.svg` (all of them),
-    /// `loss.svg` and `accuracy.svg`. Each file is written under a temporary name and then renamed,
+    /// `loss.svg` and `accuracy.svg`; of a network with layers `network.svg`, `network.dot` and `network.txt`. Each file is written under a temporary name and then renamed,
     /// and nothing is written before everything has been drawn.
     ///
     /// # Errors

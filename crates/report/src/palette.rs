@@ -15,6 +15,15 @@ pub(crate) const MUTED: &str = "#62676f";
 /// Grid lines.
 pub(crate) const GRID: &str = "#e4e6ea";
 
+/// Frames.
+pub(crate) const RULE: &str = "#d5d8dd";
+/// Ground of what stands apart from the paper.
+pub(crate) const RAISED: &str = "#f6f7f9";
+/// The paper itself.
+pub(crate) const PAPER: &str = "#ffffff";
+/// What deserves the eye.
+pub(crate) const ACCENT: &str = "#0b57a4";
+
 /// Colour of a class; they repeat after ten.
 pub(crate) fn class(index: usize) -> &'static str {
     CLASSES[index % CLASSES.len()]
@@ -27,11 +36,13 @@ pub(crate) fn loss(index: usize) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn palette_is_the_style_sheets() {
         let style = include_str!("../assets/style.css");
-        let single = [super::INK, super::MUTED, super::GRID];
-        for colour in super::CLASSES.iter().chain(&super::LOSSES).chain(&single) {
+        let single = [INK, MUTED, GRID, RULE, RAISED, PAPER, ACCENT];
+        for colour in CLASSES.iter().chain(&LOSSES).chain(&single) {
             assert!(style.contains(&format!("light-dark({colour},")), "style.css lacks {colour}");
         }
     }

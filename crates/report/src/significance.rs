@@ -138,7 +138,6 @@ mod tests {
         Training {
             loss: String::new(),
             title: String::new(),
-            formula: String::new(),
             embedding_dim: 2,
             seed,
             epochs: 1,
@@ -164,7 +163,7 @@ mod tests {
             .iter()
             .zip(["a", "b", "c"])
             .map(|(runs, title)| Group {
-                loss: title,
+                info: None,
                 title,
                 colour: 0,
                 dim: 2,

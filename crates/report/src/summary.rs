@@ -1,16 +1,15 @@
 //! Trainings grouped by loss and embedding size, and what may be said about them.
 
+use crate::loss::LossInfo;
 use crate::model::{Report, Training};
-use crate::palette;
 use crate::statistics::{Estimate, mean};
-
-/// Test accuracies as YunYang1994/SphereFace publishes them for MNIST.
-const PUBLISHED: [(&str, f64); 3] = [("softmax", 0.9775), ("modified", 0.9847), ("sphereface", 0.9896)];
+use crate::text::listed;
 
 /// All seeds of one loss at one embedding size.
 #[derive(Debug)]
 pub(crate) struct Group<'a> {
-    pub(crate) loss: &'a str,
+    /// What is known of the loss; a checked report knows all of them.
+    pub(crate) info: Option<&'a LossInfo>,
     pub(crate) title: &'a str,
     /// Index of the loss's colour.
     pub(crate) colour: usize,
@@ -27,7 +26,12 @@ pub(crate) struct Group<'a> {
 impl Group<'_> {
     /// The published accuracy of this loss, if there is one.
     pub(crate) fn published(&self) -> Option<f64> {
-        PUBLISHED.iter().find(|(loss, _)| *loss == self.loss).map(|&(_, accuracy)| accuracy)
+        self.info.and_then(|loss| loss.published)
+    }
+
+    /// Whether the lengths of the class weights take part in the logits.
+    pub(crate) fn scores_by_norms(&self) -> bool {
+        self.info.is_some_and(LossInfo::scores_by_norms)
     }
 }
 
@@ -35,29 +39,32 @@ impl Group<'_> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Loss<'a> {
     pub(crate) key: &'a str,
+    /// As in the trainings, with the margin they have.
     pub(crate) title: &'a str,
-    pub(crate) formula: &'a str,
-    /// Index of its colour: the published three always have theirs, so that reports look alike.
+    pub(crate) info: Option<&'a LossInfo>,
+    /// Index of its colour: its place among all losses, so that reports look alike.
     pub(crate) colour: usize,
 }
 
 /// Losses in the order they first appear.
 pub(crate) fn losses(report: &Report) -> Vec<Loss<'_>> {
     let mut found: Vec<Loss<'_>> = Vec::new();
-    let mut others = 0;
     for training in &report.trainings {
         if found.iter().any(|seen| seen.key == training.loss) {
             continue;
         }
-        let known = PUBLISHED.iter().position(|(key, _)| *key == training.loss);
-        let colour = known.unwrap_or_else(|| {
-            others += 1;
-            PUBLISHED.len() + (others - 1) % (palette::LOSSES.len() - PUBLISHED.len())
-        });
-        let Training { loss, title, formula, .. } = training;
-        found.push(Loss { key: loss, title, formula, colour });
+        let colour = report.losses.iter().position(|loss| loss.key == training.loss).unwrap_or_default();
+        let info = report.loss_of(training);
+        found.push(Loss { key: &training.loss, title: &training.title, info, colour });
     }
     found
+}
+
+/// Titles of the losses that ran and are annealed by λ, as a sentence lists them; nothing if there are none.
+pub(crate) fn annealed(report: &Report) -> Option<String> {
+    let annealed = losses(report).into_iter().filter_map(|loss| loss.info.filter(|info| info.annealed));
+    let titles: Vec<String> = annealed.map(|info| info.title.clone()).collect();
+    (!titles.is_empty()).then(|| listed(&titles))
 }
 
 /// Embedding sizes, smallest first.
@@ -82,7 +89,7 @@ pub(crate) fn groups(report: &Report) -> Vec<Group<'_>> {
             let all = |value: fn(&Training) -> f64| -> Vec<f64> { runs.iter().map(|t| value(t)).collect() };
             let accuracies = all(|t| t.test_accuracy);
             groups.push(Group {
-                loss: loss.key,
+                info: loss.info,
                 title: loss.title,
                 colour: loss.colour,
                 dim,

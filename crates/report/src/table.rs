@@ -3,7 +3,7 @@
 use crate::model::Report;
 use crate::significance;
 use crate::summary::{Group, groups, runs, shows_published};
-use crate::text::{duration, thousands};
+use crate::text::{duration, fit, thousands};
 
 const WIDTH: usize = 80;
 
@@ -36,8 +36,8 @@ fn notes(report: &Report, groups: &[Group<'_>], published: bool) -> String {
     }
     notes.extend(significance::sentences(groups));
     notes.push(
-        "Test accuracy: by the classifier's own logits, without margin and label. By angle: all class weights at length 1; \
-         as they are anyway for all losses but the original softmax."
+        "Test accuracy: by the classifier's own logits, without margin and label. By angle: all class weights at length 1, \
+         as most losses have them anyway."
             .to_string(),
     );
     if published {
@@ -71,15 +71,6 @@ fn row([title, dim, accuracy, by_angle, train, time, published]: [&str; 7], with
     let values = format!(" {dim:>3} {accuracy:>13} {by_angle:>8} {train:>6} {time:>6}{published}");
     let left = WIDTH.saturating_sub(values.chars().count());
     format!("{:left$}{values}", fit(title, left))
-}
-
-/// The text on one line, cut with an ellipsis above `width` characters.
-fn fit(text: &str, width: usize) -> String {
-    let one_line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if one_line.chars().count() <= width {
-        return one_line;
-    }
-    one_line.chars().take(width - 1).collect::<String>() + "…"
 }
 
 fn wrap(text: &str) -> Vec<String> {

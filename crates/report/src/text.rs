@@ -63,6 +63,28 @@ pub(crate) fn short_count(value: u64) -> String {
     format!("{scaled:.2}{unit}")
 }
 
+/// A number of bytes in the unit that leaves one to three digits before the point: `688 kB`.
+pub(crate) fn bytes(value: u64) -> String {
+    let exact = value as f64;
+    let (scaled, unit) = match exact {
+        v if v >= 999_500_000.0 => (v / 1e9, "GB"),
+        v if v >= 999_500.0 => (v / 1e6, "MB"),
+        v if v >= 1e3 => (v / 1e3, "kB"),
+        _ => return format!("{value}\u{a0}B"),
+    };
+    let decimals = if scaled < 9.995 { 2 } else { usize::from(scaled < 99.95) };
+    format!("{scaled:.decimals$}\u{a0}{unit}")
+}
+
+/// The text on one line, cut with an ellipsis above `width` characters.
+pub(crate) fn fit(text: &str, width: usize) -> String {
+    let one_line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if one_line.chars().count() <= width {
+        return one_line;
+    }
+    one_line.chars().take(width - 1).collect::<String>() + "…"
+}
+
 /// Seconds as people say them; a dash if not finite.
 pub(crate) fn duration(seconds: f64) -> String {
     if !seconds.is_finite() || seconds < 0.0 {
@@ -110,6 +132,10 @@ mod tests {
         assert_eq!(thousands(12), "12");
         assert_eq!([plural(1, "epoch"), plural(2_000, "epoch")], ["1 epoch", "2,000 epochs"]);
         assert_eq!(short_count(5_010_000), "5.01\u{a0}M");
+        assert_eq!(
+            [bytes(8), bytes(37_124), bytes(999_499), bytes(999_500)],
+            ["8\u{a0}B", "37.1\u{a0}kB", "999\u{a0}kB", "1.00\u{a0}MB"]
+        );
         assert_eq!(duration(59.7), "1 min 00 s");
         assert_eq!(duration(3_725.0), "1 h 02 min");
         assert_eq!(duration(f64::NAN), "–");

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::plan::Plan;
+use std::time::Duration;
 
 /// A plan that a backend has made ready to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,6 +18,17 @@ impl Program {
     pub fn index(self) -> usize {
         self.0
     }
+}
+
+/// What one step of a program took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepTime {
+    /// Layer it belongs to: the label of the plan's step.
+    pub label: String,
+    /// Its operator, such as `conv2d_forward`.
+    pub op: &'static str,
+    /// From the end of the step before to its own end.
+    pub time: Duration,
 }
 
 /// Executes plans. Persistent buffers are shared by name between all plans of one backend.
@@ -53,6 +65,14 @@ pub trait Backend {
     /// # Errors
     /// [`Error::Backend`], when the device fails.
     fn sync(&mut self) -> Result<(), Error>;
+
+    /// Runs a program once, one step after the other, and returns what each took. The results are those of
+    /// [`run`](Backend::run). A device that replays graphs launches every step by itself here: none takes less
+    /// time than a launch.
+    ///
+    /// # Errors
+    /// [`Error::Backend`], when the device fails.
+    fn run_timed(&mut self, program: Program) -> Result<Vec<StepTime>, Error>;
 
     /// A table of what each kernel did so far, where the backend counts it.
     fn profile(&self) -> Option<String> {

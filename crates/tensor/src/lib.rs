@@ -14,7 +14,7 @@ pub mod random;
 mod reference;
 mod shape;
 
-pub use backend::{Backend, Program};
+pub use backend::{Backend, Program, StepTime};
 pub use builder::{GRADIENTS, HeadOutput, PARAMETERS, PlanBuilder, Tape};
 pub use error::Error;
 pub use parameters::{Init, Parameter, ParameterSet};

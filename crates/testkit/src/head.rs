@@ -44,14 +44,14 @@ impl HeadCase {
         HeadCase { margin: Arc::new(margin), scale, lambda }
     }
 
-    /// Every loss, those that are annealed with every m and with and without annealing; then margins and scales that no
+    /// Every loss with every m that it takes, those that are annealed with and without annealing; then margins and scales that no
     /// loss combines.
     pub fn all() -> Vec<HeadCase> {
         let mut cases = Vec::new();
         for loss in LOSSES {
-            let (margins, lambdas) =
-                if loss.annealed { (1..=SphereFace::MAX_M, &[0.0, 5.0][..]) } else { (1..=1, &[0.0][..]) };
-            for m in margins {
+            let margins = if loss.margins.is_empty() { &[1][..] } else { loss.margins };
+            let lambdas = if loss.annealed { &[0.0, 5.0][..] } else { &[0.0][..] };
+            for &m in margins {
                 let (margin, scale) = (loss.head)(m);
                 cases.extend(lambdas.iter().map(|&lambda| HeadCase { margin: Arc::clone(&margin), scale, lambda }));
             }

@@ -93,11 +93,11 @@ impl PreparedCase {
     }
 }
 
-/// Lowers a case and uploads its operands.
+/// Lowers a case, whose operands are still to be uploaded: the plan of its one step, with guards between all buffers.
 ///
 /// # Errors
 /// [`Error`], when the shape rule or the backend refuses the case.
-pub fn prepare_case(case: &Case, backend: &mut dyn Backend) -> Result<PreparedCase, Error> {
+pub fn lower_case(case: &Case, backend: &mut dyn Backend) -> Result<(Plan, Program), Error> {
     let reads: Vec<&Type> = case.reads.iter().map(|(kind, _)| kind).collect();
     let updates: Vec<&Type> = case.updates.iter().map(|(kind, _)| kind).collect();
     let writes = case.op.outputs(&reads, &updates)?;
@@ -124,8 +124,18 @@ pub fn prepare_case(case: &Case, backend: &mut dyn Backend) -> Result<PreparedCa
         updates: update_ids.to_vec(),
     });
     let program = backend.lower(&plan)?;
+    Ok((plan, program))
+}
+
+/// Lowers a case and uploads its operands.
+///
+/// # Errors
+/// [`Error`], when the shape rule or the backend refuses the case.
+pub fn prepare_case(case: &Case, backend: &mut dyn Backend) -> Result<PreparedCase, Error> {
+    let (plan, program) = lower_case(case, backend)?;
     let mut arrays = Vec::new();
-    for (&id, (kind, how)) in read_ids.iter().chain(update_ids).zip(case.reads.iter().chain(&case.updates)) {
+    let ids = plan.steps[0].reads.iter().chain(&plan.steps[0].updates);
+    for (&id, (kind, how)) in ids.zip(case.reads.iter().chain(&case.updates)) {
         let array = fill(kind, how, arrays.len() as u32);
         backend.upload(&plan.buffer(id).name, &encode(kind, &array.values))?;
         arrays.push(array);

@@ -51,8 +51,8 @@ pub(crate) enum Command {
     Devices(DevicesArgs),
     /// Where data sets are looked for, and what was found
     Data(DataArgs),
-    /// Every loss with its formula and source
-    Losses,
+    /// Every loss with its formulas, parameters, source and curve
+    Losses(LossesArgs),
 }
 
 #[derive(Args, Debug, Clone, Default)]
@@ -113,7 +113,7 @@ pub(crate) struct CommonArgs {
     /// Launch the kernels of a step one by one on a CUDA device, not as a graph; the results are the same
     #[arg(long, conflicts_with = "resume")]
     pub(crate) no_graph: bool,
-    /// Print at the end what each kernel did, where the device counts it: the emulator
+    /// Print at the end what each layer takes of a step's time, or, on the emulator, what each kernel did
     #[arg(long)]
     pub(crate) profile: bool,
     /// Threads of the CPU; 0 means one for each core. Results do not depend on it
@@ -201,6 +201,13 @@ pub(crate) struct DevicesArgs {
     pub(crate) self_check: bool,
 }
 
+#[derive(Args, Debug, Clone, Default)]
+pub(crate) struct LossesArgs {
+    /// Print everything as JSON, with the tables that a report is drawn from
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 #[derive(Args, Debug, Clone)]
 pub(crate) struct PlanArgs {
     /// Network
@@ -221,6 +228,12 @@ pub(crate) struct PlanArgs {
     /// Print every step of the training plan with operands, arithmetic and traffic
     #[arg(long)]
     pub(crate) steps: bool,
+    /// Draw the graph into this file, too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+    /// Write the graph for Graphviz into this file, too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) dot: Option<PathBuf>,
 }
 
 impl DataArgs {

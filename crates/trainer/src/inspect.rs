@@ -1,19 +1,20 @@
-//! The commands that show something: `plan`, `devices`, `data`, `losses`.
+//! The commands that show something: `plan`, `devices`, `data`.
 
+use crate::checkpoint::replace;
 use crate::cli::{DataArgs, DevicesArgs, PlanArgs};
 use crate::config::Config;
 use crate::device::{self, EMULATED};
+use crate::network;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use sphereface_cuda::driver::gpus;
 use sphereface_cuda::nvrtc::Nvrtc;
 use sphereface_cuda::{CudaDriver, Driver, EmulatorDriver, Options, Precision, Tier, self_check};
 use sphereface_data::Locations;
-use sphereface_models::{ImageSource, LOSSES, LayerKind, Model, NETWORKS, Training, loss, named_network};
+use sphereface_models::{ImageSource, Model, NETWORKS, Training, loss, named_network};
 use sphereface_tensor::Backend;
 use sphereface_tensor::cpu::CpuBackend;
 use sphereface_tensor::op::MarginSoftmax;
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io::Write;
 
 /// Layer table of a network, or the steps of its training plan.
@@ -31,6 +32,7 @@ pub(crate) fn plan(args: &PlanArgs) -> Result<()> {
     let (margin, scale) = (sphereface.head)(4);
     let model = Model { network, head: MarginSoftmax { classes: args.classes, margin, scale } };
     let parameters = model.parameters()?;
+    let info = network::info(named, &model, 4)?;
     let config = Config::default();
     let training = Training {
         source: ImageSource { name: "train", images: args.batch },
@@ -47,17 +49,23 @@ pub(crate) fn plan(args: &PlanArgs) -> Result<()> {
     if args.steps {
         tell!("{plan}");
     } else {
-        tell!("{}", layer_table(&model));
+        tell!("{}", info.table());
+    }
+    if let Some(path) = &args.svg {
+        replace(path, info.svg()?.as_bytes())?;
+    }
+    if let Some(path) = &args.dot {
+        replace(path, info.dot().as_bytes())?;
     }
     let cost = plan.total_cost();
-    tell!("{}, input {}x{}x{}", named.title, image[0], image[1], image[2]);
+    tell!("{}", named.title);
     tell!(
         "{:>14} parameters, {} of them class weights ({} classes)",
         grouped(parameters.count()),
         grouped(args.classes * args.dim),
         grouped(args.classes),
     );
-    tell!("{:>14} multiply-adds an image, forward", grouped(model.network.multiply_adds() + args.classes * args.dim));
+    tell!("{:>14} multiply-adds an image, forward", grouped(info.multiply_adds as usize));
     tell!(
         "{:>14.3} GFLOP a step of batch {} ({:.3} with padding multiplied)",
         cost.flops.useful as f64 * 1e-9,
@@ -78,30 +86,6 @@ fn parse_input(text: &str) -> Result<[usize; 3]> {
         }
         _ => bail!("--input: expected HxWxC such as 112x96x3, each 1 to 4096, found '{text}'"),
     }
-}
-
-fn layer_table(model: &Model) -> String {
-    let mut table = String::new();
-    let _ = writeln!(table, "{:<20} {:<14} {:>13} {:>13} {:>13}", "layer", "", "output", "parameters", "multiply-adds");
-    for layer in model.network.layers() {
-        let kind = match layer.kind {
-            LayerKind::Conv2d { stride: 1, .. } => "conv 3x3",
-            LayerKind::Conv2d { .. } => "conv 3x3 /2",
-            LayerKind::Prelu => "prelu",
-            LayerKind::Branch => continue,
-            LayerKind::Add => "residual sum",
-            LayerKind::Linear => "linear",
-        };
-        let [h, w, c] = layer.output;
-        let output = format!("{h}x{w}x{c}");
-        let counts = (grouped(layer.parameters()), grouped(layer.multiply_adds()));
-        let _ = writeln!(table, "{:<20} {kind:<14} {output:>13} {:>13} {:>13}", layer.name, counts.0, counts.1);
-    }
-    let (classes, dim) = (model.head.classes, model.network.embedding);
-    let weights = grouped(classes * dim);
-    let _ =
-        writeln!(table, "{:<20} {:<14} {:>13} {weights:>13} {weights:>13}", "classifier", "margin softmax", classes);
-    table
 }
 
 /// `1,234,567`.
@@ -190,15 +174,6 @@ pub(crate) fn data(args: &DataArgs) -> Result<()> {
         tell!("{:<16} {address}{}", place.kind, place.finding);
     }
     Ok(())
-}
-
-/// Every loss.
-pub(crate) fn losses() {
-    for loss in LOSSES {
-        tell!("{:<12} {}", loss.key, loss.title);
-        loss.formula.split(",  ").for_each(|part| tell!("{:<12} {part}", ""));
-        tell!("{:<12} {}", "", loss.source);
-    }
 }
 
 #[cfg(test)]

@@ -18,6 +18,9 @@ mod film;
 mod folder;
 mod inspect;
 mod interrupt;
+mod listing;
+mod losses;
+mod network;
 mod progress;
 mod report;
 mod run;
@@ -57,7 +60,7 @@ fn execute(command: &Command) -> anyhow::Result<Ended> {
         Command::Devices(args) => inspect::devices(args)?,
         Command::Data(args) => inspect::data(args)?,
         Command::Report(args) => report::report(args)?,
-        Command::Losses => inspect::losses(),
+        Command::Losses(args) => listing::losses(args)?,
     }
     Ok(Ended::Finished)
 }

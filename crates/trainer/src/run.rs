@@ -4,13 +4,15 @@ use crate::cli::CommonArgs;
 use crate::config::Config;
 use crate::device;
 use crate::folder::{Folder, Line, REPORT, Summary};
+use crate::losses;
+use crate::network;
 use crate::progress::{Verbosity, short};
 use crate::session;
 use crate::training::{self, Finished, Outcome};
 use anyhow::{Result, bail, ensure};
 use serde::Serialize;
 use sphereface_data::{Choice, Dataset, ImageSet, Locations, Progress};
-use sphereface_report::{DatasetInfo, Images, NetworkInfo, Report};
+use sphereface_report::{DatasetInfo, Images, Report};
 use std::io::Write;
 use std::path::Path;
 use std::str::FromStr;
@@ -129,7 +131,12 @@ pub(crate) fn run(
     if trainings.len() > 1 {
         write_common_log(folder, &finished)?;
     }
-    let profiles: Vec<String> = finished.iter().filter_map(|result| result.profile.clone()).collect();
+    let profiles: Vec<String> = finished
+        .iter()
+        .flat_map(|result| {
+            result.profile.as_ref().map(network::Profile::table).into_iter().chain(result.counts.clone())
+        })
+        .collect();
     let report = report(config, &dataset, &summary, finished, &backend)?;
     summary.comparisons = report.comparisons();
     report.write(folder.path())?;
@@ -138,9 +145,6 @@ pub(crate) fn run(
     tell!("{}", report.terminal_table().trim_end());
     if profile {
         profiles.iter().for_each(|table| tell!("\n{}", table.trim_end()));
-        if profiles.is_empty() {
-            tell!("no profile: {backend} does not count what kernels do (--device emulator does)");
-        }
     }
     tell!(
         "{} in {}",
@@ -206,18 +210,13 @@ fn report(
     backend: &str,
 ) -> Result<Report> {
     let trainings = config.trainings();
-    let Some(largest) = trainings.iter().max_by_key(|training| training.model.dims[0]) else {
-        bail!("model: expected at least one training, found none")
-    };
-    let largest = session::model(largest, dataset)?;
-    let network = config.network()?;
-    let stages: Vec<String> = network
-        .stages
-        .iter()
-        .map(|(channels, units)| {
-            format!("{channels} channels with {units} residual unit{}", if *units == 1 { "" } else { "s" })
-        })
-        .collect();
+    let with_largest = trainings.iter().zip(&finished).max_by_key(|(training, _)| training.model.dims[0]);
+    let Some((largest, measured)) = with_largest else { bail!("model: expected at least one training, found none") };
+    let activation_bytes = if config.backend.precision == "bf16" { 2 } else { 4 };
+    let mut network = network::info(config.network()?, &session::model(largest, dataset)?, activation_bytes)?;
+    if let Some(profile) = &measured.profile {
+        profile.note(&mut network);
+    }
     let title = if finished.len() > 1 { "Margin softmax losses compared" } else { "Margin softmax training" };
     Ok(Report {
         title: format!("{title} on {}{}", dataset.name, if config.data.validate { ", held-out images" } else { "" }),
@@ -230,12 +229,7 @@ fn report(
             classes: dataset.classes,
             sha256: dataset.sha256.clone(),
         },
-        network: NetworkInfo {
-            name: network.key.into(),
-            summary: format!("{}: stages of {}", network.title, stages.join(", ")),
-            parameters: largest.parameters()?.count() as u64,
-            multiply_adds: (largest.network.multiply_adds() + largest.head.classes * largest.network.embedding) as u64,
-        },
+        network,
         machine: format!("{} ({backend})", summary.machine),
         command: summary.command.clone(),
         version: summary.version.clone(),
@@ -246,6 +240,7 @@ fn report(
         },
         total_seconds: summary.total_seconds,
         images: images(&dataset.test),
+        losses: losses::describe(config, config.steps(dataset.train.len())),
         trainings: finished.into_iter().map(|result| result.report).collect(),
     })
 }

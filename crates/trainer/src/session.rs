@@ -6,16 +6,21 @@ use crate::device;
 use crate::progress::Verbosity;
 use anyhow::{Context, Result, ensure};
 use sphereface_data::{Dataset, ImageSet};
-use sphereface_models::{CLASS_WEIGHTS, ImageSource, LAMBDAS, LOG, Model, RATES, Training};
+use sphereface_models::{CLASS_WEIGHTS, ImageSource, LAMBDAS, LOG, Model, RATES, STEP, Training};
 use sphereface_tensor::op::{METRICS, MarginSoftmax, Scale};
-use sphereface_tensor::{Backend, PARAMETERS, ParameterSet, Program};
+use sphereface_tensor::{Backend, PARAMETERS, ParameterSet, Program, StepTime};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// Rows of the log on the backend: the most steps between two readings.
 pub(crate) const LOG_ROWS: usize = 64;
 
 /// The longest training.
 const MAX_STEPS: usize = 10_000_000;
+
+/// The most steps that are timed, and the time after which no further one is.
+const TIMED_STEPS: usize = 20;
+const TIMING: Duration = Duration::from_secs(1);
 
 /// One row of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -248,6 +253,25 @@ impl Session {
     /// What each kernel did so far, where the backend counts it.
     pub(crate) fn profile(&self) -> Option<String> {
         self.backend.profile()
+    }
+
+    /// What each step of the training plan takes: the shortest of a few runs, after one that warms up. They train on, so
+    /// the session ends here.
+    pub(crate) fn step_times(mut self) -> Result<Vec<StepTime>> {
+        let mut run = || -> Result<Vec<StepTime>> {
+            // The first step each time: the schedules end where the training did.
+            self.backend.upload(STEP, &[0; 4])?;
+            Ok(self.backend.run_timed(self.train_program)?)
+        };
+        run()?;
+        let started = Instant::now();
+        let mut runs = vec![run()?];
+        while runs.len() < TIMED_STEPS && started.elapsed() < TIMING {
+            runs.push(run()?);
+        }
+        // The shortest: whatever else the machine does only adds to a time.
+        let shortest = |index: usize| runs.iter().map(|run| &run[index]).min_by_key(|step| step.time).cloned();
+        Ok((0..runs[0].len()).filter_map(shortest).collect())
     }
 
     /// Evaluates the training set, without augmentation.

@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::film::{self, Recording};
 use crate::folder::{Folder, Line, TrainingSummary, records};
 use crate::interrupt;
+use crate::network::Profile;
 use crate::progress::{Progress, Verbosity};
 use crate::session::{LOG_ROWS, Row, Session};
 use anyhow::{Result, bail};
@@ -37,7 +38,9 @@ pub(crate) struct Finished {
     pub(crate) report: Training,
     pub(crate) lines: Vec<Line>,
     /// What each kernel did, where the backend counts it.
-    pub(crate) profile: Option<String>,
+    pub(crate) counts: Option<String>,
+    /// Where the time of a step goes; not on the emulator, whose time says nothing about a GPU's.
+    pub(crate) profile: Option<Profile>,
 }
 
 /// What a training has left behind so far.
@@ -81,7 +84,12 @@ pub(crate) fn run(
     if step < steps {
         return Ok(Outcome::Paused { step, steps });
     }
-    Ok(Outcome::Finished(Box::new(finish(&mut session, config, dataset, history)?)))
+    let mut finished = finish(&mut session, config, dataset, history)?;
+    if config.backend.device != "emulator" {
+        let model = session.model().clone();
+        finished.profile = Some(Profile::new(&model, &session.step_times()?)?);
+    }
+    Ok(Outcome::Finished(Box::new(finished)))
 }
 
 fn train(
@@ -226,11 +234,11 @@ fn finish(session: &mut Session, config: &Config, dataset: &Dataset, history: Hi
         folder: String::new(),
     };
     let embeddings = if (2..=3).contains(&dim) { Some(embeddings(session, dataset)?) } else { None };
-    let title = if loss.annealed { format!("{}, m = {}", loss.title, config.model.m) } else { loss.title.into() };
+    let title =
+        if loss.margins.is_empty() { loss.title.into() } else { format!("{}, m = {}", loss.title, config.model.m) };
     let report = Training {
         loss: loss.key.into(),
         title,
-        formula: loss.formula.into(),
         embedding_dim: dim,
         seed: config.training.seed,
         epochs: session.epochs(session.steps()).round().max(1.0) as usize,
@@ -244,7 +252,7 @@ fn finish(session: &mut Session, config: &Config, dataset: &Dataset, history: Hi
         embeddings,
         film: film.finish(),
     };
-    Ok(Finished { summary, report, lines, profile: session.profile() })
+    Ok(Finished { summary, report, lines, counts: session.profile(), profile: None })
 }
 
 fn embeddings(session: &mut Session, dataset: &Dataset) -> Result<Embeddings> {

@@ -14,7 +14,17 @@ fn compare_leaves_everything_and_can_be_repeated_from_its_config() {
     );
     assert!(said.contains("report.html") && said.lines().all(|line| line.chars().count() <= 80), "{said}");
     let first = folder.join("first");
-    for file in ["config.toml", "metrics.jsonl", "summary.json", "report.html", "loss.svg", "accuracy.svg"] {
+    for file in [
+        "config.toml",
+        "metrics.jsonl",
+        "summary.json",
+        "report.html",
+        "loss.svg",
+        "accuracy.svg",
+        "network.svg",
+        "network.dot",
+        "network.txt",
+    ] {
         assert!(first.join(file).is_file(), "{file}");
     }
     let found = summary(&first);
@@ -84,6 +94,27 @@ fn eval_and_embed_read_a_run_from_anywhere() {
 }
 
 #[test]
+fn time_is_measured_without_changing_the_training() {
+    let folder = folder_with_small_set("profile");
+    let train = "train --data-dir set --batch 16 --steps 4 --device cpu --quiet --out";
+    let said = succeed(&folder, &format!("{train} first --profile"));
+    assert!(said.contains("one training step") && said.lines().all(|line| line.chars().count() <= 80), "{said}");
+    succeed(&folder, &format!("{train} second"));
+    let checkpoint = |run: &str| fs::read(folder.join(run).join("checkpoint.safetensors")).unwrap();
+    assert!(checkpoint("first") == checkpoint("second"));
+    // Of a training that had ended already, too.
+    let table = |run: &str| fs::read_to_string(folder.join(run).join("network.txt")).unwrap();
+    fs::remove_file(folder.join("first/network.txt")).unwrap();
+    succeed(&folder, "train --resume first --quiet");
+    for run in ["first", "second"] {
+        let table = table(run);
+        let shares = table.lines().filter(|line| line.starts_with("stage") && line.ends_with('%'));
+        assert_eq!(shares.count(), 12, "{table}");
+    }
+    assert!(checkpoint("first") == checkpoint("second"));
+}
+
+#[test]
 fn several_seeds_are_reported_with_an_interval() {
     let folder = folder_with_small_set("seeds");
     let said = succeed(
@@ -102,12 +133,42 @@ fn several_seeds_are_reported_with_an_interval() {
 fn commands_that_show_something_do() {
     let folder = folder("show");
     let plan = succeed(&folder, "plan --model sphereface20 --input 112x96x3");
-    assert!(plan.contains("28,079,808 parameters") && plan.contains("stage4.unit1.add"), "{plan}");
+    assert!(plan.contains("28,079,808 parameters") && plan.contains("stage4.unit1.conv2"), "{plan}");
+    for network in ["mnist", "sphereface4", "sphereface64-official"] {
+        let plan = succeed(&folder, &format!("plan --model {network} --svg {network}.svg --dot {network}.dot"));
+        assert!(plan.lines().all(|line| line.chars().count() <= 80) && !plan.contains('\u{1b}'), "{plan}");
+        let file = |ending: &str| fs::read_to_string(folder.join(format!("{network}.{ending}"))).unwrap();
+        assert!(file("svg").contains(">112×96×3<") && file("svg").ends_with("</svg>\n"));
+        assert!(file("dot").contains("\"embedding\" -> \"classifier\""));
+    }
     let steps = succeed(&folder, "plan --model mnist --input 28x28x1 --dim 2 --classes 10 --steps");
     assert!(steps.contains("margin_softmax_backward") && steps.contains("optimizer"), "{steps}");
     assert!(succeed(&folder, "devices").contains("cpu"));
-    assert!(succeed(&folder, "losses").contains("sphereface"));
+    let losses = succeed(&folder, "losses");
+    assert!(losses.contains("sphereface") && losses.lines().all(|line| line.chars().count() <= 80), "{losses}");
     assert!(succeed(&folder, "data").contains("embedded"));
     let help = succeed(&folder, "--help");
     assert!(help.contains("Exit codes") && help.contains("compare"), "{help}");
+}
+
+/// Equal but for the last digits of numbers, which the machine's own sine and logarithm decide.
+fn same(a: &serde_json::Value, b: &serde_json::Value) -> bool {
+    use serde_json::Value::{Array, Number, Object};
+    match (a, b) {
+        (Number(a), Number(b)) => (a.as_f64().unwrap() - b.as_f64().unwrap()).abs() < 1e-5,
+        (Array(a), Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+        (Object(a), Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(key, value)| b.get(key).is_some_and(|other| same(value, other)))
+        }
+        (a, b) => a == b,
+    }
+}
+
+#[test]
+fn the_sample_report_shows_the_losses_as_they_are() {
+    let folder = folder("losses");
+    let printed: serde_json::Value = serde_json::from_str(&succeed(&folder, "losses --json")).unwrap();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../report/examples/losses.json");
+    let kept: serde_json::Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    assert!(same(&printed, &kept), "{path} is not what `trainer losses --json` prints");
 }

@@ -21,6 +21,7 @@ pub(crate) const CHECKS: &[Check] = &[
     ("report_console_is_silent", DESKTOP, console_is_silent),
     ("report_asks_for_nothing_outside", DESKTOP, asks_for_nothing_outside),
     ("report_has_every_section", DESKTOP, has_every_section),
+    ("report_arithmetic_is_the_references", DESKTOP, arithmetic_is_right),
     ("report_fits_a_phone", PHONE, fits_its_width),
     ("report_fits_a_desktop", DESKTOP, fits_its_width),
     ("report_chart_shows_values_under_the_mouse", DESKTOP, charts_show_values),
@@ -28,6 +29,10 @@ pub(crate) const CHECKS: &[Check] = &[
     ("report_picture_names_the_point_under_the_mouse", DESKTOP, pictures_name_points),
     ("report_picture_names_the_point_under_a_finger", PHONE, pictures_name_points_to_a_finger),
     ("report_sphere_turns_by_dragging", DESKTOP, sphere_turns_by_dragging),
+    ("report_sphere_turns_under_a_finger", PHONE, sphere_turns_under_a_finger),
+    ("report_embedding_and_weights_are_draggable", DESKTOP, mathematics_follows_the_mouse),
+    ("report_embedding_and_weights_follow_a_finger", PHONE, mathematics_follows_a_finger),
+    ("report_margin_and_lambda_change_the_plots", DESKTOP, mathematics_follows_its_sliders),
     ("report_sphere_turns_by_itself", View { still: false, ..DESKTOP }, sphere_turns_by_itself),
     ("report_is_still_with_reduced_motion", DESKTOP, nothing_moves),
     ("report_view_buttons_change_the_pictures", DESKTOP, buttons_change_pictures),
@@ -48,7 +53,7 @@ pub(crate) const BROKEN: &str = r#"<!doctype html><meta name="viewport" content=
 <script>console.log("something"); throw new Error("boom")</script>"#;
 
 /// Sections that a report of several trainings with embeddings has.
-const SECTIONS: &[&str] = &["results", "losses", "embeddings", "curves", "run"];
+const SECTIONS: &[&str] = &["results", "mathematics", "embeddings", "curves", "network", "run"];
 
 /// The text beside the pointer.
 const TIP: &str = "document.querySelector('#tip:not([hidden])')?.innerText ?? ''";
@@ -87,6 +92,11 @@ fn has_every_section(page: &mut Page<'_>) -> Result<(), String> {
         page.expect(&format!("section {id} is empty"), &format!("document.getElementById('{id}').offsetHeight > 100"))?;
     }
     Ok(())
+}
+
+/// The page compares the loss and the gradients it draws with those of the f64 reference, and notes what it found.
+fn arithmetic_is_right(page: &mut Page<'_>) -> Result<(), String> {
+    page.expect("loss and gradients differ", "document.documentElement.dataset.mathematics === 'right'")
 }
 
 /// Nothing makes the page wider than its window.
@@ -180,13 +190,66 @@ fn redraws(
     what: &str,
     act: impl FnOnce(&mut Page<'_>) -> Result<(), String>,
 ) -> Result<(), String> {
-    let before = page.text(&pixels(canvas))?;
+    changes(page, &pixels(canvas), &format!("{what} does not change {canvas}"), act)
+}
+
+/// Does something to the page, which must change the text that an expression comes to; else `what`.
+fn changes(
+    page: &mut Page<'_>,
+    state: &str,
+    what: &str,
+    act: impl FnOnce(&mut Page<'_>) -> Result<(), String>,
+) -> Result<(), String> {
+    let before = json!(page.text(state)?);
     act(page)?;
-    page.wait_until(&format!("{what} does not change {canvas}"), &format!("{} !== '{before}'", pixels(canvas)))
+    page.wait_until(what, &format!("{state} !== {before}"))
+}
+
+/// Embedding and class weights of the mathematics, and the picture that follows them.
+const HANDLES: [&str; 3] = ["embedding", "one", "two"];
+const SCENE: &str = "document.querySelector('.boundaries').innerText";
+
+fn mathematics_follows_the_mouse(page: &mut Page<'_>) -> Result<(), String> {
+    for kind in HANDLES {
+        let handle = format!(".boundaries .handle.{kind}");
+        changes(page, SCENE, &format!("dragging {handle} changes nothing"), |page| {
+            page.drag(&handle, CENTRE, (1.4, 1.2))
+        })?;
+        page.focus(&handle)?;
+        changes(page, SCENE, &format!("ArrowLeft on {handle} changes nothing"), |page| page.press("ArrowLeft"))?;
+    }
+    Ok(())
+}
+
+fn mathematics_follows_a_finger(page: &mut Page<'_>) -> Result<(), String> {
+    for kind in HANDLES {
+        let handle = format!(".boundaries .handle.{kind}");
+        changes(page, SCENE, &format!("a finger on {handle} changes nothing"), |page| {
+            page.swipe(&handle, CENTRE, (1.4, 1.2))
+        })?;
+    }
+    Ok(())
+}
+
+fn mathematics_follows_its_sliders(page: &mut Page<'_>) -> Result<(), String> {
+    for place in 1..=2 {
+        // The first settings of the section: m, then λ.
+        let slider = format!(".maths .settings label:nth-of-type({place}) input");
+        page.focus(&slider)?;
+        let plots = "document.querySelector('.maths .plots').innerHTML";
+        let start = page.value(&format!("Number(document.querySelector('{slider}').value)"))?;
+        let key = if start.as_f64() > Some(0.0) { "ArrowLeft" } else { "ArrowRight" };
+        changes(page, plots, &format!("{key} on {slider} changes no plot"), |page| page.press(key))?;
+    }
+    Ok(())
 }
 
 fn sphere_turns_by_dragging(page: &mut Page<'_>) -> Result<(), String> {
     redraws(page, SPHERE, "dragging", |page| page.drag(SPHERE, (0.3, 0.5), (0.7, 0.6)))
+}
+
+fn sphere_turns_under_a_finger(page: &mut Page<'_>) -> Result<(), String> {
+    redraws(page, SPHERE, "a finger", |page| page.swipe(SPHERE, (0.3, 0.5), (0.7, 0.5)))
 }
 
 fn sphere_turns_by_itself(page: &mut Page<'_>) -> Result<(), String> {

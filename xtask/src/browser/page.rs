@@ -231,6 +231,19 @@ impl<'a> Page<'a> {
         self.settle()
     }
 
+    /// Draws a finger from one place of an element to another.
+    pub(crate) fn swipe(&mut self, selector: &str, from: Place, to: Place) -> Result<(), String> {
+        let (start, end) = (self.point(selector, from)?, self.point(selector, to)?);
+        for step in 0..=4 {
+            let done = f64::from(step) / 4.0;
+            let place = json!({ "x": start.0 + (end.0 - start.0) * done, "y": start.1 + (end.1 - start.1) * done });
+            let kind = if step == 0 { "touchStart" } else { "touchMove" };
+            self.call("Input.dispatchTouchEvent", json!({ "type": kind, "touchPoints": [place] }))?;
+        }
+        self.call("Input.dispatchTouchEvent", json!({ "type": "touchEnd", "touchPoints": [] }))?;
+        self.settle()
+    }
+
     /// Gives an element the focus, as a Tab would.
     pub(crate) fn focus(&mut self, selector: &str) -> Result<(), String> {
         self.point(selector, CENTRE)?;

@@ -3,9 +3,11 @@
 use sphereface_cuda::driver::{Argument, Extent, FunctionId, GraphId, ModuleId};
 use sphereface_cuda::nvrtc::{Architecture, Output};
 use sphereface_cuda::{CudaBackend, Driver, Options, Precision, Tier};
+use sphereface_models::{LOSSES, Loss, Network};
 use sphereface_tensor::Backend;
+use sphereface_tensor::op::Layout;
 use sphereface_testkit::cases::{self, Case};
-use sphereface_testkit::{TrainingCase, prepare_case};
+use sphereface_testkit::{TrainingCase, lower_case};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -26,24 +28,37 @@ struct Recorder {
     allocated: u64,
 }
 
-/// How the tests' operators and trainings launch each kernel; operators without a kernel are left out.
+/// How the tests' operators, their trainings and one of SphereFace-20 launch each kernel; operators without a kernel are
+/// left out.
 pub(crate) fn launches() -> BTreeMap<String, Launched> {
     let noted = Noted::default();
-    let mut operators = [cases::conv2d(), cases::long_sums(), cases::linear(), cases::prelu()].concat();
+    let mut operators = [cases::gemm(), cases::conv2d(), cases::long_sums(), cases::linear(), cases::prelu()].concat();
+    // The largest tiles are for sizes that no test could run.
+    for layout in [Layout::NN, Layout::NT, Layout::TN] {
+        operators.extend([[64, 64], [16_384, 64], [16_384, 1024]].map(|[r, c]| cases::gemm_of(layout, [r, c, 64])));
+    }
+    for [inputs, outputs] in [[64, 1024], [1024, 64], [1024, 1024]] {
+        operators.extend(cases::linear_passes([1, 1, 16_384, inputs, outputs]));
+    }
+    operators.extend(cases::conv2d_passes([14, 14, 64, 512, 64, 3, 1, 1]));
     operators.extend([cases::elementwise(), cases::optimizer(), cases::gather_batch(), cases::metrics()].concat());
     let narrow: Vec<Case> = operators.iter().filter_map(Case::in_bf16).collect();
     operators.extend(narrow);
+    let mut trainings = TrainingCase::tiny();
+    trainings.extend(LOSSES.map(sphereface20));
     for precision in [Precision::Fp32, Precision::Tf32, Precision::Bf16] {
         for tier in [Tier::Simt, Tier::Mma] {
             let options = Options { precision, tier, graph: false, ..Options::default() };
-            let recorder = Recorder { noted: Rc::clone(&noted), functions: Vec::new(), allocated: 0 };
-            let mut backend = CudaBackend::new(recorder, options);
+            let recorder = || Recorder { noted: Rc::clone(&noted), functions: Vec::new(), allocated: 0 };
+            let mut backend = CudaBackend::new(recorder(), options);
             for case in &operators {
-                if let Ok(prepared) = prepare_case(case, &mut backend) {
-                    let _ = backend.run(prepared.program, 1);
+                if let Ok((_, program)) = lower_case(case, &mut backend) {
+                    let _ = backend.run(program, 1);
                 }
             }
-            for case in TrainingCase::tiny() {
+            for case in &trainings {
+                // Buffers have names, which trainings share.
+                let mut backend = CudaBackend::new(recorder(), options);
                 if let Ok((_, plan)) = case.plan()
                     && let Ok(program) = backend.lower(&plan)
                 {
@@ -53,6 +68,12 @@ pub(crate) fn launches() -> BTreeMap<String, Launched> {
         }
     }
     noted.take()
+}
+
+/// The network whose layers the large tiles are for.
+fn sphereface20(loss: &Loss) -> TrainingCase {
+    let network = Network::input([112, 96, 3]).stage(64, 1).stage(128, 2).stage(256, 4).stage(512, 1).linear(512);
+    TrainingCase::new(network, loss, 3000, 1, 256)
 }
 
 impl Driver for Recorder {

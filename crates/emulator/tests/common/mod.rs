@@ -2,6 +2,8 @@
 #![allow(unreachable_pub, dead_code, reason = "every test file uses its part")]
 
 use sphereface_emulator::{Argument, Device, Fault, Module};
+use std::fs::OpenOptions;
+use std::io::Write;
 
 /// Numbers in [-1, 1) from a seed.
 pub fn random(count: usize, seed: u64) -> Vec<f32> {
@@ -50,12 +52,41 @@ pub fn download_words(device: &Device, pointer: u64, count: usize) -> Vec<u32> {
 /// A kernel `test(out, in)` with the lines as its body; `%out` and `%in` are the thread's own addresses, 16 bytes apart.
 pub fn kernel(body: &str) -> String {
     format!(
-        ".version 9.0\n.target sm_80\n.address_size 64\n.visible .entry test(.param .u64 out, .param .u64 in)\n{{\n\
+        ".version 9.0\n.target sm_90\n.address_size 64\n.visible .entry test(.param .u64 out, .param .u64 in)\n{{\n\
          .reg .pred %p<16>;\n.reg .b16 %h<32>;\n.reg .b32 %r<64>;\n.reg .b64 %d<32>;\n.reg .b64 %out, %in, %at;\n\
-         .reg .b32 %tid;\n\
-         ld.param.u64 %out, [out];\nld.param.u64 %in, [in];\nmov.u32 %tid, %tid.x;\nmul.wide.u32 %at, %tid, 16;\n\
+         .reg .b32 %thread;\n\
+         ld.param.u64 %out, [out];\nld.param.u64 %in, [in];\nmov.u32 %thread, %tid.x;\nmul.wide.u32 %at, %thread, 16;\n\
          add.s64 %out, %out, %at;\nadd.s64 %in, %in, %at;\n{body}\nret;\n}}\n"
     )
+}
+
+/// Names a file to which every program that ran without a fault is appended, one JSON object a line, so that it can run
+/// on a GPU as well: `crates/cuda/examples/instructions.rs` compares.
+const PROGRAMS: &str = "SPHEREFACE_PROGRAMS";
+
+/// Runs a kernel of [`kernel`] on these words of input, and returns four words of output a thread.
+///
+/// # Errors
+/// What the launch returns.
+pub fn run_words(body: &str, inputs: &[u32], threads: u32, blocks: u32) -> Result<Vec<u32>, Fault> {
+    let text = kernel(body);
+    let module = Module::load(&text).unwrap_or_else(|error| panic!("{error}"));
+    let mut device = Device::new();
+    let input = device.allocate_with(&words(inputs));
+    let output = device.allocate_with(&vec![0; 16 * threads as usize]);
+    let arguments = [Argument::Pointer(output), Argument::Pointer(input)];
+    device.launch(&module, "test", [blocks, 1, 1], [threads, 1, 1], 0, &arguments)?;
+    let outputs = download_words(&device, output, 4 * threads as usize);
+    // What a clock shows is not repeated.
+    if let (Some(file), false) = (std::env::var_os(PROGRAMS), body.contains("%clock")) {
+        let line = serde_json::json!({
+            "ptx": text, "blocks": blocks, "threads": threads, "inputs": inputs, "outputs": outputs,
+        });
+        let mut file = OpenOptions::new().create(true).append(true).open(file).expect("the file of programs opens");
+        // In one call: other tests append at the same time.
+        file.write_all(format!("{line}\n").as_bytes()).expect("the file of programs can be written");
+    }
+    Ok(outputs)
 }
 
 /// Runs a kernel of [`kernel`] with four words of input a thread, and returns four words of output a thread.
@@ -63,13 +94,7 @@ pub fn kernel(body: &str) -> String {
 /// # Errors
 /// What the launch returns.
 pub fn try_run(body: &str, inputs: &[[u32; 4]], threads: u32, blocks: u32) -> Result<Vec<[u32; 4]>, Fault> {
-    let module = Module::load(&kernel(body)).unwrap_or_else(|error| panic!("{error}"));
-    let mut device = Device::new();
-    let input = device.allocate_with(&words(inputs.as_flattened()));
-    let output = device.allocate_with(&vec![0; 16 * threads as usize]);
-    let arguments = [Argument::Pointer(output), Argument::Pointer(input)];
-    device.launch(&module, "test", [blocks, 1, 1], [threads, 1, 1], 0, &arguments)?;
-    let all = download_words(&device, output, 4 * threads as usize);
+    let all = run_words(body, inputs.as_flattened(), threads, blocks)?;
     Ok(all.chunks_exact(4).map(|four| four.try_into().unwrap()).collect())
 }
 

@@ -1,15 +1,26 @@
 //! The original softmax: inner products, nothing normalised, no margin.
 
-use super::Loss;
+use super::{Formula, Loss};
 use sphereface_tensor::op::{Margin, Scale, TargetLogit};
 use std::sync::Arc;
 
 pub(super) const LOSS: Loss = Loss {
     key: "softmax",
     title: "Original softmax",
-    formula: "z_j = ‖w_j‖ ‖x‖ cos θ_j",
-    source: "Liu et al., CVPR 2017, section 3.1 (without bias)",
+    formulas: &[Formula {
+        text: "z_j = ‖w_j‖ ‖x‖ cos θ_j",
+        mathml: "<math><msub><mi>z</mi><mi>j</mi></msub><mo>=</mo><mo>‖</mo><msub><mi>w</mi><mi>j</mi></msub><mo>‖</mo>\
+                 <mtext>\u{2009}</mtext><mo>‖</mo><mi>x</mi><mo>‖</mo><mtext>\u{2009}</mtext><mi>cos</mi><mtext>\u{2009}</mtext>\
+                 <msub><mi>θ</mi><mi>j</mi></msub></math>",
+    }],
+    explanation: "The logit of a class is the inner product of the embedding with the class’s weight. It grows with the weight’s \
+                  length and falls with the angle, so a class can win by a long weight as well as by a small angle. Classes \
+                  1 and 2 meet where ‖w₁‖ cos θ₁ = ‖w₂‖ cos θ₂, and the one with the longer weight takes more room.",
+    source: "Liu et al., CVPR 2017, section 3.1, equation 4, without bias",
+    parameters: &[],
+    margins: &[],
     annealed: false,
+    published: Some(0.9775),
     head: |_| (Arc::new(OriginalSoftmax), Scale::InnerProduct),
 };
 

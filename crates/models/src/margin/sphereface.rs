@@ -1,6 +1,6 @@
 //! A-Softmax: the angle to the target class is multiplied by an integer margin.
 
-use super::Loss;
+use super::{Formula, Loss, Parameter};
 use sphereface_tensor::op::{MARGIN_PARAMETERS, Margin, Scale, TargetLogit};
 use std::f64::consts::FRAC_1_SQRT_2;
 use std::sync::Arc;
@@ -8,9 +8,41 @@ use std::sync::Arc;
 pub(super) const LOSS: Loss = Loss {
     key: "sphereface",
     title: "A-Softmax (SphereFace)",
-    formula: "z_j = ‖x‖ cos θ_j,  z_y = ‖x‖ (λ cos θ_y + ψ(θ_y)) / (1 + λ),  ψ(θ) = (−1)^k cos(mθ) − 2k",
-    source: "Liu et al., CVPR 2017, section 3.2, equation 7; λ as in the authors' code",
+    formulas: &[
+        Formula {
+            text: "z_j = ‖x‖ cos θ_j for j ≠ y",
+            mathml: "<math><msub><mi>z</mi><mi>j</mi></msub><mo>=</mo><mo>‖</mo><mi>x</mi><mo>‖</mo><mtext>\u{2009}</mtext>\
+                     <mi>cos</mi><mtext>\u{2009}</mtext><msub><mi>θ</mi><mi>j</mi></msub><mtext>\u{2003}for\u{2002}</mtext>\
+                     <mi>j</mi><mo>≠</mo><mi>y</mi></math>",
+        },
+        Formula {
+            text: "z_y = ‖x‖ (λ cos θ_y + ψ(θ_y)) / (1 + λ)",
+            mathml: "<math><msub><mi>z</mi><mi>y</mi></msub><mo>=</mo><mo>‖</mo><mi>x</mi><mo>‖</mo><mtext>\u{2009}</mtext>\
+                     <mfrac><mrow><mi>λ</mi><mtext>\u{2009}</mtext><mi>cos</mi><mtext>\u{2009}</mtext><msub><mi>θ</mi>\
+                     <mi>y</mi></msub><mo>+</mo><mi>ψ</mi><mo>(</mo><msub><mi>θ</mi><mi>y</mi></msub><mo>)</mo></mrow>\
+                     <mrow><mn>1</mn><mo>+</mo><mi>λ</mi></mrow></mfrac></math>",
+        },
+        Formula {
+            text: "ψ(θ) = (−1)^k cos(mθ) − 2k for k = ⌊mθ/π⌋",
+            mathml: "<math><mi>ψ</mi><mo>(</mo><mi>θ</mi><mo>)</mo><mo>=</mo><msup><mrow><mo>(</mo><mo>−</mo><mn>1</mn>\
+                     <mo>)</mo></mrow><mi>k</mi></msup><mtext>\u{2009}</mtext><mi>cos</mi><mtext>\u{2009}</mtext><mi>m</mi>\
+                     <mi>θ</mi><mo>−</mo><mn>2</mn><mi>k</mi><mtext>\u{2003}for\u{2002}</mtext><mi>k</mi><mo>=</mo>\
+                     <mo>⌊</mo><mi>m</mi><mi>θ</mi><mo>/</mo><mi>π</mi><mo>⌋</mo></math>",
+        },
+    ],
+    explanation: "While the network trains, the angle to the true class y counts m times. To beat class 2, an embedding of \
+                  class 1 must come so close to w₁ that mθ₁ < θ₂, which leaves an empty sector between the classes. ψ is \
+                  cos mθ, continued so that it keeps falling up to 180°. λ mixes the plain cosine in: it starts large, since \
+                  the full margin is hard to learn at once, and falls. Class weights have length 1. The margin takes part \
+                  in training only; a trained classifier decides by the angle.",
+    source: "Liu et al., CVPR 2017, section 3.2, equation 7; λ as in the authors’ code",
+    parameters: &[
+        Parameter { symbol: "m", meaning: "how often the angle to the true class counts: 1, 2, 3 or 4", default: "4" },
+        Parameter { symbol: "λ", meaning: "weight of cos θ beside ψ, at least 0", default: "20, falling to 0" },
+    ],
+    margins: &[1, 2, 3, 4],
     annealed: true,
+    published: Some(0.9896),
     head: |m| (Arc::new(SphereFace::new(m)), Scale::FeatureNorm),
 };
 
@@ -50,13 +82,6 @@ impl SphereFace {
         let sign = if k % 2 == 0 { 1.0 } else { -1.0 };
         TargetLogit { value: sign * chebyshev - 2.0 * k as f64, slope: sign * derivative }
     }
-
-    /// The margin that moves an angle as far as the mixture with weight `lambda` does: `arccos h(cos θ) / θ`, where
-    /// `h` lies in the cosine's range.
-    pub fn effective_margin(&self, theta: f64, lambda: f64) -> Option<f64> {
-        let h = self.target(theta.cos(), lambda).value;
-        (theta > 0.0 && h >= -1.0).then(|| h.min(1.0).acos() / theta)
-    }
 }
 
 impl Margin for SphereFace {
@@ -80,6 +105,7 @@ impl Margin for SphereFace {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::margin::effective_margin;
     use std::f64::consts::PI;
 
     /// The definition, through the angle.
@@ -137,7 +163,7 @@ mod tests {
         assert!((margin.target(0.3, 1e12).value - 0.3).abs() < 1e-9);
         assert_eq!(margin.target(0.3, 0.0), margin.psi(0.3));
         // The published minimum of 5 leaves a sixth of the margin: factors 1.85 at 10° and 1.44 at 45°.
-        let effective = |degrees: f64| margin.effective_margin(degrees.to_radians(), 5.0).unwrap();
+        let effective = |degrees: f64| effective_margin(&margin, degrees.to_radians(), 5.0).unwrap();
         assert!((effective(10.0) - 1.85).abs() < 0.01 && (effective(45.0) - 1.44).abs() < 0.01);
     }
 }

@@ -25,8 +25,6 @@ const BOTTOM: f64 = 34.0;
 pub(crate) enum Spread {
     /// From 0.
     Linear,
-    /// Between the lowest and the highest value.
-    Tight,
     /// Fractions up to 1; the lowest `0..1` part of the values may fall below the frame.
     Fraction(f64),
     /// Logarithmic.
@@ -157,7 +155,6 @@ impl Chart {
         }
         match self.spread {
             Spread::Linear => Axis::linear_rounded(low.min(0.0), high, 4),
-            Spread::Tight => Axis::linear_rounded(low, high, 4),
             Spread::Fraction(hidden) => {
                 let low = quantile(self.values(), hidden).unwrap_or(low);
                 Axis::linear_rounded(low.min(0.99), 1.0, 4)

@@ -5,9 +5,9 @@ pub(crate) mod chart;
 pub(crate) mod curves;
 pub(crate) mod forest;
 pub(crate) mod histogram;
+pub(crate) mod network;
 mod overview;
 mod plane;
-pub(crate) mod psi;
 mod sphere;
 pub(crate) mod svg;
 
@@ -32,6 +32,14 @@ pub(crate) fn files(report: &Report) -> Vec<(String, String)> {
     if !drawn.is_empty() {
         files.push(("embeddings.svg".to_string(), overview::grid(report, &drawn)));
     }
+    let network = &report.network;
+    if !network.layers.is_empty() {
+        files.extend([
+            ("network.svg".to_string(), network::file(network)),
+            ("network.dot".to_string(), network.dot()),
+            ("network.txt".to_string(), network.table()),
+        ]);
+    }
     files
 }
 
@@ -40,6 +48,8 @@ pub(crate) fn files(report: &Report) -> Vec<(String, String)> {
 pub(crate) struct Drawn<'a> {
     pub(crate) training: &'a Training,
     pub(crate) embeddings: &'a Embeddings,
+    /// Whether the lengths of the class weights take part in the logits.
+    pub(crate) by_norms: bool,
     /// Index of the loss's colour.
     pub(crate) colour: usize,
 }
@@ -48,10 +58,10 @@ pub(crate) struct Drawn<'a> {
 pub(crate) fn drawable(report: &Report) -> Vec<Drawn<'_>> {
     let flat_or_solid = groups(report).into_iter().filter(|group| matches!(group.dim, 2 | 3));
     let drawn = flat_or_solid.filter_map(|group| {
-        let colour = group.colour;
+        let (by_norms, colour) = (group.scores_by_norms(), group.colour);
         group.runs.into_iter().find_map(|training| {
             let embeddings = training.embeddings.as_ref()?;
-            Some(Drawn { training, embeddings, colour })
+            Some(Drawn { training, embeddings, by_norms, colour })
         })
     });
     drawn.collect()

@@ -4,7 +4,7 @@ use super::chart::{Chart, SIZE};
 use super::svg::{Paint, Svg};
 use super::{Drawn, SHOWN_POINTS, curves, embedding, legend};
 use crate::model::{Report, Training};
-use crate::summary::{dims, losses};
+use crate::summary::{annealed, dims, losses};
 use crate::text::thousands;
 
 const MARGIN: f64 = 16.0;
@@ -15,13 +15,12 @@ const CELL_POINTS: usize = 2000;
 
 /// `loss.svg`.
 pub(super) fn loss(report: &Report) -> String {
-    let margin = report.trainings.iter().any(|t| t.loss == "sphereface");
-    let note = if margin {
-        "A-Softmax’s loss contains more of its margin the smaller λ is: it is not on the scale of the others."
-    } else {
-        ""
-    };
-    side_by_side(report, "Training loss", note, curves::loss)
+    let note = annealed(report).map_or_else(String::new, |title| {
+        format!(
+            "The loss of {title} contains more of its margin the smaller λ is: it is not on the scale of the others."
+        )
+    });
+    side_by_side(report, "Training loss", &note, curves::loss)
 }
 
 /// `accuracy.svg`.
@@ -75,7 +74,7 @@ pub(super) fn single(report: &Report, picture: &Drawn<'_>) -> String {
 pub(super) fn grid(report: &Report, drawn: &[Drawn<'_>]) -> String {
     let mut columns: Vec<&str> = Vec::new();
     let mut rows: Vec<usize> = Vec::new();
-    let lengths = drawn.iter().any(|d| d.training.scores_by_norms() && d.training.embedding_dim == 2);
+    let lengths = drawn.iter().any(|d| d.by_norms && d.training.embedding_dim == 2);
     let mut svg = Svg::default();
     for picture in drawn {
         let Training { loss, title, embedding_dim, test_accuracy, .. } = picture.training;
@@ -94,7 +93,7 @@ pub(super) fn grid(report: &Report, drawn: &[Drawn<'_>]) -> String {
     let note = format!(
         "Test images of {}, coloured by class. Numbered discs are the class weights{}.",
         report.dataset.name,
-        if lengths { "; the original softmax gives them lengths of their own" } else { "" }
+        if lengths { ", as long as they are where their lengths count" } else { "" }
     );
     svg.text([MARGIN, bottom + 8.0], "start", &Paint::muted(), 12.0, &note);
     let height = bottom + 8.0 + MARGIN;

@@ -7,12 +7,12 @@ use crate::statistics::quantile;
 
 /// Raw embeddings with the class weights as rays; the outermost 0.1% may lie outside the frame.
 pub(super) fn draw(svg: &mut Svg, picture: &Drawn<'_>, [left, top, side]: [f64; 3], limit: usize) {
-    let Drawn { training, embeddings, .. } = *picture;
+    let Drawn { embeddings, .. } = *picture;
     let half = side / 2.0;
     let (cx, cy) = (left + half, top + half);
     let reach = quantile(embeddings.points.chunks(2).map(norm), 0.999).unwrap_or(1.0).max(1e-9);
     let scale = half * 0.86 / reach;
-    let rays = rays(training, embeddings);
+    let rays = rays(&embeddings.class_weights, 2, picture.by_norms);
     let mut dots = vec![Vec::new(); rays.len()];
     for i in sample(embeddings.labels.len(), limit) {
         let (x, y) = (f64::from(embeddings.points[2 * i]), f64::from(embeddings.points[2 * i + 1]));

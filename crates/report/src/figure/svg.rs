@@ -22,6 +22,18 @@ impl Paint {
     pub(crate) fn grid() -> Self {
         Self { class: "grid".to_string(), colour: palette::GRID }
     }
+    pub(crate) fn rule() -> Self {
+        Self { class: "rule".to_string(), colour: palette::RULE }
+    }
+    pub(crate) fn raised() -> Self {
+        Self { class: "raised".to_string(), colour: palette::RAISED }
+    }
+    pub(crate) fn paper() -> Self {
+        Self { class: "paper".to_string(), colour: palette::PAPER }
+    }
+    pub(crate) fn accent() -> Self {
+        Self { class: "accent".to_string(), colour: palette::ACCENT }
+    }
     pub(crate) fn loss(index: usize) -> Self {
         let class = format!("loss{}", index % palette::LOSSES.len());
         Self { class, colour: palette::loss(index) }
@@ -102,6 +114,11 @@ impl Svg {
         self.stroke(&path, paint, diameter, &attributes);
     }
 
+    /// Another drawing on top.
+    pub(crate) fn append(&mut self, other: Svg) {
+        self.body.push_str(&other.body);
+    }
+
     /// Markup written by the caller.
     pub(crate) fn raw(&mut self, markup: &str) {
         self.body.push_str(markup);
@@ -111,6 +128,15 @@ impl Svg {
     pub(crate) fn inline(&self, [width, height]: [f64; 2], label: &str, attributes: &str) -> String {
         format!(
             "<svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{}\" {attributes}>\n{}</svg>\n",
+            escape(label),
+            self.body
+        )
+    }
+
+    /// As an element of the page whose parts can be reached one by one.
+    pub(crate) fn group(&self, [width, height]: [f64; 2], label: &str, attributes: &str) -> String {
+        format!(
+            "<svg viewBox=\"0 0 {width} {height}\" role=\"group\" aria-label=\"{}\" {attributes}>\n{}</svg>\n",
             escape(label),
             self.body
         )

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::figure::chart::SMOOTHED;
 use crate::figure::curves::{CURVE_RUNS, charts};
 use crate::model::Report;
-use crate::summary::{dims, groups, losses};
+use crate::summary::{annealed, dims, groups, losses};
 use crate::text::title;
 
 /// All charts, by embedding size; empty if nothing was measured.
@@ -25,11 +25,12 @@ pub(super) fn section(report: &Report) -> String {
         );
     }
     html.push_str("</p>\n");
-    let margin = report.trainings.iter().any(|t| t.loss == "sphereface");
-    if margin {
-        html.push_str(
-            "<p><strong>The training loss of A-Softmax is on a scale of its own</strong>: as λ falls it contains more of the \
+    if let Some(annealed) = annealed(report) {
+        let _ = write!(
+            html,
+            "<p><strong>The training loss of {} is on a scale of its own</strong>: as λ falls it contains more of the \
              margin, so it may rise while the network gets better.",
+            title(&annealed)
         );
         if losses(report).len() > 1 {
             html.push_str(" Compare losses by accuracy.");

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::losses;
+use super::mathematics;
 use crate::error::Error;
 use crate::figure::chart::Chart;
-use crate::figure::{Drawn, SHOWN_POINTS, curves, drawable, psi, sample};
+use crate::figure::{Drawn, SHOWN_POINTS, curves, drawable, sample};
 use crate::geometry::rays;
 use crate::model::{Report, Training};
 use crate::packed::base64;
@@ -17,6 +17,7 @@ use crate::summary::dims;
 struct Data {
     charts: BTreeMap<String, ChartData>,
     embeddings: BTreeMap<String, EmbeddingData>,
+    mathematics: mathematics::Data,
 }
 
 #[derive(Serialize)]
@@ -52,14 +53,13 @@ struct EmbeddingData {
 /// The block's content, safe inside a `<script>` element.
 pub(super) fn json(report: &Report) -> Result<String, Error> {
     let mut charts = BTreeMap::new();
-    let all = dims(report).into_iter().flat_map(|dim| curves::charts(report, dim));
-    let psi = losses::shows_psi(report).then(psi::chart);
-    for chart in all.chain(psi) {
+    for chart in dims(report).into_iter().flat_map(|dim| curves::charts(report, dim)) {
         charts.insert(chart.id.clone(), chart_data(&chart));
     }
     let key = |t: &Training| format!("{}-{}", t.embedding_dim, t.loss);
     let embeddings = drawable(report).iter().map(|drawn| (key(drawn.training), embedding_data(drawn))).collect();
-    let text = serde_json::to_string(&Data { charts, embeddings }).map_err(Error::Encode)?;
+    let mathematics = mathematics::data(report);
+    let text = serde_json::to_string(&Data { charts, embeddings, mathematics }).map_err(Error::Encode)?;
     // `<` occurs in strings only; escaped there, no `</script>` or `<!--` can end or bend the block.
     Ok(text.replace('<', "\\u003c"))
 }
@@ -87,7 +87,7 @@ fn embedding_data(drawn: &Drawn<'_>) -> EmbeddingData {
         points: base64(&quantised),
         labels: pick(&found.labels),
         predictions: pick(&found.predictions),
-        rays: rays(drawn.training, found).concat().into_iter().filter_map(rounded).collect(),
+        rays: rays(&found.class_weights, dim, drawn.by_norms).concat().into_iter().filter_map(rounded).collect(),
     }
 }
 

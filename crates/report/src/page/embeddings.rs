@@ -24,9 +24,11 @@ pub(super) fn section(report: &Report) -> String {
          image to read it; in a focused picture the arrow keys step through the wrong images (2-D) or turn the sphere \
          (3-D). The histograms reach as far as 99.5% of the images.",
     );
-    if drawn.iter().any(|d| d.training.scores_by_norms()) {
-        html.push_str(
-            " Among raw points of the original softmax the lines to the discs are as long as the class weights, relative to the longest.",
+    if let Some(by_norms) = drawn.iter().find(|d| d.by_norms) {
+        let _ = write!(
+            html,
+            " Among raw points of {} the lines to the discs are as long as the class weights, relative to the longest.",
+            title(&by_norms.training.title)
         );
     }
     html.push_str(
@@ -70,7 +72,7 @@ fn geometry(report: &Report) -> String {
         Column::new("To own class", angle(|a| a.own_mean)),
         Column::new("To nearest other", angle(|a| a.other_mean)),
         Column::new("Spread in class", angle(|a| a.spread)),
-        Column::new("Length ‖w‖", |group| norms(&group.runs)),
+        Column::new("Length ‖w‖", norms),
     ];
     let seeds = if groups.iter().any(|g| g.runs.len() > 1) { " and seeds" } else { "" };
     format!(
@@ -83,11 +85,11 @@ fn geometry(report: &Report) -> String {
 }
 
 /// Shortest and longest class weight as the classifier uses them.
-fn norms(runs: &[&Training]) -> String {
-    if !runs.iter().any(|t| t.scores_by_norms()) {
+fn norms(group: &Group<'_>) -> String {
+    if !group.scores_by_norms() {
         return "1".to_string();
     }
-    let weights = runs.iter().filter_map(|t| Some((t.embeddings.as_ref()?, t.embedding_dim)));
+    let weights = group.runs.iter().filter_map(|t| Some((t.embeddings.as_ref()?, t.embedding_dim)));
     let norms: Vec<f64> = weights.flat_map(|(e, dim)| e.class_weights.chunks(dim).map(norm)).collect();
     let (low, high) = norms.iter().fold((f64::INFINITY, 0.0f64), |(low, high), &n| (low.min(n), high.max(n)));
     format!("{}–{}", measured(low, 2), measured(high, 2))
@@ -109,7 +111,7 @@ fn head(dim: usize) -> String {
 }
 
 fn picture(drawn: &Drawn<'_>, histogram: &str) -> String {
-    let Drawn { training, embeddings, colour } = drawn;
+    let Drawn { training, embeddings, colour, .. } = drawn;
     let Training { embedding_dim: dim, loss, seed, .. } = training;
     let count = embeddings.labels.len();
     let pairs = embeddings.labels.iter().zip(&embeddings.predictions);

@@ -3,38 +3,51 @@
 mod curves;
 mod data;
 mod embeddings;
-mod losses;
+mod mathematics;
 mod mathml;
+mod network;
 mod results;
 mod run;
 mod table;
 
 use crate::error::Error;
 use crate::model::Report;
-use crate::summary;
 use crate::text::escape;
 
 const TEMPLATE: &str = include_str!("../../assets/page.html");
-const STYLE: &str = include_str!("../../assets/style.css");
-const SCRIPTS: [&str; 6] = [
+const STYLES: [&str; 3] = [
+    include_str!("../../assets/style.css"),
+    include_str!("../../assets/mathematics.css"),
+    include_str!("../../assets/network.css"),
+];
+const SCRIPTS: [&str; 14] = [
     include_str!("../../assets/base.js"),
     include_str!("../../assets/theme.js"),
     include_str!("../../assets/chart.js"),
     include_str!("../../assets/plane.js"),
     include_str!("../../assets/sphere.js"),
     include_str!("../../assets/embeddings.js"),
+    // A block, so that the names of one section are not those of all.
+    "{",
+    include_str!("../../assets/mathematics/head.js"),
+    include_str!("../../assets/mathematics/plot.js"),
+    include_str!("../../assets/mathematics/margin.js"),
+    include_str!("../../assets/mathematics/boundaries.js"),
+    include_str!("../../assets/mathematics/scale.js"),
+    "}",
+    include_str!("../../assets/network.js"),
 ];
 
 /// The document of a checked report.
 pub(crate) fn html(report: &Report) -> Result<String, Error> {
     let title = escape(&report.title);
-    let losses = if summary::losses(report).len() > 1 { "The losses" } else { "The loss" };
     // Identifier, name in the navigation, heading and content; a section without content is left out.
     let mut sections = vec![
         ("results", "Result", "What came out", results::section(report)),
-        ("losses", losses, losses, losses::section(report)),
+        ("mathematics", "The mathematics", "The mathematics", mathematics::section(report)),
         ("embeddings", "Embeddings", "Embeddings of the test images", embeddings::section(report)),
         ("curves", "Curves", "Training curves", curves::section(report)),
+        ("network", "Network", "The network", network::section(report)),
         ("run", "The run", "How it was run", run::section(report)),
     ];
     sections.retain(|(.., content)| !content.is_empty());
@@ -44,7 +57,7 @@ pub(crate) fn html(report: &Report) -> Result<String, Error> {
     };
     let parts = [
         ("title", title.as_str()),
-        ("style", STYLE),
+        ("style", &STYLES.join("\n")),
         ("nav", &nav),
         ("intro", &run::intro(report)),
         ("sections", &sections.iter().map(section).collect::<String>()),

@@ -7,7 +7,7 @@ use crate::figure::forest;
 use crate::model::Report;
 use crate::significance;
 use crate::summary::{Group, groups, runs, shows_published};
-use crate::text::{duration, escape, thousands};
+use crate::text::{duration, escape, thousands, title};
 
 /// The accuracy table, its figure where there is something to compare, and notes.
 pub(super) fn section(report: &Report) -> String {
@@ -87,16 +87,18 @@ fn notes(report: &Report, groups: &[Group<'_>], published: bool) -> Vec<String> 
 
 /// What the difference of the two accuracies teaches.
 fn about_angles(groups: &[Group<'_>]) -> String {
-    let by_norms = |g: &&Group<'_>| g.runs.iter().any(|t| t.scores_by_norms());
-    let Some(original) = groups.iter().find(by_norms) else {
+    let Some(original) = groups.iter().find(|g| g.scores_by_norms()) else {
         return "With unit-norm class weights both are the same by construction.".to_string();
     };
     let elsewhere =
-        if groups.iter().all(|g| by_norms(&g)) { "" } else { ", so there both are the same by construction" };
+        if groups.iter().all(Group::scores_by_norms) { "" } else { ", so there both are the same by construction" };
     format!(
-        "The original softmax also puts information into the lengths of its class weights, so without them it scores \
-         otherwise (here {:.4} → {:.4} in {}\u{2011}D); a loss that normalises them makes the angle alone decide{elsewhere}.",
-        original.accuracy.mean, original.accuracy_by_angle, original.dim
+        "{} also puts information into the lengths of its class weights, so without them it scores otherwise (here \
+         {:.4} → {:.4} in {}\u{2011}D); a loss that normalises them makes the angle alone decide{elsewhere}.",
+        title(original.title),
+        original.accuracy.mean,
+        original.accuracy_by_angle,
+        original.dim
     )
 }
 

@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use sphereface_report::{
-    DatasetInfo, Embeddings, EpochRecord, Film, Frame, Images, NetworkInfo, Report, StepRecord, Training,
+    DatasetInfo, Embeddings, EpochRecord, Film, Frame, Images, LossInfo, NetworkInfo, Report, StepRecord, Training,
 };
 
 /// Six trainings, three losses at two and three dimensions, with embeddings of `images` test images.
 pub(crate) fn report(images: usize) -> Report {
-    let losses = ["softmax", "modified", "sphereface"];
-    let trainings = [2, 3].iter().flat_map(|&dim| losses.map(|loss| training(loss, dim, images))).collect();
+    let keys = ["softmax", "modified", "sphereface"];
+    let trainings = [2, 3].iter().flat_map(|&dim| keys.map(|loss| training(loss, dim, images))).collect();
     Report {
         title: "Test".to_string(),
         dataset: DatasetInfo {
@@ -29,6 +29,7 @@ pub(crate) fn report(images: usize) -> Report {
             summary: "Layers".to_string(),
             parameters: 1_234_567,
             multiply_adds: 5_010_000,
+            layers: Vec::new(),
         },
         machine: "Machine".to_string(),
         command: "trainer compare".to_string(),
@@ -36,6 +37,7 @@ pub(crate) fn report(images: usize) -> Report {
         threads: 2,
         total_seconds: 600.0,
         images: Some(strokes(images)),
+        losses: losses(),
         trainings,
     }
 }
@@ -63,6 +65,11 @@ fn film(dim: usize, images: usize) -> Film {
     Film { frames: (0..21).map(frame).collect() }
 }
 
+/// The losses as `trainer losses --json` tells them.
+fn losses() -> Vec<LossInfo> {
+    serde_json::from_str(include_str!("../../examples/losses.json")).expect("the losses are JSON")
+}
+
 fn training(loss: &str, dim: usize, images: usize) -> Training {
     let steps = (0..400).map(|i| StepRecord {
         step: i,
@@ -79,7 +86,6 @@ fn training(loss: &str, dim: usize, images: usize) -> Training {
     Training {
         loss: loss.to_string(),
         title: loss.to_string(),
-        formula: "cos θ".to_string(),
         embedding_dim: dim,
         seed: 1,
         epochs: 5,

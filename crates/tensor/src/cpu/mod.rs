@@ -21,7 +21,7 @@ mod prelu;
 mod product;
 
 use crate::arena::{Request, assign};
-use crate::backend::{Backend, Program};
+use crate::backend::{Backend, Program, StepTime};
 use crate::error::Error;
 use crate::op::Op;
 use crate::plan::{BufferId, Lifetime, Place, Plan, Step};
@@ -29,6 +29,7 @@ use crate::shape::{DType, Type};
 use memory::{Io, Memory, Ports, Slot, Space};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::collections::HashMap;
+use std::time::Instant;
 
 /// Floats of one cache line; every buffer starts at a multiple of it.
 const LINE: usize = 16;
@@ -91,6 +92,8 @@ fn f32_kernel(op: &Op, operands: &Operands<'_>) -> Result<Kernel, Error> {
 
 /// A step in its place.
 struct LoweredStep {
+    label: String,
+    op: &'static str,
     kernel: Kernel,
     ports: Ports,
 }
@@ -230,7 +233,7 @@ impl Backend for CpuBackend {
                     name: step.label.clone(),
                     message: format!("{}: {message}", step.op.name()),
                 })?;
-            steps.push(LoweredStep { kernel, ports });
+            steps.push(LoweredStep { label: step.label.clone(), op: step.op.name(), kernel, ports });
         }
         self.memory.reserve_arena(arena)?;
         self.programs.push(steps);
@@ -254,11 +257,26 @@ impl Backend for CpuBackend {
         let steps = &programs[program.index()];
         // The loop runs on one of the threads, so that they are woken once, not once a step.
         pool.install(|| {
-            for LoweredStep { kernel, ports } in (0..times).flat_map(|_| steps) {
+            for LoweredStep { kernel, ports, .. } in (0..times).flat_map(|_| steps) {
                 (kernel.run)(memory.io(ports));
             }
         });
         Ok(())
+    }
+
+    fn run_timed(&mut self, program: Program) -> Result<Vec<StepTime>, Error> {
+        let CpuBackend { pool, memory, programs, .. } = self;
+        let steps = &programs[program.index()];
+        Ok(pool.install(|| {
+            let mut before = Instant::now();
+            let timed = steps.iter().map(|LoweredStep { label, op, kernel, ports }| {
+                (kernel.run)(memory.io(ports));
+                let now = Instant::now();
+                let time = now - std::mem::replace(&mut before, now);
+                StepTime { label: label.clone(), op, time }
+            });
+            timed.collect()
+        }))
     }
 
     fn sync(&mut self) -> Result<(), Error> {

@@ -318,6 +318,17 @@ fn theme_changes_colours(page: &mut Page<'_>) -> Result<(), String> {
     page.expect("the button's choice stands above the system's", &format!("{paper} === '{light}'"))
 }
 
+/// Whether what has the focus, or something inside it, looks otherwise without it.
+const FOCUS_SHOWS: &str = "(() => {
+    const focused = document.activeElement;
+    const look = () => [focused, ...focused.querySelectorAll('*')].map((e) => getComputedStyle(e))
+      .map((s) => [s.outlineStyle, s.boxShadow, s.stroke, s.strokeWidth, s.fill, s.backgroundColor].join()).join(';');
+    const on = look();
+    focused.blur();
+    const off = look();
+    focused.focus({ focusVisible: true, preventScroll: true });
+    return on !== off; })()";
+
 /// Tab comes to everything that can be used, and what has the focus shows it.
 fn tab_reaches_every_control(page: &mut Page<'_>) -> Result<(), String> {
     // Of a group of radio buttons, Tab comes to the chosen one.
@@ -333,7 +344,7 @@ fn tab_reaches_every_control(page: &mut Page<'_>) -> Result<(), String> {
         if let Ok(stop) = page.text("document.activeElement.dataset?.stop ?? ''")?.parse::<usize>() {
             page.expect(
                 &format!("the focus cannot be seen on {}", names.get(stop).map_or("", String::as_str)),
-                "(() => { const s = getComputedStyle(document.activeElement); return s.outlineStyle !== 'none' || s.boxShadow !== 'none'; })()",
+FOCUS_SHOWS,
             )?;
             reached.insert(stop);
         }

@@ -59,6 +59,7 @@ fn same_data(ours: &DatasetInfo, theirs: &DatasetInfo, pair: &dyn Fn(&str) -> St
     same(&pair("SHA-256 of the data"), &theirs.sha256, &ours.sha256)?;
     same(&pair("training images"), &theirs.train_images, &ours.train_images)?;
     same(&pair("images tested on"), &theirs.test_images, &ours.test_images)?;
+    same(&pair("held-out images"), &theirs.held_out, &ours.held_out)?;
     same(&pair("classes"), &theirs.classes, &ours.classes)
 }
 

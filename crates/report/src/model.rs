@@ -53,6 +53,9 @@ pub struct DatasetInfo {
     pub train_images: usize,
     /// Images tested on, all of them scored.
     pub test_images: usize,
+    /// Whether these were held out of the training images, and are called so, instead of a test set.
+    #[serde(default)]
+    pub held_out: bool,
     /// Whether accuracies may be held against the published MNIST figures.
     pub comparable: bool,
     /// Number of classes.
@@ -248,6 +251,20 @@ pub struct Images {
 }
 
 impl DatasetInfo {
+    /// The text with the images tested on called what they are. Everything is written for a test set; this is the one
+    /// place that knows of held-out images.
+    pub(crate) fn named(&self, text: String) -> String {
+        if !self.held_out {
+            return text;
+        }
+        let nouns = ["accurac", "image", "embedding"];
+        let replace = |text: String, noun: &str| {
+            let plain = text.replace(&format!("test {noun}"), &format!("held-out {noun}"));
+            plain.replace(&format!("Test {noun}"), &format!("Held-out {noun}"))
+        };
+        nouns.into_iter().fold(text, replace)
+    }
+
     /// The note as a clause: without the data's name before it and a full stop after it.
     pub(crate) fn described(&self) -> &str {
         let note = self.note.trim().trim_end_matches('.');
@@ -294,8 +311,8 @@ impl Report {
     /// [`Error::NoTrainings`] or [`Error::Invalid`] before anything is written; [`Error::Write`] if the disk refuses.
     pub fn write(&self, dir: &Path) -> Result<(), Error> {
         let page = self.html()?;
-        let mut files = figure::files(self);
-        files.push(("report.html".to_string(), page));
+        let figures = figure::files(self).into_iter().map(|(name, content)| (name, self.dataset.named(content)));
+        let files: Vec<(String, String)> = figures.chain([("report.html".to_string(), page)]).collect();
         file::create_dir(dir)?;
         files.iter().try_for_each(|(name, content)| file::write(&dir.join(name), content))
     }

@@ -225,6 +225,7 @@ fn report(
             note: dataset.note.clone(),
             train_images: dataset.train.len(),
             test_images: dataset.test.len(),
+            held_out: config.data.validate,
             comparable: dataset.comparable,
             classes: dataset.classes,
             sha256: dataset.sha256.clone(),

@@ -344,7 +344,7 @@ fn tab_reaches_every_control(page: &mut Page<'_>) -> Result<(), String> {
         if let Ok(stop) = page.text("document.activeElement.dataset?.stop ?? ''")?.parse::<usize>() {
             page.expect(
                 &format!("the focus cannot be seen on {}", names.get(stop).map_or("", String::as_str)),
-FOCUS_SHOWS,
+                FOCUS_SHOWS,
             )?;
             reached.insert(stop);
         }

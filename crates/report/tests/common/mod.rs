@@ -20,6 +20,7 @@ pub(crate) fn report(images: usize) -> Report {
             note: "Note.".to_string(),
             train_images: 60_000,
             test_images: 10_000,
+            held_out: false,
             comparable: true,
             classes: 10,
             sha256: String::new(),

@@ -1,4 +1,4 @@
-//! Developer commands of the workspace: `cargo xtask check`, `test`, `kernels`, `kit` and `bench`.
+//! Developer commands of the workspace: `cargo xtask check`, `test`, `report`, `kernels`, `kit` and `bench`.
 
 mod arrows;
 mod bench;
@@ -25,6 +25,7 @@ Commands:
   test [--all] [-- ARGS]    Every test that Rust alone can run. The last line is `N passed, M failed`.
                             --all adds the checks of the report in a headless Chromium.
                             ARGS go to `cargo test`:  cargo xtask test -- -p sphereface-tensor
+  report RUN... [--out DIR] The report of finished runs, drawn again; of several side by side: `trainer report`.
   kernels [--document]      Every CUDA kernel compiled for its architectures: registers, shared memory, spills, occupancy
                             in one table. A spill, a stack frame or a warning fails. Needs no GPU; fetches NVRTC with pip.
                             --document writes docs/kernels.md, with the errors that the last `test` found.
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         Ok(Request::Kernels { document }) => kernels::run(document),
         Ok(Request::Kit { debug }) => kit::run(debug),
         Ok(Request::Bench { cargo_args }) => bench::run(&cargo_args),
+        Ok(Request::Report { arguments }) => report(&arguments),
         Err(message) => {
             eprintln!("xtask: {message}; see `cargo xtask --help`");
             ExitCode::from(2)
@@ -66,6 +68,7 @@ enum Request {
     Kit { debug: bool },
     Test { all: bool, cargo_args: Vec<String> },
     Bench { cargo_args: Vec<String> },
+    Report { arguments: Vec<String> },
 }
 
 /// Reads the command line. A few commands and one flag need no argument parser, and `cargo xtask`
@@ -74,6 +77,11 @@ fn parse(args: &[&str]) -> Result<Request, String> {
     let Some((&command, rest)) = args.split_first() else {
         return Ok(Request::Help);
     };
+    let owned = |args: &[&str]| args.iter().map(|arg| (*arg).to_owned()).collect();
+    // The trainer knows its own arguments, and its own help.
+    if command == "report" {
+        return Ok(Request::Report { arguments: owned(rest) });
+    }
     // What follows a `--` belongs to cargo, a `--help` among it too.
     let (ours, cargo_args) = match rest.iter().position(|&arg| arg == "--") {
         Some(at) => (&rest[..at], &rest[at + 1..]),
@@ -82,7 +90,6 @@ fn parse(args: &[&str]) -> Result<Request, String> {
     if matches!(command, "-h" | "--help" | "help") || ours.iter().any(|arg| matches!(*arg, "-h" | "--help")) {
         return Ok(Request::Help);
     }
-    let owned = |args: &[&str]| args.iter().map(|arg| (*arg).to_owned()).collect();
     match command {
         "kernels" if rest == ["--document"] => Ok(Request::Kernels { document: true }),
         "check" | "kernels" => match rest.first() {
@@ -101,7 +108,26 @@ fn parse(args: &[&str]) -> Result<Request, String> {
             }
         },
         "bench" => Ok(Request::Bench { cargo_args: owned(rest) }),
-        unknown => Err(format!("unknown command `{unknown}`; the commands are check, test, kernels, kit and bench")),
+        unknown => {
+            Err(format!("unknown command `{unknown}`; the commands are check, test, report, kernels, kit and bench"))
+        }
+    }
+}
+
+/// Lets the trainer draw the report of finished runs, whose folders are meant from where we were called.
+fn report(arguments: &[String]) -> ExitCode {
+    let mut command = cargo();
+    if let Ok(here) = env::current_dir() {
+        command.current_dir(here);
+    }
+    command.args(["run", "--quiet", "--release", "-p", "trainer", "--", "report"]).args(arguments);
+    match command.status() {
+        Ok(status) if status.success() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("xtask: cannot start cargo: {error}");
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -142,6 +168,8 @@ mod tests {
             parse(&["test", "--all", "--", "-p", "sphereface-tensor", "--", "--help"]),
             Ok(Request::Test { all: true, cargo_args })
         );
+        let arguments = ["runs/one", "--help"].map(str::to_owned).to_vec();
+        assert_eq!(parse(&["report", "runs/one", "--help"]), Ok(Request::Report { arguments }));
         let cargo_args = ["--", "gemm"].map(str::to_owned).to_vec();
         assert_eq!(parse(&["bench", "--", "gemm"]), Ok(Request::Bench { cargo_args }));
     }

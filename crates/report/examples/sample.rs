@@ -68,6 +68,7 @@ fn sample(seeds: u64, losses: Vec<LossInfo>) -> Report {
             note: "Made up by the example program; no image was seen.".to_string(),
             train_images: 60_000,
             test_images: IMAGES,
+            held_out: false,
             comparable: false,
             classes: CLASSES,
             sha256: "0".repeat(64),

@@ -112,7 +112,7 @@ fn film(name: &str, found: &Film, dim: usize, classes: usize, images: usize) -> 
         return require(&format!("{name}: film"), "at least one frame", false, 0);
     };
     let shown = first.points.len();
-    let fits = shown > 0 && shown.is_multiple_of(dim) && shown <= images * dim;
+    let fits = shown > 0 && shown.is_multiple_of(dim) && shown <= images.saturating_mul(dim);
     require(&format!("{name}: film: points"), &format!("1 to {images} points of {dim} numbers"), fits, shown)?;
     let mut before = f64::NEG_INFINITY;
     for (i, frame) in found.frames.iter().enumerate() {
@@ -121,7 +121,7 @@ fn film(name: &str, found: &Film, dim: usize, classes: usize, images: usize) -> 
         require(&format!("{name}: epoch"), &format!("a number above {before}"), later, frame.epoch)?;
         before = frame.epoch;
         for (field, values, wanted) in
-            [("points", &frame.points, shown), ("class_weights", &frame.class_weights, classes * dim)]
+            [("points", &frame.points, shown), ("class_weights", &frame.class_weights, classes.saturating_mul(dim))]
         {
             let length = values.len();
             require(&format!("{name}: {field}"), &format!("{wanted} values"), length == wanted, length)?;
@@ -136,8 +136,8 @@ fn embeddings(name: &str, found: &Embeddings, dim: usize, classes: usize) -> Res
     require(&format!("{name}: labels"), "at least one", count > 0, count)?;
     for (field, length, shape, wanted) in [
         ("predictions", found.predictions.len(), "[N]", count),
-        ("points", found.points.len(), "[N, D]", count * dim),
-        ("class_weights", found.class_weights.len(), "[C, D]", classes * dim),
+        ("points", found.points.len(), "[N, D]", count.saturating_mul(dim)),
+        ("class_weights", found.class_weights.len(), "[C, D]", classes.saturating_mul(dim)),
     ] {
         let expected = format!("{wanted} values {shape}");
         require(&format!("{name}: {field}"), &expected, length == wanted, length)?;

@@ -1,8 +1,8 @@
-//! What can keep a report from being written.
+//! What can keep a report from being written, or read again.
 
 use std::path::PathBuf;
 
-/// Why a report was not written. Displays as one line.
+/// Why a report was not written or read. Displays as one line.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -31,6 +31,29 @@ pub enum Error {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// A saved report could not be read.
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A saved report is cut off, of another version, or holds what no report can.
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The field, and what is wrong with it.
+        problem: String,
+    },
+    /// Two reports cannot be shown as one.
+    Unlike {
+        /// What differs, and between which two.
+        what: String,
+        /// That of the first.
+        expected: String,
+        /// That of the second.
+        found: String,
+    },
     /// The data could not be put into the page.
     Encode(serde_json::Error),
 }
@@ -46,6 +69,11 @@ impl std::fmt::Display for Error {
             Self::Write { path, source } => {
                 write!(f, "report: cannot write {}: {source}", path.display())
             }
+            Self::Read { path, source } => write!(f, "report: cannot read {}: {source}", path.display()),
+            Self::Damaged { path, problem } => write!(f, "{}: {problem}", path.display()),
+            Self::Unlike { what, expected, found } => {
+                write!(f, "report: {what}: expected {expected}, found {found}")
+            }
             Self::Encode(source) => write!(f, "report: cannot encode the page's data: {source}"),
         }
     }
@@ -54,9 +82,13 @@ impl std::fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Write { source, .. } => Some(source),
+            Self::Write { source, .. } | Self::Read { source, .. } => Some(source),
             Self::Encode(source) => Some(source),
-            Self::NoTrainings | Self::Invalid { .. } | Self::Draw { .. } => None,
+            Self::NoTrainings
+            | Self::Invalid { .. }
+            | Self::Draw { .. }
+            | Self::Damaged { .. }
+            | Self::Unlike { .. } => None,
         }
     }
 }

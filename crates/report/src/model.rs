@@ -28,7 +28,7 @@ pub struct Report {
     pub command: String,
     /// Version of the program that trained.
     pub version: String,
-    /// CPU threads used.
+    /// CPU threads used; 0 if runs with different numbers stand side by side.
     pub threads: usize,
     /// Wall time of the whole comparison, in seconds.
     pub total_seconds: f64,
@@ -53,6 +53,9 @@ pub struct DatasetInfo {
     pub train_images: usize,
     /// Images tested on, all of them scored.
     pub test_images: usize,
+    /// Whether these were held out of the training images, and are called so, instead of a test set.
+    #[serde(default)]
+    pub held_out: bool,
     /// Whether accuracies may be held against the published MNIST figures.
     pub comparable: bool,
     /// Number of classes.
@@ -248,6 +251,20 @@ pub struct Images {
 }
 
 impl DatasetInfo {
+    /// The text with the images tested on called what they are. Everything is written for a test set; this is the one
+    /// place that knows of held-out images.
+    pub(crate) fn named(&self, text: String) -> String {
+        if !self.held_out {
+            return text;
+        }
+        let nouns = ["accurac", "image", "embedding"];
+        let replace = |text: String, noun: &str| {
+            let plain = text.replace(&format!("test {noun}"), &format!("held-out {noun}"));
+            plain.replace(&format!("Test {noun}"), &format!("Held-out {noun}"))
+        };
+        nouns.into_iter().fold(text, replace)
+    }
+
     /// The note as a clause: without the data's name before it and a full stop after it.
     pub(crate) fn described(&self) -> &str {
         let note = self.note.trim().trim_end_matches('.');

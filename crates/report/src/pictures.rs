@@ -12,7 +12,8 @@ pub(crate) const FOLDER: &str = "figures";
 
 /// Names and contents of all of them, for a checked report.
 pub(crate) fn files(report: &Report) -> Result<Vec<(String, Vec<u8>)>, Error> {
-    let figures = figures(report);
+    let named = |figure: Figure| Figure { svg: report.dataset.named(figure.svg), ..figure };
+    let figures: Vec<Figure> = figures(report).into_iter().map(named).collect();
     let draw = |Figure { name, width, svg }: &Figure| {
         raster::png(svg, width.millimetres()).map_err(|reason| Error::Draw { figure: name.clone(), reason })
     };

@@ -12,11 +12,12 @@ pub(crate) fn terminal(report: &Report) -> String {
     let groups = groups(report);
     let published = shows_published(report);
     let mut lines = vec![fit(&report.title, WIDTH), String::new()];
-    lines.push(row(["loss", "dim", "test accuracy", "by angle", "train", "time", "published"], published));
+    let accuracy = if report.dataset.held_out { "held-out acc." } else { "test accuracy" };
+    lines.push(row(["loss", "dim", accuracy, "by angle", "train", "time", "published"], published));
     lines.push("─".repeat(WIDTH));
     lines.extend(groups.iter().map(|group| group_row(group, published)));
     lines.push(String::new());
-    lines.extend(wrap(&notes(report, &groups, published)));
+    lines.extend(wrap(&report.dataset.named(notes(report, &groups, published))));
     lines.join("\n") + "\n"
 }
 

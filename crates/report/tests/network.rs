@@ -1,6 +1,5 @@
 //! The network's section, graph and tables, of networks with and without equal units.
 
-#[allow(dead_code)] // This file uses some of it, report.rs all.
 mod common;
 
 use common::{assert_well_formed, report, written};

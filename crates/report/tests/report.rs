@@ -248,6 +248,27 @@ fn published_values_stand_beside_ours_with_what_limits_them() {
 }
 
 #[test]
+fn held_out_images_are_never_called_a_test_set() {
+    let mut report = report(50);
+    (report.dataset.held_out, report.dataset.comparable) = (true, false);
+    report.dataset.note = "Held out of training.".to_string();
+    let mut texts = vec![("the terminal".to_string(), report.terminal_table())];
+    texts.extend(written(&report).into_iter().map(|(name, text)| {
+        // Of the page, what is read: its data and scripts name nothing.
+        let read = text.split_once("<main>").and_then(|(_, rest)| rest.split_once("id=\"data\""));
+        let read = read.map_or(text.clone(), |(read, _)| read.to_string());
+        (name, read)
+    }));
+    for (name, text) in texts {
+        let lower = text.to_lowercase();
+        for word in ["test accurac", "test image", "test embedding"] {
+            assert!(!lower.contains(word), "{name}: {word}");
+        }
+        assert!(name != "the terminal" && name != "report.html" || lower.contains("held-out acc"), "{name}");
+    }
+}
+
+#[test]
 fn both_accuracies_are_shown_and_told_apart() {
     let mut report = report(50);
     report.trainings[0].test_accuracy = 0.9717;

@@ -28,6 +28,8 @@ Examples:
       one training
   cargo run -p trainer --release -- train --resume runs/<folder>
       goes on where a training was stopped, bit for bit
+  cargo run -p trainer --release -- report runs/<folder> runs/<folder>
+      one report of several finished runs
 
 Exit codes: 0 done; 1 failed, with one line that says why; 2 wrong usage; 130 stopped by Ctrl-C and saved.";
 
@@ -41,6 +43,8 @@ pub(crate) enum Command {
     Eval(EvalArgs),
     /// Writes the test set's embeddings of a trained model
     Embed(EmbedArgs),
+    /// Draws the report of finished runs again, of several side by side
+    Report(ReportArgs),
     /// Layers of a network, or the steps of its training plan
     Plan(PlanArgs),
     /// What can compute on this machine
@@ -177,6 +181,17 @@ pub(crate) struct EmbedArgs {
     pub(crate) out: PathBuf,
     #[command(flatten)]
     pub(crate) data: DataArgs,
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct ReportArgs {
+    /// Folders of finished runs. Several must share data, network and settings; losses, dimensions, seeds and device may
+    /// differ
+    #[arg(required = true, value_name = "RUN")]
+    pub(crate) runs: Vec<PathBuf>,
+    /// Folder to write to [default: the run's own; of several runs a new one in runs]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 #[derive(Args, Debug, Clone, Default)]

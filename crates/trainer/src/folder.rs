@@ -13,6 +13,8 @@ use time::OffsetDateTime;
 const CONFIG: &str = "config.toml";
 const METRICS: &str = "metrics.jsonl";
 const SUMMARY: &str = "summary.json";
+/// All that is needed to draw a finished run's report again; there while the run is finished, and only then.
+pub(crate) const REPORT: &str = "report.json";
 const LOCK: &str = ".lock";
 
 /// One line of `metrics.jsonl`.
@@ -186,6 +188,17 @@ impl Folder {
 
     pub(crate) fn read_config(&self) -> Result<Config> {
         Config::load_resolved(&self.file(CONFIG))
+    }
+
+    /// Says that the run is not finished, or not any more.
+    pub(crate) fn reopen(&self) -> Result<()> {
+        let path = self.file(REPORT);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("{}: cannot be removed", path.display()))
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn write_summary(&self, summary: &Summary) -> Result<()> {

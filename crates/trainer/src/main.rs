@@ -22,6 +22,7 @@ mod listing;
 mod losses;
 mod network;
 mod progress;
+mod report;
 mod run;
 mod session;
 mod trained;
@@ -58,6 +59,7 @@ fn execute(command: &Command) -> anyhow::Result<Ended> {
         Command::Plan(args) => inspect::plan(args)?,
         Command::Devices(args) => inspect::devices(args)?,
         Command::Data(args) => inspect::data(args)?,
+        Command::Report(args) => report::report(args)?,
         Command::Losses(args) => listing::losses(args)?,
     }
     Ok(Ended::Finished)

@@ -3,7 +3,7 @@
 use crate::cli::CommonArgs;
 use crate::config::Config;
 use crate::device;
-use crate::folder::{Folder, Line, Summary};
+use crate::folder::{Folder, Line, REPORT, Summary};
 use crate::losses;
 use crate::network;
 use crate::progress::{Verbosity, short};
@@ -100,6 +100,7 @@ pub(crate) fn run(
         verbosity.say(format_args!("no GPU is used: {reason}"));
     }
     let _lock = folder.lock()?;
+    folder.reopen()?;
     folder.write_config(config)?;
     let mut finished = Vec::new();
     for (index, training) in trainings.iter().enumerate() {
@@ -140,6 +141,7 @@ pub(crate) fn run(
     summary.comparisons = report.comparisons();
     report.write(folder.path())?;
     folder.write_summary(&summary)?;
+    report.save(&folder.file(REPORT))?;
     tell!("{}", report.terminal_table().trim_end());
     if profile {
         profiles.iter().for_each(|table| tell!("\n{}", table.trim_end()));
@@ -223,6 +225,7 @@ fn report(
             note: dataset.note.clone(),
             train_images: dataset.train.len(),
             test_images: dataset.test.len(),
+            held_out: config.data.validate,
             comparable: dataset.comparable,
             classes: dataset.classes,
             sha256: dataset.sha256.clone(),

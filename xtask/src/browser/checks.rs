@@ -29,6 +29,10 @@ pub(crate) const CHECKS: &[Check] = &[
     ("report_picture_names_the_point_under_the_mouse", DESKTOP, pictures_name_points),
     ("report_picture_names_the_point_under_a_finger", PHONE, pictures_name_points_to_a_finger),
     ("report_sphere_turns_by_dragging", DESKTOP, sphere_turns_by_dragging),
+    ("report_sphere_turns_under_a_finger", PHONE, sphere_turns_under_a_finger),
+    ("report_embedding_and_weights_are_draggable", DESKTOP, mathematics_follows_the_mouse),
+    ("report_embedding_and_weights_follow_a_finger", PHONE, mathematics_follows_a_finger),
+    ("report_margin_and_lambda_change_the_plots", DESKTOP, mathematics_follows_its_sliders),
     ("report_sphere_turns_by_itself", View { still: false, ..DESKTOP }, sphere_turns_by_itself),
     ("report_is_still_with_reduced_motion", DESKTOP, nothing_moves),
     ("report_view_buttons_change_the_pictures", DESKTOP, buttons_change_pictures),
@@ -190,13 +194,66 @@ fn redraws(
     what: &str,
     act: impl FnOnce(&mut Page<'_>) -> Result<(), String>,
 ) -> Result<(), String> {
-    let before = page.text(&pixels(canvas))?;
+    changes(page, &pixels(canvas), &format!("{what} does not change {canvas}"), act)
+}
+
+/// Does something to the page, which must change the text that an expression comes to; else `what`.
+fn changes(
+    page: &mut Page<'_>,
+    state: &str,
+    what: &str,
+    act: impl FnOnce(&mut Page<'_>) -> Result<(), String>,
+) -> Result<(), String> {
+    let before = json!(page.text(state)?);
     act(page)?;
-    page.wait_until(&format!("{what} does not change {canvas}"), &format!("{} !== '{before}'", pixels(canvas)))
+    page.wait_until(what, &format!("{state} !== {before}"))
+}
+
+/// Embedding and class weights of the mathematics, and the picture that follows them.
+const HANDLES: [&str; 3] = ["embedding", "one", "two"];
+const SCENE: &str = "document.querySelector('.boundaries').innerText";
+
+fn mathematics_follows_the_mouse(page: &mut Page<'_>) -> Result<(), String> {
+    for kind in HANDLES {
+        let handle = format!(".boundaries .handle.{kind}");
+        changes(page, SCENE, &format!("dragging {handle} changes nothing"), |page| {
+            page.drag(&handle, CENTRE, (1.4, 1.2))
+        })?;
+        page.focus(&handle)?;
+        changes(page, SCENE, &format!("ArrowLeft on {handle} changes nothing"), |page| page.press("ArrowLeft"))?;
+    }
+    Ok(())
+}
+
+fn mathematics_follows_a_finger(page: &mut Page<'_>) -> Result<(), String> {
+    for kind in HANDLES {
+        let handle = format!(".boundaries .handle.{kind}");
+        changes(page, SCENE, &format!("a finger on {handle} changes nothing"), |page| {
+            page.swipe(&handle, CENTRE, (1.4, 1.2))
+        })?;
+    }
+    Ok(())
+}
+
+fn mathematics_follows_its_sliders(page: &mut Page<'_>) -> Result<(), String> {
+    for place in 1..=2 {
+        // The first settings of the section: m, then λ.
+        let slider = format!(".maths .settings label:nth-of-type({place}) input");
+        page.focus(&slider)?;
+        let plots = "document.querySelector('.maths .plots').innerHTML";
+        let start = page.value(&format!("Number(document.querySelector('{slider}').value)"))?;
+        let key = if start.as_f64() > Some(0.0) { "ArrowLeft" } else { "ArrowRight" };
+        changes(page, plots, &format!("{key} on {slider} changes no plot"), |page| page.press(key))?;
+    }
+    Ok(())
 }
 
 fn sphere_turns_by_dragging(page: &mut Page<'_>) -> Result<(), String> {
     redraws(page, SPHERE, "dragging", |page| page.drag(SPHERE, (0.3, 0.5), (0.7, 0.6)))
+}
+
+fn sphere_turns_under_a_finger(page: &mut Page<'_>) -> Result<(), String> {
+    redraws(page, SPHERE, "a finger", |page| page.swipe(SPHERE, (0.3, 0.5), (0.7, 0.5)))
 }
 
 fn sphere_turns_by_itself(page: &mut Page<'_>) -> Result<(), String> {
@@ -265,6 +322,17 @@ fn theme_changes_colours(page: &mut Page<'_>) -> Result<(), String> {
     page.expect("the button's choice stands above the system's", &format!("{paper} === '{light}'"))
 }
 
+/// Whether what has the focus, or something inside it, looks otherwise without it.
+const FOCUS_SHOWS: &str = "(() => {
+    const focused = document.activeElement;
+    const look = () => [focused, ...focused.querySelectorAll('*')].map((e) => getComputedStyle(e))
+      .map((s) => [s.outlineStyle, s.boxShadow, s.stroke, s.strokeWidth, s.fill, s.backgroundColor].join()).join(';');
+    const on = look();
+    focused.blur();
+    const off = look();
+    focused.focus({ focusVisible: true, preventScroll: true });
+    return on !== off; })()";
+
 /// Tab comes to everything that can be used, and what has the focus shows it.
 fn tab_reaches_every_control(page: &mut Page<'_>) -> Result<(), String> {
     // Of a group of radio buttons, Tab comes to the chosen one.
@@ -280,7 +348,7 @@ fn tab_reaches_every_control(page: &mut Page<'_>) -> Result<(), String> {
         if let Ok(stop) = page.text("document.activeElement.dataset?.stop ?? ''")?.parse::<usize>() {
             page.expect(
                 &format!("the focus cannot be seen on {}", names.get(stop).map_or("", String::as_str)),
-                "(() => { const s = getComputedStyle(document.activeElement); return s.outlineStyle !== 'none' || s.boxShadow !== 'none'; })()",
+                FOCUS_SHOWS,
             )?;
             reached.insert(stop);
         }

@@ -59,8 +59,8 @@ pub(crate) fn html(report: &Report) -> Result<String, Error> {
         ("title", title.as_str()),
         ("style", &STYLES.join("\n")),
         ("nav", &nav),
-        ("intro", &run::intro(report)),
-        ("sections", &sections.iter().map(section).collect::<String>()),
+        ("intro", &report.dataset.named(run::intro(report))),
+        ("sections", &report.dataset.named(sections.iter().map(section).collect())),
         ("data", &data::json(report)?),
         ("script", &SCRIPTS.join("\n")),
     ];

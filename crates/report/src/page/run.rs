@@ -54,8 +54,9 @@ pub(super) fn section(report: &Report) -> String {
         ),
     );
     fact("Machine", escape(&report.machine));
-    let (runs, threads) = (plural(report.trainings.len(), "training"), plural(report.threads, "thread"));
-    fact("Time", format!("{} for {runs} on {threads}", duration(report.total_seconds)));
+    let runs = plural(report.trainings.len(), "training");
+    let threads = if report.threads > 0 { format!(" on {}", plural(report.threads, "thread")) } else { String::new() };
+    fact("Time", format!("{} for {runs}{threads}", duration(report.total_seconds)));
     fact("Version", escape(&report.version));
     let command = escape(&report.command);
     fact("To repeat it", format!("<pre class=\"command\" tabindex=\"0\"><code>{command}</code></pre>"));

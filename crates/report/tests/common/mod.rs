@@ -1,5 +1,7 @@
 //! A small sound report, and ways to look at what was written.
 
+#![allow(dead_code)] // Each test file is a crate of its own and uses some of these.
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -18,6 +20,7 @@ pub(crate) fn report(images: usize) -> Report {
             note: "Note.".to_string(),
             train_images: 60_000,
             test_images: 10_000,
+            held_out: false,
             comparable: true,
             classes: 10,
             sha256: String::new(),

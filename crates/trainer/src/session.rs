@@ -18,9 +18,9 @@ pub(crate) const LOG_ROWS: usize = 64;
 /// The longest training.
 const MAX_STEPS: usize = 10_000_000;
 
-/// The most steps that are timed, and the time after which no further one is.
-const TIMED_STEPS: usize = 20;
-const TIMING: Duration = Duration::from_secs(1);
+/// The fewest and the most steps that are timed, and the time after which there are no more than the fewest.
+const TIMED_STEPS: [usize; 2] = [3, 20];
+const TIMING: Duration = Duration::from_secs(2);
 
 /// One row of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -265,8 +265,9 @@ impl Session {
         };
         run()?;
         let started = Instant::now();
+        let [fewest, most] = TIMED_STEPS;
         let mut runs = vec![run()?];
-        while runs.len() < TIMED_STEPS && started.elapsed() < TIMING {
+        while runs.len() < fewest || (runs.len() < most && started.elapsed() < TIMING) {
             runs.push(run()?);
         }
         // The shortest: whatever else the machine does only adds to a time.

@@ -50,6 +50,8 @@ struct Drawing {
     boxes: usize,
     /// Where the next thing begins.
     y: f64,
+    /// Shape of what flows into the next thing, if anything does.
+    flowing: Option<String>,
     /// Pixels of the image: feature maps are drawn to its scale.
     image: f64,
 }
@@ -58,7 +60,7 @@ impl Drawing {
     fn of(network: &NetworkInfo, linked: bool) -> Self {
         let sides = network.layers.first().map_or([1, 1, 1], |layer| layer.output);
         let image = (sides[0] as f64 * sides[1] as f64).sqrt();
-        let mut drawing = Drawing { svg: Svg::default(), linked, boxes: 0, y: 10.0, image };
+        let mut drawing = Drawing { svg: Svg::default(), linked, boxes: 0, y: 10.0, flowing: None, image };
         let parts = parts(network);
         for of_stage in parts.chunk_by(|a, b| a.stage == b.stage) {
             match of_stage[0].stage {
@@ -77,26 +79,32 @@ impl Drawing {
             if layer.kind == LayerKind::Input {
                 self.map(layer, self.y + BOX[2] / 2.0);
             }
-            let (title, below) = match layer.kind {
-                LayerKind::Input => ("image".to_string(), Some(layer)),
-                LayerKind::Classifier => (format!("{} class weights", layer.output[2]), None),
-                LayerKind::Linear => ("fully connected".to_string(), Some(layer)),
-                LayerKind::Convolution { .. } => (layer.words(), Some(layer)),
+            let title = match layer.kind {
+                LayerKind::Classifier => format!("{} class weights", layer.output[2]),
+                _ => layer.words(),
             };
-            self.layer(row, &title);
-            if let Some(below) = below {
-                let name = if layer.kind == LayerKind::Linear { "embedding " } else { "" };
-                self.arrow(LONG_ARROW, &format!("{name}{}", below.shape()));
+            if let Some(shape) = self.flowing.take() {
+                self.arrow(LONG_ARROW, &shape);
             }
+            self.layer(row, &title);
+            let name = if layer.kind == LayerKind::Linear { "embedding " } else { "" };
+            self.flowing = Some(format!("{name}{}", layer.shape()));
         }
     }
 
-    /// The card of a stage, then the arrow out of it.
+    /// The card of a stage.
     fn stage(&mut self, number: usize, parts: &[Part<'_>]) {
+        let enters = self.flowing.take();
+        if let Some(shape) = &enters {
+            self.flow(LONG_ARROW, shape);
+        }
         // The card lies below what is in it: it is drawn first, at the height that is known afterwards.
         let top = self.y;
         let before = std::mem::take(&mut self.svg);
-        self.y += INSET;
+        match enters {
+            Some(_) => self.arrow(INSET, ""),
+            None => self.y += INSET,
+        }
         for (index, part) in parts.iter().enumerate() {
             if index > 0 {
                 self.arrow(ARROW, "");
@@ -112,7 +120,7 @@ impl Drawing {
                 }
             }
         }
-        self.y += INSET;
+        self.flow(INSET, "");
         let bottom = self.y;
         let drawn = std::mem::replace(&mut self.svg, before);
         self.svg.fill(&rounded([1.0, top, WIDTH - 1.0, bottom], 10.0), &Paint::raised(), "");
@@ -121,7 +129,7 @@ impl Drawing {
         self.svg.styled_text([14.0, top + 21.0], "start", &Paint::ink(), 12.5, &format!("Stage {number}"), BOLD);
         if let Some(layer) = last {
             self.map(layer, (top + 26.0 + bottom) / 2.0);
-            self.arrow(LONG_ARROW, &layer.shape());
+            self.flowing = Some(layer.shape());
         }
     }
 
@@ -131,8 +139,7 @@ impl Drawing {
         let frame = |top: f64, bottom: f64| [BOX[0] - INSET, top, WIDTH - INSET, bottom];
         let before = std::mem::take(&mut self.svg);
         let branch = top + INSET * 0.75;
-        self.line_down(top, branch);
-        self.y = branch;
+        self.flow(branch - top, "");
         for row in &part.rows {
             self.arrow(ARROW - 3.0, "");
             self.layer(row, &row.layer.words());
@@ -152,8 +159,7 @@ impl Drawing {
         let plus = format!("M{} {1}h9M{FLOW} {2}v9", FLOW - 4.5, short(sum), short(sum - 4.5));
         self.svg.stroke(&plus, &Paint::accent(), 1.8, "");
         self.y = sum + 9.0;
-        self.line_down(self.y, self.y + INSET * 0.75);
-        self.y += INSET * 0.75;
+        self.flow(INSET * 0.75, "");
         let bottom = self.y;
         let drawn = std::mem::replace(&mut self.svg, before);
         // Frames behind the first show that there are more.
@@ -172,8 +178,7 @@ impl Drawing {
         if part.times > 1 {
             let at = [SKIP + 22.0, (top + bottom) / 2.0 + 5.0];
             self.svg.styled_text(at, "middle", &Paint::ink(), 15.0, &format!("×{}", part.times), BOLD);
-            self.line_down(bottom, bottom + 4.0 * f64::from(more));
-            self.y += 4.0 * f64::from(more);
+            self.flow(4.0 * f64::from(more), "");
         }
     }
 
@@ -209,6 +214,9 @@ impl Drawing {
             let inset = if layer.downsamples() { 13.0 } else { 11.0 };
             self.svg.text([left + inset, baseline], "start", &Paint::ink(), 12.0, title);
             self.prelu([right - inset - 6.0, top + height / 2.0]);
+            if !layer.downsamples() {
+                self.svg.text([right - inset - 22.0, baseline], "end", &Paint::muted(), 11.0, "PReLU");
+            }
         } else {
             self.svg.text([FLOW, baseline], "middle", &Paint::ink(), 12.0, title);
         }
@@ -235,13 +243,18 @@ impl Drawing {
 
     /// An arrow down with a shape beside it.
     fn arrow(&mut self, length: f64, shape: &str) {
-        let end = self.y + length;
-        self.line_down(self.y, end - 5.0);
-        self.svg.fill(&arrow_head([FLOW, end], [0.0, 1.0]), &Paint::muted(), "");
+        self.flow(length - 5.0, shape);
+        self.y += 5.0;
+        self.svg.fill(&arrow_head([FLOW, self.y], [0.0, 1.0]), &Paint::muted(), "");
+    }
+
+    /// A line down with a shape beside it.
+    fn flow(&mut self, length: f64, shape: &str) {
+        self.line_down(self.y, self.y + length);
         if !shape.is_empty() {
-            self.svg.text([FLOW + 10.0, self.y + length / 2.0 + 2.5], "start", &Paint::muted(), 11.5, shape);
+            self.svg.text([FLOW + 10.0, self.y + length / 2.0 + 4.0], "start", &Paint::muted(), 11.5, shape);
         }
-        self.y = end;
+        self.y += length;
     }
 
     fn line_down(&mut self, from: f64, to: f64) {

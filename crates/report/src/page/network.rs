@@ -234,6 +234,7 @@ fn contrast(network: &NetworkInfo, parts: &[Part<'_>]) -> Option<String> {
     let slowest = sums.iter().max_by(|a, b| a.1.total_cmp(&b.1))?;
     let largest = sums.iter().max_by(|a, b| a.2.total_cmp(&b.2))?;
     let percent = |share: f64| format!("{:.0}%", 100.0 * share);
+    let larger = if slowest.0 < largest.0 { ", where the image is larger," } else { "" };
     Some(if slowest.0 == largest.0 {
         format!(
             "Stage {} takes {} of the time and has {} of the parameters.",
@@ -243,8 +244,8 @@ fn contrast(network: &NetworkInfo, parts: &[Part<'_>]) -> Option<String> {
         )
     } else {
         format!(
-            "Time and parameters lie in different places: stage {}, where the image is larger, takes {} of the time with {} of \
-             the parameters; stage {} has {} of the parameters and takes {} of the time.",
+            "Time and parameters lie in different places: stage {}{larger} takes {} of the time with {} of the parameters; \
+             stage {} has {} of the parameters and takes {} of the time.",
             slowest.0,
             percent(slowest.1),
             percent(slowest.2),

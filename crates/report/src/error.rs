@@ -26,6 +26,8 @@ pub enum Error {
     },
     /// The data could not be put into the page.
     Encode(serde_json::Error),
+    /// A picture could not be encoded.
+    Image(png::EncodingError),
 }
 
 impl std::fmt::Display for Error {
@@ -39,6 +41,7 @@ impl std::fmt::Display for Error {
                 write!(f, "report: cannot write {}: {source}", path.display())
             }
             Self::Encode(source) => write!(f, "report: cannot encode the page's data: {source}"),
+            Self::Image(source) => write!(f, "report: cannot encode a picture: {source}"),
         }
     }
 }
@@ -48,6 +51,7 @@ impl std::error::Error for Error {
         match self {
             Self::Write { source, .. } => Some(source),
             Self::Encode(source) => Some(source),
+            Self::Image(source) => Some(source),
             Self::NoTrainings | Self::Invalid { .. } => None,
         }
     }

@@ -28,6 +28,7 @@ mod model;
 mod packed;
 mod page;
 mod palette;
+mod separation;
 mod statistics;
 mod summary;
 mod table;

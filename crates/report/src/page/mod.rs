@@ -5,6 +5,7 @@ mod data;
 mod embeddings;
 mod losses;
 mod mathml;
+mod pictures;
 mod results;
 mod run;
 mod table;
@@ -16,12 +17,13 @@ use crate::text::escape;
 
 const TEMPLATE: &str = include_str!("../../assets/page.html");
 const STYLE: &str = include_str!("../../assets/style.css");
-const SCRIPTS: [&str; 6] = [
+const SCRIPTS: [&str; 7] = [
     include_str!("../../assets/base.js"),
     include_str!("../../assets/theme.js"),
     include_str!("../../assets/chart.js"),
     include_str!("../../assets/plane.js"),
     include_str!("../../assets/sphere.js"),
+    include_str!("../../assets/film.js"),
     include_str!("../../assets/embeddings.js"),
 ];
 

@@ -23,7 +23,7 @@ class Curves {
     this.at = -1;
     this.beside = [this];
     const text = document.createElementNS(svg.namespaceURI, "text");
-    for (const [name, value] of Object.entries({ class: "readout", x: this.chart.frame[1], y: 16, "text-anchor": "end" }))
+    for (const [name, value] of Object.entries({ class: "readout", x: this.chart.frame[1], y: 29, "text-anchor": "end" }))
       text.setAttribute(name, value);
     this.readout = svg.appendChild(text);
     const point = (event) => {
@@ -61,8 +61,8 @@ class Curves {
     this.place = left + ((right - left) * (Math.max(low, Math.min(high, x)) - low)) / (high - low);
     this.cursor.setAttribute("transform", `translate(${this.place} 0)`);
     this.readout.replaceChildren();
-    // More values than that do not fit; they are under the pointer.
-    for (const { colour, value } of this.values(x).slice(0, 3)) {
+    // More values than five do not fit; they are under the pointer.
+    for (const { colour, value } of this.values(x).filter(({ value }) => value !== "–").slice(0, 5)) {
       const part = this.readout.appendChild(document.createElementNS(this.svg.namespaceURI, "tspan"));
       part.setAttribute("class", `f-loss${colour % 6}`);
       part.setAttribute("dx", 6);

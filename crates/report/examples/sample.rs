@@ -3,11 +3,15 @@
 
 use std::path::PathBuf;
 
-use sphereface_report::{DatasetInfo, Embeddings, EpochRecord, NetworkInfo, Report, StepRecord, Training};
+use sphereface_report::{
+    DatasetInfo, Embeddings, EpochRecord, Film, Frame, Images, NetworkInfo, Report, StepRecord, Training,
+};
 
 const CLASSES: usize = 10;
 const IMAGES: usize = 10_000;
 const EPOCHS: usize = 5;
+/// Images in the film.
+const FILMED: usize = 1000;
 
 /// Key, title, formula, spread of the angles around the class weight at two dimensions in degrees.
 const LOSSES: [(&str, &str, &str, f64); 3] = [
@@ -83,7 +87,7 @@ fn sample(seeds: u64) -> Report {
         version: env!("CARGO_PKG_VERSION").to_string(),
         threads: 2,
         total_seconds,
-        images: None,
+        images: Some(images()),
         trainings,
     }
 }
@@ -119,9 +123,40 @@ fn training(loss: usize, dim: usize, seed: u64) -> Training {
         final_train_loss: steps[389].loss,
         steps,
         epochs_log,
+        film: (seed == 1).then(|| film(&mut random, &embeddings, dim)),
         embeddings: (seed == 1).then_some(embeddings),
-        film: None,
     }
+}
+
+/// Images that show their class as so many strokes.
+fn images() -> Images {
+    let pixel = |at: usize| {
+        let (image, y, x) = (at / 784, at / 28 % 28, at % 28);
+        let (strokes, thickness) = (image * 7 % CLASSES, 1 + image % 2);
+        let stroke = (2..26).contains(&x) && y >= 3 && (y - 3) / 5 * 2 + usize::from(x >= 14) < strokes;
+        if stroke && (y - 3) % 5 <= thickness { 255 - (image * 31 + at * 7) % 60 } else { 0 }
+    };
+    Images { height: 28, width: 28, pixels: (0..IMAGES * 784).map(|at| pixel(at) as u8).collect() }
+}
+
+/// From a small cloud around the centre to the embeddings.
+fn film(random: &mut Random, end: &Embeddings, dim: usize) -> Film {
+    let start: Vec<f64> = (0..FILMED * dim).map(|_| random.normal()).collect();
+    let first: Vec<f64> = end.class_weights.iter().map(|_| 0.7 * random.normal()).collect();
+    let frame = |quarter: usize| {
+        let done = quarter as f64 / (4 * EPOCHS) as f64;
+        let learned = 1.0 - (1.0 - done).powi(4);
+        let mixed = |from: &[f64], to: &[f32]| -> Vec<f32> {
+            let pairs = from.iter().zip(to);
+            pairs.map(|(from, to)| (from * (1.0 - learned) + f64::from(*to) * learned) as f32).collect()
+        };
+        Frame {
+            epoch: done * EPOCHS as f64,
+            points: mixed(&start, &end.points),
+            class_weights: mixed(&first, &end.class_weights),
+        }
+    };
+    Film { frames: (0..=4 * EPOCHS).map(frame).collect() }
 }
 
 fn step(random: &mut Random, loss: usize, i: usize) -> StepRecord {

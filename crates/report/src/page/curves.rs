@@ -36,8 +36,13 @@ pub(super) fn section(report: &Report) -> String {
             (listed(&penalised), report.trainings.iter().any(|t| t.steps.iter().any(|s| s.lambda > 0.0)));
         let _ = write!(
             html,
-            "<p><strong>The training loss of {names} cannot be held against the others</strong> and has an axis of its own: \
-             it is measured by penalised logits, from which the margin has been taken",
+            "<p><strong>The training loss of {names} is measured by penalised logits</strong>, from which the margin has been \
+             taken{}",
+            if losses(report).len() > penalised.len() {
+                ": it cannot be held against the others and has an axis of its own"
+            } else {
+                ""
+            }
         );
         if annealed {
             html.push_str(
@@ -45,8 +50,10 @@ pub(super) fn section(report: &Report) -> String {
             );
         }
         html.push_str(
-            ". Accuracy by the penalised logits asks the same of the label: it counts an image only if it wins in spite of the margin. Compare losses by the accuracy of the plain logits.</p>\n",
+            ". Accuracy by the penalised logits asks the same of the label: it counts an image only if it wins in spite of the margin.",
         );
+        let advice = if losses(report).len() > 1 { " Compare losses by the accuracy of the plain logits." } else { "" };
+        let _ = writeln!(html, "{advice}</p>");
     }
     if losses(report).len() > 1 {
         html.push_str(&legend(report));

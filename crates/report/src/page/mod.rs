@@ -17,9 +17,10 @@ use crate::text::escape;
 
 const TEMPLATE: &str = include_str!("../../assets/page.html");
 const STYLE: &str = include_str!("../../assets/style.css");
-const SCRIPTS: [&str; 7] = [
+const SCRIPTS: [&str; 8] = [
     include_str!("../../assets/base.js"),
     include_str!("../../assets/theme.js"),
+    include_str!("../../assets/copy.js"),
     include_str!("../../assets/chart.js"),
     include_str!("../../assets/plane.js"),
     include_str!("../../assets/sphere.js"),

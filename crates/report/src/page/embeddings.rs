@@ -14,7 +14,8 @@ use crate::text::{measured, thousands, title};
 
 /// Angles of all groups that kept embeddings, pictures of the two- and three-dimensional ones; empty without any.
 pub(super) fn section(report: &Report) -> String {
-    let mut html = geometry(report);
+    let all = measurements(report);
+    let mut html = geometry(report, &all);
     let drawn = drawable(report);
     if drawn.is_empty() {
         return html;
@@ -28,8 +29,9 @@ pub(super) fn section(report: &Report) -> String {
         html.push_str(&player(of_dim));
         html.push_str("<div class=\"pictures\">\n");
         for drawn in of_dim {
-            let separation = separation(drawn.embeddings, dim);
-            html.push_str(&picture(drawn, &histogram::inline(&separation, drawn.colour)));
+            let found = all.iter().find(|measured| std::ptr::eq(measured.training, drawn.training));
+            let histogram = found.map(|m| histogram::inline(&m.separation, drawn.colour)).unwrap_or_default();
+            html.push_str(&picture(drawn, &histogram));
         }
         html.push_str("</div>\n</div>\n");
     }
@@ -67,35 +69,24 @@ fn how_to_read(drawn: &[Drawn<'_>]) -> String {
     html
 }
 
-/// What is measured of a group's runs: means over its seeds.
-struct Measured {
-    own: f64,
-    other: f64,
-    fisher: f64,
-    margin: f64,
-    margin_99: f64,
-    margin_95: f64,
+/// What is measured of one training's embeddings.
+struct Measurement<'a> {
+    training: &'a Training,
+    angles: Angles,
+    separation: Separation,
 }
 
-impl Measured {
-    fn new(group: &Group<'_>) -> Self {
-        let kept: Vec<_> = group.runs.iter().filter_map(|t| t.embeddings.as_ref()).collect();
-        let angles: Vec<Angles> = kept.iter().map(|e| angles(e, group.dim)).collect();
-        let separations: Vec<Separation> = kept.iter().map(|e| separation(e, group.dim)).collect();
-        let over = |value: fn(&Separation) -> f64| mean(&separations.iter().map(value).collect::<Vec<_>>());
-        Self {
-            own: mean(&angles.iter().map(|a| a.own_mean).collect::<Vec<_>>()),
-            other: mean(&angles.iter().map(|a| a.other_mean).collect::<Vec<_>>()),
-            fisher: over(|s| s.fisher),
-            margin: over(|s| s.margin),
-            margin_99: over(|s| s.margin_99),
-            margin_95: over(|s| s.margin_95),
-        }
-    }
+/// Every training's, once: pairs of images are many.
+fn measurements(report: &Report) -> Vec<Measurement<'_>> {
+    let measured = report.trainings.iter().filter_map(|training| {
+        let (found, dim) = (training.embeddings.as_ref()?, training.embedding_dim);
+        Some(Measurement { training, angles: angles(found, dim), separation: separation(found, dim) })
+    });
+    measured.collect()
 }
 
 /// The table of angles.
-fn geometry(report: &Report) -> String {
+fn geometry(report: &Report, all: &[Measurement<'_>]) -> String {
     let mut groups = groups(report);
     for group in &mut groups {
         group.runs.retain(|t| t.embeddings.is_some());
@@ -104,22 +95,20 @@ fn geometry(report: &Report) -> String {
     if groups.is_empty() {
         return String::new();
     }
-    let all: Vec<Measured> = groups.iter().map(Measured::new).collect();
-    let of = |group: &Group<'_>| groups.iter().position(|g| (g.loss, g.dim) == (group.loss, group.dim));
-    let cell = |decimals: usize, unit: &'static str, value: fn(&Measured) -> f64| {
-        let (of, all) = (&of, &all);
+    let cell = |decimals: usize, unit: &'static str, value: fn(&Measurement<'_>) -> f64| {
         move |group: &Group<'_>| {
-            let value = of(group).map_or(f64::NAN, |i| value(&all[i]));
-            format!("{}{unit}", measured(value, decimals)).replace('-', "−")
+            let of_group = |m: &&Measurement<'_>| group.runs.iter().any(|&run| std::ptr::eq(run, m.training));
+            let values: Vec<f64> = all.iter().filter(of_group).map(value).collect();
+            format!("{}{unit}", measured(mean(&values), decimals)).replace('-', "−")
         }
     };
     let columns = [
-        Column::new("To own class", cell(1, "°", |m| m.own)),
-        Column::new("To nearest other", cell(1, "°", |m| m.other)),
-        Column::new("Fisher score", cell(3, "", |m| m.fisher)),
-        Column::new("Margin of 95%", cell(1, "°", |m| m.margin_95)),
-        Column::new("of 99%", cell(1, "°", |m| m.margin_99)),
-        Column::new("of all", cell(1, "°", |m| m.margin)),
+        Column::new("To own class", cell(1, "°", |m| m.angles.own_mean)),
+        Column::new("To nearest other", cell(1, "°", |m| m.angles.other_mean)),
+        Column::new("Fisher score", cell(3, "", |m| m.separation.fisher)),
+        Column::new("Margin, 95%", cell(1, "°", |m| m.separation.margin_95)),
+        Column::new("Margin, 99%", cell(1, "°", |m| m.separation.margin_99)),
+        Column::new("Margin, all", cell(1, "°", |m| m.separation.margin)),
         Column::new("Length ‖w‖", |group| norms(&group.runs)),
     ];
     let seeds = if groups.iter().any(|g| g.runs.len() > 1) { " Values are means over the seeds." } else { "" };
@@ -131,9 +120,9 @@ fn geometry(report: &Report) -> String {
          of the other weights.</dd></div>\n\
          <div><dt>Fisher score</dt><dd>Scatter of the images around the mean direction of their class, divided by the scatter of these \
          means, both as 1 − cos (angular Fisher score): the smaller, the better separated.</dd></div>\n\
-         <div><dt>Margin of 95%, of 99%</dt><dd>Angle that 95% (99%) of the pairs of different classes exceed, minus the angle that as many \
+         <div><dt>Margin, 95% and 99%</dt><dd>Angle that 95% (99%) of the pairs of different classes exceed, minus the angle that as many \
          pairs of one class stay within, among up to 2,000 images: above 0°, classes stand apart.</dd></div>\n\
-         <div><dt>Margin of all</dt><dd>Smallest angle between two images of different classes minus the largest within one: one wrongly \
+         <div><dt>Margin, all</dt><dd>Smallest angle between two images of different classes minus the largest within one: one wrongly \
          placed image makes it very negative, and no loss is without.</dd></div>\n\
          <div><dt>Length ‖w‖</dt><dd>From the shortest to the longest class weight, as the loss uses them.</dd></div>\n\
          </dl>\n",

@@ -181,8 +181,9 @@ class Player {
     this.seconds = Math.max(6, Math.min(16, this.last * 2.2));
     this.button.addEventListener("click", () => this.toggle());
     this.slider.addEventListener("input", () => {
-      this.toggle(false);
-      this.seek(Number(this.slider.value));
+      const asked = Number(this.slider.value); // before anything else shows the epoch that was
+      this.playing = false;
+      this.seek(asked);
     });
     for (const button of element.querySelectorAll("[data-speed]")) {
       button.addEventListener("click", () => {

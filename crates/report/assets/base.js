@@ -30,11 +30,11 @@ function readable(value) {
 
 const tip = {
   element: document.getElementById("tip"),
-  /** Shows a heading and rows of [name, value] beside a point of the window, for `owner`. */
-  show(x, y, heading, rows, owner) {
+  /** Shows a heading and rows of [name, value] beside a point of the window, for `owner`, with an element above them. */
+  show(x, y, heading, rows, owner, picture) {
     const { element } = this;
     this.owner = owner;
-    element.replaceChildren();
+    element.replaceChildren(...(picture ? [picture] : []));
     const title = element.appendChild(document.createElement("b"));
     title.textContent = heading;
     for (const [name, value] of rows) {

@@ -1,65 +1,56 @@
-// Pictures of embeddings: decoding, drawing of points, pointer, keys and buttons. plane.js and sphere.js place the points.
+// Pictures of embeddings: drawing of points, pointer, keys and buttons. plane.js and sphere.js place the points.
 
-/** Embeddings of one training, decoded. */
-class Model {
-  constructor(found) {
-    const { dim, scale } = found;
-    const coded = new DataView(bytes(found.points).buffer);
-    this.dim = dim;
-    this.labels = bytes(found.labels);
-    this.predictions = bytes(found.predictions);
-    this.count = this.labels.length;
-    this.raw = Float32Array.from({ length: this.count * dim }, (_, i) => coded.getInt16(2 * i, true) * scale);
-    this.unit = new Float32Array(this.raw.length);
-    this.norms = new Float32Array(this.count);
-    for (let i = 0; i < this.count; i++) {
-      this.norms[i] = Math.hypot(...this.raw.subarray(i * dim, (i + 1) * dim));
-      for (let d = 0; d < dim; d++) this.unit[i * dim + d] = this.raw[i * dim + d] / (this.norms[i] || 1);
-    }
-    this.reach = Float32Array.from(this.norms).sort()[Math.floor((this.count - 1) * 0.999)] || 1;
-    // Class weights: as long as they are to be drawn among raw points, and their directions.
-    this.rays = Array.from({ length: found.rays.length / dim }, (_, i) => found.rays.slice(i * dim, (i + 1) * dim));
-    this.weights = this.rays.map((ray) => ray.map((w) => w / (Math.hypot(...ray) || 1)));
-    this.wrong = [...this.labels.keys()].filter((i) => this.labels[i] !== this.predictions[i]);
-  }
+/** The digits as tiles of one picture, in the order of the points. */
+const digits = {
+  sprite: new Image(),
+  /** A test image as an element; nothing if there is none of it. */
+  element(i) {
+    const found = data.digits;
+    if (!found || i >= found.count || !this.sprite.complete) return null;
+    const { width, height, columns } = found;
+    const canvas = document.createElement("canvas");
+    Object.assign(canvas, { width, height, className: "digit" });
+    const [left, top] = [(i % columns) * width, Math.floor(i / columns) * height];
+    canvas.getContext("2d").drawImage(this.sprite, left, top, width, height, 0, 0, width, height);
+    return canvas;
+  },
+};
+if (data.digits) digits.sprite.src = `data:image/png;base64,${data.digits.png}`;
 
-  /** Angle of a point to a class weight in degrees. */
-  angle(i, index) {
-    const cos = this.weights[index].reduce((sum, w, d) => sum + w * this.unit[i * this.dim + d], 0);
-    return (Math.acos(Math.max(-1, Math.min(1, cos))) * 180) / Math.PI;
-  }
-
-  /** Density of each class around the circle, smoothed over 1.5°, at most 1. */
-  densities() {
-    if (this.cached) return this.cached;
-    const bins = 720;
-    const kernel = Array.from({ length: 19 }, (_, i) => Math.exp(-0.5 * ((i - 9) / 3) ** 2));
-    this.cached = this.weights.map(() => new Float32Array(bins));
-    const sizes = this.weights.map((_, index) => this.labels.reduce((n, label) => n + (label === index), 0));
-    for (let i = 0; i < this.count; i++) {
-      const turn = Math.atan2(this.unit[2 * i + 1], this.unit[2 * i]) / (2 * Math.PI);
-      const bin = Math.round(turn * bins) + bins;
-      const density = this.cached[this.labels[i]];
-      kernel.forEach((k, j) => { density[(bin + j - 9) % bins] += k / sizes[this.labels[i]]; });
-    }
-    const highest = Math.max(...this.cached.map((density) => Math.max(...density))) || 1;
-    for (const density of this.cached) density.forEach((d, bin) => { density[bin] = d / highest; });
-    return this.cached;
-  }
+/** Embeddings of one training at its end. */
+function trained(found) {
+  const { dim } = found;
+  const labels = bytes(found.labels);
+  const full = new Moment(dim, labels, labels.length, found.rays.length / dim);
+  full.raw = unpacked(found.points);
+  polar(full.raw, dim, full.unit, full.norms);
+  full.predictions = bytes(found.predictions);
+  full.rays = full.rays.map((_, j) => found.rays.slice(j * dim, (j + 1) * dim));
+  full.weights = full.rays.map((ray) => ray.map((w) => w / (Math.hypot(...ray) || 1)));
+  full.reach = full.measure();
+  full.judge();
+  return full;
 }
 
-/** One canvas with its model; `state` is shared by the pictures beside it. */
+/** Outer radius of the ring around a wrongly classified image, in pixels. */
+const RING = 4.5;
+
+/** One canvas with its embeddings; `state` is shared by the pictures beside it. */
 class Picture {
   constructor(canvas, state) {
     this.canvas = canvas;
     this.state = state;
-    this.model = new Model(data.embeddings[canvas.dataset.embedding]);
+    const found = data.embeddings[canvas.dataset.embedding];
+    this.model = trained(found);
+    this.film = found.film ? new Film(found.film, this.model) : null;
     this.space = this.model.dim === 2 ? plane : sphere;
     this.ctx = canvas.getContext("2d");
     this.placed = new Float32Array(2 * this.model.count);
     this.depth = new Float32Array(this.model.count);
+    this.count = canvas.parentElement.querySelector(".count");
+    this.counted = this.count?.textContent;
     this.seen = false;
-    this.chosen = -1;
+    this.pointed = false;
     new ResizeObserver(() => this.draw()).observe(canvas);
     new IntersectionObserver(([entry]) => { this.seen = entry.isIntersecting; }).observe(canvas);
     canvas.addEventListener("pointermove", (event) => this.point(event));
@@ -79,6 +70,16 @@ class Picture {
     canvas.addEventListener("pointerup", (event) => this.point(event));
   }
 
+  /** Takes the embeddings of an epoch. */
+  moment(epoch) {
+    if (!this.film) return;
+    this.model = this.film.at(epoch);
+    const { count, wrong } = this.model;
+    const playing = this.model !== this.film.full;
+    this.count.textContent =
+      playing ? `${wrong.length} of the first ${count.toLocaleString("en")} wrong` : this.counted;
+  }
+
   draw() {
     const side = this.canvas.clientWidth;
     const dense = Math.min(devicePixelRatio || 1, 3);
@@ -90,35 +91,73 @@ class Picture {
     this.ctx.setTransform(dense, 0, 0, dense, 0, 0);
     this.ctx.clearRect(0, 0, side, side);
     this.space.draw(this);
-    if (this.chosen >= 0) this.ring(this.chosen, 7, 2);
+    if (chosen >= 0 && chosen < this.model.count && this.space.visible(this, chosen)) this.ring(chosen, 7, 2);
   }
 
   /** Draws the points that `which` takes: class by class, then rings around the wrong ones. */
   points(which, opacity) {
     const { ctx, model, placed, state } = this;
-    const digits = state.mark === "digit";
-    const size = Math.max(1.8, this.side / 165);
-    const lists = model.weights.map(() => []);
-    for (let i = 0; i < model.count; i++) {
-      if (which(i) && this.shows(i)) lists[model.labels[i]].push(i);
-    }
+    const filmed = this.film ? this.film.found.count : model.count;
+    const size = Math.max(1.8, this.side / 165) * (model.count > 1500 ? 1 : 1.25);
+    const named = state.mark === "digit";
     ctx.font = "600 9px system-ui, sans-serif";
     ctx.textAlign = "center";
     ctx.textBaseline = "middle";
     ctx.globalAlpha = opacity;
-    lists.forEach((list, index) => {
-      ctx.fillStyle = colours.get(`class${index % 10}`);
-      for (const i of list) {
-        const [x, y] = [placed[2 * i], placed[2 * i + 1]];
-        // A quarter of the numbers, and all wrong ones: more would hide one another. The factor scrambles the
-        // choice, since labels may repeat with any short period.
-        if (!digits) ctx.fillRect(x - size / 2, y - size / 2, size, size);
-        else if (Math.imul(i, 0x9e3779b1) >>> 30 === 0 || model.labels[i] !== model.predictions[i]) ctx.fillText(index, x, y);
+    let colour = -1;
+    const late = [];
+    for (const i of model.order) {
+      if (!which(i) || !this.shows(i)) continue;
+      if (state.reveal < 1 && i >= filmed) {
+        late.push(i);
+        continue;
       }
-    });
-    ctx.globalAlpha = 0.7 * opacity;
-    for (const i of model.wrong) if (which(i) && this.shows(i)) this.ring(i, 3.6, 0.9);
+      const index = model.labels[i];
+      if (index !== colour) ctx.fillStyle = colours.get(`class${(colour = index) % 10}`);
+      this.mark(i, index, size, named);
+    }
+    ctx.globalAlpha = opacity * state.reveal;
+    for (const i of late) {
+      const index = model.labels[i];
+      if (index !== colour) ctx.fillStyle = colours.get(`class${(colour = index) % 10}`);
+      this.mark(i, index, size, named);
+    }
+    // Hundreds of rings would hide the points.
+    ctx.globalAlpha = 0.7 * opacity * Math.min(1, Math.sqrt(120 / Math.max(1, model.wrong.length)));
+    const around = this.around();
+    for (const i of model.wrong) {
+      if (!which(i) || !this.shows(i) || (state.reveal < 1 && i >= filmed)) continue;
+      ctx.drawImage(around, placed[2 * i] - RING, placed[2 * i + 1] - RING, 2 * RING, 2 * RING);
+    }
     ctx.globalAlpha = 1;
+  }
+
+  /** The ring around a wrong one, drawn once: stroking hundreds of arcs takes longer than all else together. */
+  around() {
+    const [ink, dense] = [colours.get("ink"), this.canvas.width / this.side];
+    const key = `${ink} ${dense}`;
+    if (this.kept?.key !== key) {
+      const bitmap = document.createElement("canvas");
+      bitmap.width = bitmap.height = Math.ceil(2 * RING * dense);
+      const ctx = bitmap.getContext("2d");
+      ctx.scale(dense, dense);
+      ctx.strokeStyle = ink;
+      ctx.lineWidth = 0.9;
+      ctx.arc(RING, RING, RING - 0.9, 0, 2 * Math.PI);
+      ctx.stroke();
+      this.kept = { key, bitmap };
+    }
+    return this.kept.bitmap;
+  }
+
+  /** One point as a dot or as its number. */
+  mark(i, index, size, named) {
+    const { ctx, model, placed } = this;
+    const [x, y] = [placed[2 * i], placed[2 * i + 1]];
+    // A quarter of the numbers, and all wrong ones: more would hide one another. The factor scrambles the choice,
+    // since labels may repeat with any short period.
+    if (!named) ctx.fillRect(x - size / 2, y - size / 2, size, size);
+    else if (Math.imul(i, 0x9e3779b1) >>> 30 === 0 || index !== model.predictions[i]) ctx.fillText(index, x, y);
   }
 
   ring(i, radius, width) {
@@ -184,28 +223,39 @@ class Picture {
     this.choose(best);
   }
 
-  /** Marks a point and tells about it; -1 for none. */
+  /** Marks a test image in all pictures and tells about it; -1 for none. */
   choose(i) {
-    const { model, canvas, placed } = this;
-    this.state.held = i >= 0;
-    if (i !== this.chosen) {
-      this.chosen = i;
-      this.draw();
+    this.pointed = this.state.held = i >= 0;
+    if (i !== chosen) {
+      chosen = i;
+      states.forEach((state) => state.redraw());
     }
-    if (i < 0) return tip.hide(this);
+    this.tell();
+  }
+
+  /** The note beside the chosen image. */
+  tell() {
+    const { model, canvas, placed } = this;
+    const i = chosen;
+    if (i < 0 || !this.pointed) return tip.hide(this);
+    if (i >= model.count) return;
     const box = canvas.getBoundingClientRect();
-    const [label, predicted] = [model.labels[i], model.predictions[i]];
-    const rows = [
-      ["predicted", predicted],
-      ["angle to own class", `${model.angle(i, label).toFixed(1)}°`],
-      ["length ‖x‖", readable(model.norms[i])],
-    ];
-    if (label !== predicted) rows.splice(2, 0, [`angle to ${predicted}`, `${model.angle(i, predicted).toFixed(1)}°`]);
-    tip.show(box.left + placed[2 * i], box.top + placed[2 * i + 1], `Class ${label}`, rows, this);
+    const [label, predicted, other] = [model.labels[i], model.predictions[i], model.nearestOther(i)];
+    const degrees = (index) => `${model.angle(i, index).toFixed(1)}°`;
+    const rows = [["predicted", predicted], [`angle to own class ${label}`, degrees(label)]];
+    if (other !== undefined) rows.push([`angle to nearest other, ${other}`, degrees(other)]);
+    rows.push(["length ‖x‖", readable(model.norms[i])]);
+    const heading = label === predicted ? `Class ${label}` : `Class ${label}, taken for ${predicted}`;
+    tip.show(box.left + placed[2 * i], box.top + placed[2 * i + 1], heading, rows, this, digits.element(i));
   }
 
   key(event) {
     const { state, model } = this;
+    if (event.key === " " && state.player) {
+      state.player.toggle();
+      event.preventDefault();
+      return;
+    }
     const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
     const arrow = arrows[event.key];
     if (!arrow) return;
@@ -216,7 +266,7 @@ class Picture {
     } else {
       const wrong = model.wrong.filter((i) => this.shows(i));
       if (!wrong.length) return;
-      const at = wrong.indexOf(this.chosen);
+      const at = wrong.indexOf(chosen);
       const step = arrow[0] + arrow[1];
       this.choose(wrong[at < 0 ? 0 : (at + step + wrong.length) % wrong.length]);
     }
@@ -224,53 +274,109 @@ class Picture {
   }
 }
 
-{
-  const only = (button) => Number(button.dataset.class);
-  const states = [...document.querySelectorAll(".embeddings")].map((block) => {
-    const state = {
+/** Pictures of one embedding size, which turn, play and are looked at together. */
+class State {
+  constructor(block) {
+    Object.assign(this, {
       view: block.dataset.dim === "2" ? "raw" : "unit", mark: "dot", only: null, drag: null, held: false,
-      yaw: 0.6, tilt: 0.4, turning: false,
-      redraw: () => state.pictures.forEach((picture) => picture.draw()),
-    };
-    state.pictures = [...block.querySelectorAll("canvas")].map((canvas) => new Picture(canvas, state));
+      yaw: 0.6, tilt: 0.4, turning: false, reveal: 1, frame: 0,
+    });
+    this.pictures = [...block.querySelectorAll("canvas")].map((canvas) => new Picture(canvas, this));
     for (const button of block.querySelectorAll("[data-view], [data-mark]")) {
       button.addEventListener("click", () => {
-        Object.assign(state, { ...button.dataset });
+        Object.assign(this, { ...button.dataset });
         for (const other of button.parentElement.children) other.setAttribute("aria-pressed", other === button);
-        state.redraw();
+        this.redraw();
       });
     }
+    const player = block.querySelector(".player");
+    this.player = player && new Player(player, this);
+    if (this.player) this.playOnceSeen(block.querySelector(".pictures"));
     const turn = block.querySelector("[data-turn]");
     if (turn) {
       const set = (on) => {
-        state.turning = on;
+        this.turning = on;
         turn.setAttribute("aria-pressed", on);
-        if (on) requestAnimationFrame((now) => step(now, now));
+        this.animate();
       };
-      // A turn takes about 50 seconds; it rests while unseen, dragged or pointed at.
-      const step = (before, now) => {
-        if (!state.turning) return;
-        if (!state.drag && !state.held && state.pictures.some((picture) => picture.seen)) {
-          state.yaw += (Math.min(now - before, 100) / 1000) * 0.125;
-          state.redraw();
-        }
-        requestAnimationFrame((next) => step(now, next));
-      };
-      turn.addEventListener("click", () => set(!state.turning));
+      turn.addEventListener("click", () => set(!this.turning));
       stillness.addEventListener("change", () => set(!stillness.matches));
       set(!stillness.matches);
     }
-    return state;
-  });
+  }
+
+  redraw() {
+    this.pictures.forEach((picture) => picture.draw());
+  }
+
+  /** Takes the embeddings of the player's epoch. */
+  moment() {
+    for (const picture of this.pictures) {
+      if (this.player.playing && !picture.seen && this.player.epoch < this.player.last) continue;
+      picture.moment(this.player.epoch);
+      picture.draw();
+      if (picture.pointed) picture.tell();
+    }
+  }
+
+  /** The film plays by itself once, when it is first looked at; not for readers who want stillness. */
+  playOnceSeen(pictures) {
+    const observer = new IntersectionObserver(([entry]) => {
+      if (!entry.isIntersecting) return;
+      observer.disconnect();
+      if (!stillness.matches && !this.held && this.player.epoch >= this.player.last) this.player.toggle(true);
+    }, { threshold: 0.5 });
+    observer.observe(pictures);
+    stillness.addEventListener("change", () => stillness.matches && this.player.toggle(false));
+  }
+
+  /** Keeps moving what moves: the film, the points that appear after it, the turning sphere. */
+  animate() {
+    if (this.frame) return;
+    let before = null;
+    const step = (now) => {
+      this.frame = 0;
+      const seconds = before === null ? 0 : Math.min(now - before, 100) / 1000;
+      before = now;
+      const { player } = this;
+      const seen = this.pictures.some((picture) => picture.seen);
+      // A turn takes about 50 seconds; it rests while dragged or pointed at.
+      const turns = this.turning && !this.drag && !this.held;
+      if (seen) {
+        if (turns) this.yaw += seconds * 0.125;
+        if (this.reveal < 1) this.reveal = Math.min(1, this.reveal + seconds * 2);
+        if (player?.playing) player.advance(seconds);
+        else if (turns || this.reveal < 1) this.pictures.filter((picture) => picture.seen).forEach((p) => p.draw());
+      }
+      if (player?.playing || this.reveal < 1 || this.turning) this.frame = requestAnimationFrame(step);
+      else this.redraw();
+    };
+    this.frame = requestAnimationFrame(step);
+  }
+}
+
+/** The test image that is pointed at, marked in every picture. */
+let chosen = -1;
+const states = [];
+for (const block of document.querySelectorAll(".embeddings")) states.push(new State(block));
+{
   const redraw = () => states.forEach((state) => state.redraw());
   addEventListener("theme", redraw);
+  // Paper shows the end of the film.
+  addEventListener("beforeprint", () => {
+    for (const { player } of states) {
+      player?.toggle(false);
+      player?.seek(player.last);
+    }
+    redraw();
+  });
   redraw();
   const buttons = [...document.querySelectorAll("[data-class]")];
   for (const button of buttons) {
     button.addEventListener("click", () => {
       const on = button.getAttribute("aria-pressed") !== "true";
       for (const other of buttons) other.setAttribute("aria-pressed", on && other === button);
-      states.forEach((state) => { state.only = on ? only(button) : null; });
+      states.forEach((state) => { state.only = on ? Number(button.dataset.class) : null; });
       redraw();
     });
   }

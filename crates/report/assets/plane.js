@@ -11,12 +11,14 @@ const plane = {
   raw(picture, ctx, half) {
     const { model, placed } = picture;
     const scale = (half * 0.86) / model.reach;
-    this.ruler(ctx, half, scale, model.reach);
+    const circles = this.circles(half, scale, model.reach);
+    this.ruler(ctx, half, circles);
     for (let i = 0; i < model.count; i++) {
       placed[2 * i] = half + model.raw[2 * i] * scale;
       placed[2 * i + 1] = half - model.raw[2 * i + 1] * scale;
     }
     picture.points(() => true, 0.72);
+    this.lengths(ctx, half, circles);
     // On top of the points: where the rays end is what they tell.
     this.rays(picture, ctx, half, model.rays);
   },
@@ -75,22 +77,45 @@ const plane = {
     }
   },
 
-  /** A circle of a round length, so that raw pictures can be compared. */
-  ruler(ctx, half, scale, reach) {
-    const power = 10 ** Math.floor(Math.log10(reach * 0.6));
-    const length = power * [5, 2, 1].find((digit) => digit * power <= reach * 0.6 || digit === 1);
+  /** Circles of round lengths, so that raw pictures can be compared: [length, radius, opacity], fading to the middle. */
+  circles(half, scale, reach) {
+    const lowest = Math.floor(Math.log10(reach)) - 1;
+    const lengths = [0, 1, 2].flatMap((more) => [1, 2, 5].map((digit) => digit * 10 ** (lowest + more)));
+    return lengths
+      .map((length) => [length, length * scale, Math.min(1, ((length * scale) / half - 0.2) / 0.15)])
+      .filter(([, radius, opacity]) => opacity > 0 && radius < half * 0.95);
+  },
+
+  /** Draws the circles. */
+  ruler(ctx, half, circles) {
     ctx.setLineDash([2, 4]);
     ctx.strokeStyle = colours.get("muted");
     ctx.lineWidth = 0.75;
-    ctx.beginPath();
-    ctx.arc(half, half, length * scale, 0, 2 * Math.PI);
-    ctx.stroke();
+    for (const [, radius, opacity] of circles) {
+      ctx.globalAlpha = opacity;
+      ctx.beginPath();
+      ctx.arc(half, half, radius, 0, 2 * Math.PI);
+      ctx.stroke();
+    }
     ctx.setLineDash([]);
-    ctx.fillStyle = colours.get("muted");
+    ctx.globalAlpha = 1;
+  },
+
+  /** Names the circles. */
+  lengths(ctx, half, circles) {
     ctx.font = "11px system-ui, sans-serif";
-    ctx.textAlign = "left";
-    ctx.textBaseline = "alphabetic";
-    ctx.fillText(`dashed: ‖x‖ = ${readable(length)}`, 10, 2 * half - 10);
+    ctx.textAlign = "center";
+    ctx.textBaseline = "middle";
+    ctx.lineJoin = "round";
+    ctx.lineWidth = 3;
+    ctx.strokeStyle = colours.get("raised");
+    ctx.fillStyle = colours.get("muted");
+    for (const [length, radius, opacity] of circles) {
+      ctx.globalAlpha = opacity;
+      ctx.strokeText(readable(length), half, half + radius);
+      ctx.fillText(readable(length), half, half + radius);
+    }
+    ctx.globalAlpha = 1;
   },
 
   /** Whether a point can be pointed at. */

@@ -9,11 +9,15 @@ const sphere = {
     const raw = state.view === "raw";
     const source = raw ? model.raw : model.unit;
     const scale = raw ? radius / model.reach : radius;
+    // turn() makes an array for each point, which would be too much for thousands of them sixty times a second.
+    const [cy, sy] = [Math.cos(state.yaw), Math.sin(state.yaw)];
+    const [ct, st] = [Math.cos(state.tilt), Math.sin(state.tilt)];
     for (let i = 0; i < model.count; i++) {
-      const [x, y, z] = turn(source[3 * i], source[3 * i + 1], source[3 * i + 2]);
-      placed[2 * i] = half + x * scale;
-      placed[2 * i + 1] = half - y * scale;
-      depth[i] = z;
+      const [x, y, z] = [source[3 * i], source[3 * i + 1], source[3 * i + 2]];
+      const away = z * cy - x * sy;
+      placed[2 * i] = half + (x * cy + z * sy) * scale;
+      placed[2 * i + 1] = half - (y * ct - away * st) * scale;
+      depth[i] = y * st + away * ct;
     }
     const rays = (raw ? model.rays : model.weights).map(([x, y, z]) => turn(x, y, z));
     if (!raw) {

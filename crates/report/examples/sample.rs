@@ -4,8 +4,8 @@
 use std::path::PathBuf;
 
 use sphereface_report::{
-    DatasetInfo, Embeddings, EpochRecord, Film, Frame, LayerInfo, LayerKind, LossInfo, NetworkInfo, Report, StepRecord,
-    Training,
+    DatasetInfo, Embeddings, EpochRecord, Film, Frame, Images, LayerInfo, LayerKind, LossInfo, NetworkInfo, Report,
+    StepRecord, Training,
 };
 
 const CLASSES: usize = 10;
@@ -87,7 +87,7 @@ fn sample(seeds: u64, losses: Vec<LossInfo>) -> Report {
         version: env!("CARGO_PKG_VERSION").to_string(),
         threads: 2,
         total_seconds,
-        images: None,
+        images: Some(images()),
         losses,
         trainings,
     }
@@ -165,6 +165,17 @@ fn training(loss: usize, dim: usize, seed: u64) -> Training {
         embeddings: (seed == 1).then_some(embeddings),
         film: (seed == 1).then_some(film),
     }
+}
+
+/// Images that show their class as so many strokes.
+fn images() -> Images {
+    let pixel = |at: usize| {
+        let (image, y, x) = (at / 784, at / 28 % 28, at % 28);
+        let (strokes, thickness) = (image * 7 % CLASSES, 1 + image % 2);
+        let stroke = (2..26).contains(&x) && y >= 3 && (y - 3) / 5 * 2 + usize::from(x >= 14) < strokes;
+        if stroke && (y - 3) % 5 <= thickness { 255 - (image * 31 + at * 7) % 60 } else { 0 }
+    };
+    Images { height: 28, width: 28, pixels: (0..IMAGES * 784).map(|at| pixel(at) as u8).collect() }
 }
 
 fn step(random: &mut Random, loss: usize, i: usize) -> StepRecord {

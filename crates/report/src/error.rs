@@ -56,6 +56,8 @@ pub enum Error {
     },
     /// The data could not be put into the page.
     Encode(serde_json::Error),
+    /// A picture could not be encoded.
+    Image(png::EncodingError),
 }
 
 impl std::fmt::Display for Error {
@@ -75,6 +77,7 @@ impl std::fmt::Display for Error {
                 write!(f, "report: {what}: expected {expected}, found {found}")
             }
             Self::Encode(source) => write!(f, "report: cannot encode the page's data: {source}"),
+            Self::Image(source) => write!(f, "report: cannot encode a picture: {source}"),
         }
     }
 }
@@ -84,6 +87,7 @@ impl std::error::Error for Error {
         match self {
             Self::Write { source, .. } | Self::Read { source, .. } => Some(source),
             Self::Encode(source) => Some(source),
+            Self::Image(source) => Some(source),
             Self::NoTrainings
             | Self::Invalid { .. }
             | Self::Draw { .. }

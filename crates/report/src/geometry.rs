@@ -2,62 +2,30 @@
 
 use crate::model::Embeddings;
 
-/// Histogram bins are this many degrees wide.
-pub(crate) const BIN_DEGREES: usize = 2;
-/// Bins from 0° to 180°.
-pub(crate) const BINS: usize = 180 / BIN_DEGREES;
-
-/// Angles of all test embeddings, in degrees.
-#[derive(Debug, Clone)]
+/// Angles of all test embeddings to class weights, in degrees.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Angles {
     /// Mean angle to the weight of the own class.
     pub(crate) own_mean: f64,
     /// Mean angle to the nearest weight of another class; NaN with a single class.
     pub(crate) other_mean: f64,
-    /// Mean angle to the mean direction of the own class: how narrow classes are, wherever their weights stand.
-    pub(crate) spread: f64,
-    /// Fraction of images in each bin of the angle to the own class.
-    pub(crate) own: Vec<f64>,
-    /// Fraction of images in each bin of the angle to the nearest other class.
-    pub(crate) other: Vec<f64>,
 }
 
 /// Measures all embeddings against all class weights; an embedding or weight of length zero stands at 90° to all.
 pub(crate) fn angles(embeddings: &Embeddings, dim: usize) -> Angles {
     let weights: Vec<Vec<f64>> = embeddings.class_weights.chunks(dim).map(unit).collect();
-    let means = class_directions(embeddings, dim);
-    let (mut own, mut other) = (vec![0.0; BINS], vec![0.0; BINS]);
-    let (mut own_sum, mut other_sum, mut spread_sum) = (0.0, 0.0, 0.0);
+    let (mut own_sum, mut other_sum) = (0.0, 0.0);
     let count = embeddings.labels.len() as f64;
     for (point, &label) in embeddings.points.chunks(dim).zip(&embeddings.labels) {
-        let label = usize::from(label);
         let direction = unit(point);
         let mut nearest = f64::NAN;
         for (class, weight) in weights.iter().enumerate() {
             let degrees = angle(&direction, weight);
-            if class == label {
-                own_sum += degrees;
-                own[bin(degrees)] += 1.0 / count;
-            } else {
-                nearest = nearest.min(degrees);
-            }
+            if class == usize::from(label) { own_sum += degrees } else { nearest = nearest.min(degrees) }
         }
-        spread_sum += angle(&direction, &means[label]);
         other_sum += nearest;
-        if nearest.is_finite() {
-            other[bin(nearest)] += 1.0 / count;
-        }
     }
-    Angles { own_mean: own_sum / count, other_mean: other_sum / count, spread: spread_sum / count, own, other }
-}
-
-/// Direction of the mean of each class's unit embeddings. Shape `[C][D]`.
-fn class_directions(embeddings: &Embeddings, dim: usize) -> Vec<Vec<f64>> {
-    let mut sums = vec![vec![0.0; dim]; embeddings.class_weights.len() / dim];
-    for (point, &label) in embeddings.points.chunks(dim).zip(&embeddings.labels) {
-        sums[usize::from(label)].iter_mut().zip(unit(point)).for_each(|(sum, v)| *sum += v);
-    }
-    sums.iter().map(|sum| unit(sum)).collect()
+    Angles { own_mean: own_sum / count, other_mean: other_sum / count }
 }
 
 /// Class weights as rays to draw, the longest of length one: as long as they were trained where the loss scores by
@@ -87,10 +55,6 @@ fn angle(a: &[f64], b: &[f64]) -> f64 {
     2.0 * length(-1.0).atan2(length(1.0)).to_degrees()
 }
 
-fn bin(degrees: f64) -> usize {
-    ((degrees / BIN_DEGREES as f64) as usize).min(BINS - 1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,9 +74,6 @@ mod tests {
         let found = angles(&embeddings, 2);
         near(found.own_mean, 15.0); // (0° + 0° + 45°) / 3
         near(found.other_mean, 75.0); // (90° + 90° + 45°) / 3
-        near(found.spread, 15.0); // class 0 around 22.5°, class 1 around its only image
-        near(found.own.iter().sum::<f64>(), 1.0);
-        near(found.other[90 / BIN_DEGREES], 2.0 / 3.0);
     }
 
     #[test]

@@ -41,6 +41,7 @@ mod palette;
 mod pictures;
 mod raster;
 mod saved;
+mod separation;
 mod significance;
 mod statistics;
 mod summary;

@@ -93,7 +93,12 @@ fn json_block_holds_the_embeddings() {
     let found = &data["embeddings"]["3-sphereface"];
     assert_eq!(found["dim"], 3);
     // 4,000 points of three 16-bit numbers in base64, and one byte each for the labels.
-    assert_eq!(found["points"].as_str().map(str::len), Some(4000 * 6 / 3 * 4));
+    assert_eq!(found["points"]["values"].as_str().map(str::len), Some(4000 * 6 / 3 * 4));
+    assert_eq!(found["film"]["points"].as_array().map(Vec::len), Some(21));
+    assert_eq!(found["film"]["points"][20]["values"].as_str().map(str::len), Some(1000 * 6 / 3 * 4));
+    assert_eq!(found["film"]["rays"][0]["values"].as_str().map(str::len), Some(30 * 2 / 3 * 4));
+    assert_eq!(found["film"]["epochs"][2], 0.5);
+    assert_eq!(data["digits"]["count"], 4000);
     assert_eq!(found["labels"].as_str().map(str::len), Some(4000_usize.div_ceil(3) * 4));
     assert_eq!(found["rays"].as_array().map(Vec::len), Some(30));
 }

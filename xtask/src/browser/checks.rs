@@ -35,6 +35,7 @@ pub(crate) const CHECKS: &[Check] = &[
     ("report_margin_and_lambda_change_the_plots", DESKTOP, mathematics_follows_its_sliders),
     ("report_sphere_turns_by_itself", View { still: false, ..DESKTOP }, sphere_turns_by_itself),
     ("report_is_still_with_reduced_motion", DESKTOP, nothing_moves),
+    ("report_film_plays_and_follows_the_slider", DESKTOP, film_plays),
     ("report_view_buttons_change_the_pictures", DESKTOP, buttons_change_pictures),
     ("report_class_buttons_show_one_class", DESKTOP, class_buttons_work),
     ("report_two_classes_follow_the_mouse", DESKTOP, classes_follow_the_mouse),
@@ -276,6 +277,31 @@ fn nothing_moves(page: &mut Page<'_>) -> Result<(), String> {
         page.expect(&format!("something moves in {section}"), &format!("window.before === {state}"))?;
     }
     Ok(())
+}
+
+/// Keys on the slider seek, the button plays on and pauses, and paper shows the end.
+fn film_plays(page: &mut Page<'_>) -> Result<(), String> {
+    for picture in [PLANE, SPHERE] {
+        let block = picture.trim_end_matches(" canvas");
+        let slider = format!("{block} [data-time]");
+        let epoch = format!("Number(document.querySelector(\"{slider}\").value)");
+        page.value(&format!("document.querySelector(\"{block}\").scrollIntoView()"))?;
+        page.focus(&slider)?;
+        redraws(page, picture, "Home on the slider", |page| page.press("Home"))?;
+        page.wait_until("Home leads to the first frame", &format!("{epoch} === 0"))?;
+        page.press("ArrowRight")?;
+        page.wait_until("ArrowRight moves the film on", &format!("{epoch} > 0"))?;
+        page.value(&format!("window.asked = {epoch}"))?;
+        page.click(&format!("{block} [data-play]"))?;
+        page.wait_until("the button plays the film", &format!("{epoch} > window.asked"))?;
+        page.click(&format!("{block} [data-play]"))?;
+        page.value(&format!("window.asked = {epoch}"))?;
+        sleep(Duration::from_millis(200));
+        page.expect("the button pauses the film", &format!("{epoch} === window.asked"))?;
+    }
+    page.call("Page.printToPDF", json!({}))?;
+    let ends = "[...document.querySelectorAll('[data-time]')].every((slider) => slider.value === slider.max)";
+    page.expect("paper shows the end of the films", ends)
 }
 
 fn buttons_change_pictures(page: &mut Page<'_>) -> Result<(), String> {

@@ -258,6 +258,7 @@ impl<'a> Page<'a> {
             "Enter" => ("Enter", 13, "\r"),
             " " => ("Space", 32, " "),
             "Escape" => ("Escape", 27, ""),
+            "Home" => ("Home", 36, ""),
             "ArrowLeft" => ("ArrowLeft", 37, ""),
             "ArrowUp" => ("ArrowUp", 38, ""),
             "ArrowRight" => ("ArrowRight", 39, ""),

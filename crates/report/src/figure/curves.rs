@@ -14,16 +14,54 @@ type Field = fn(&StepRecord) -> f64;
 pub(crate) fn charts(report: &Report, dim: usize) -> Vec<Chart> {
     // λ of 0 all along means that the loss has none.
     let lambda: Field = |s| if s.lambda > 0.0 { s.lambda } else { f64::NAN };
-    let mut charts = vec![
-        loss(report, dim),
-        steps(report, dim, "accuracy", "Training accuracy of the batches", Spread::Fraction(0.1), |s| s.accuracy),
+    let penalised = report.trainings.iter().any(|t| t.embedding_dim == dim && is_penalised(t));
+    let all_penalised = report.trainings.iter().all(|t| t.embedding_dim != dim || is_penalised(t));
+    // Losses with a margin measure something else: they have an axis of their own.
+    let mut charts = if penalised && !all_penalised {
+        vec![
+            only(report, loss(report, dim), "Training loss without a margin (log scale)", |t| !is_penalised(t)),
+            only(report, margin_loss(report, dim), "Training loss with its margin (log scale)", is_penalised),
+        ]
+    } else {
+        vec![loss(report, dim)]
+    };
+    let by_margin: Field = |s| s.accuracy_penalised;
+    charts.extend([
         accuracy(report, dim),
+        steps(report, dim, "accuracy", "Training accuracy, plain logits", Spread::Fraction(0.1), |s| s.accuracy),
+        only(
+            report,
+            steps(report, dim, "penalised", "Training accuracy, penalised logits", Spread::Fraction(0.1), by_margin),
+            "Training accuracy, penalised logits",
+            is_penalised,
+        ),
+        steps(report, dim, "gradient", "Norm of the gradient (log scale)", Spread::Log, |s| s.gradient_norm),
         steps(report, dim, "lambda", "λ: weight of cos θ beside ψ(θ)", Spread::Linear, lambda),
         steps(report, dim, "rate", "Learning rate", Spread::Linear, |s| s.rate),
-        steps(report, dim, "gradient", "Norm of the gradient (log scale)", Spread::Log, |s| s.gradient_norm),
-    ];
+    ]);
     charts.retain(Chart::has_curve);
     charts
+}
+
+/// Whether the loss is measured with a margin on the target's logit: then some batch has another accuracy by it.
+pub(crate) fn is_penalised(training: &Training) -> bool {
+    training.steps.iter().any(|s| s.accuracy_penalised != s.accuracy && s.accuracy.is_finite())
+}
+
+/// The chart with the curves of some trainings only.
+fn only(report: &Report, mut chart: Chart, title: &str, which: fn(&Training) -> bool) -> Chart {
+    let belongs = |colour: usize| {
+        losses(report)
+            .iter()
+            .any(|l| l.colour == colour && report.trainings.iter().any(|t| t.loss == l.key && which(t)))
+    };
+    chart.series.retain(|s| belongs(s.colour));
+    chart.title = title.to_string();
+    chart
+}
+
+fn margin_loss(report: &Report, dim: usize) -> Chart {
+    steps(report, dim, "margin-loss", "", Spread::Log, |s| s.loss)
 }
 
 /// Training loss.

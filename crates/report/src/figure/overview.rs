@@ -3,8 +3,8 @@
 use super::chart::{Chart, SIZE};
 use super::svg::{Paint, Svg};
 use super::{Drawn, SHOWN_POINTS, curves, embedding, forest, histogram, legend, psi};
-use crate::geometry::{self, Angles};
 use crate::model::{Report, Training};
+use crate::separation::separation;
 use crate::summary::{annealed, dims, groups, losses, runs, shows_published};
 use crate::text::thousands;
 
@@ -102,36 +102,27 @@ pub(super) fn psi(report: &Report) -> String {
     svg.file([SIZE[0] + MARGIN, SIZE[1] + 8.0], "The shape of the margin: psi of theta")
 }
 
-/// `angles`: a histogram of angles to class weights for each training; rows are losses, columns embedding sizes.
+/// `angles`: a histogram of angles between test images for each training; rows are losses, columns embedding sizes.
 pub(super) fn angles(report: &Report, drawn: &[Drawn<'_>]) -> String {
     let mut rows: Vec<&str> = Vec::new();
     let mut columns: Vec<usize> = Vec::new();
-    let measured: Vec<Angles> =
-        drawn.iter().map(|d| geometry::angles(d.embeddings, d.training.embedding_dim)).collect();
-    let span = |dim: usize| {
-        let of_dim = drawn.iter().zip(&measured).filter(|(d, _)| d.training.embedding_dim == dim);
-        histogram::span(&of_dim.map(|(_, angles)| angles.clone()).collect::<Vec<_>>())
-    };
     let [width, height] = histogram::SIZE;
     let (width, height) = (width + MARGIN, height + 40.0);
     let mut svg = Svg::default();
-    for (picture, angles) in drawn.iter().zip(&measured) {
+    for picture in drawn {
         let Training { loss, title, embedding_dim, .. } = picture.training;
         let left = MARGIN + place(&mut columns, *embedding_dim) as f64 * width;
         let top = 8.0 + place(&mut rows, loss.as_str()) as f64 * height;
         let name = format!("{title}, {embedding_dim}-D");
         svg.styled_text([left + 8.0, top + 18.0], "start", &Paint::ink(), 13.0, &name, "font-weight=\"600\"");
-        svg.place(&histogram::panel(angles, picture.colour, span(*embedding_dim)), [left, top + 28.0]);
+        let found = separation(picture.embeddings, *embedding_dim);
+        svg.place(&histogram::panel(&found, picture.colour), [left, top + 28.0]);
     }
     let bottom = 8.0 + rows.len() as f64 * height;
-    let note = format!(
-        "Share of the test images of {} in every {}°; both histograms of a panel have one scale.",
-        report.dataset.name,
-        geometry::BIN_DEGREES
-    );
+    let note = format!("Pairs of test images of {}; each histogram is as high as its panel.", report.dataset.name);
     svg.text([MARGIN + 8.0, bottom + 12.0], "start", &Paint::muted(), 11.0, &note);
     let width = MARGIN + columns.len().max(2) as f64 * width;
-    svg.file([width, bottom + 12.0 + MARGIN], "Angles of test embeddings to class weights, by loss and embedding size")
+    svg.file([width, bottom + 12.0 + MARGIN], "Angles between test images, by loss and embedding size")
 }
 
 /// A figure's title.

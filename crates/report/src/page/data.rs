@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::mathematics;
+use super::pictures::{self, Digits, EmbeddingData};
 use crate::error::Error;
 use crate::figure::chart::Chart;
-use crate::figure::{Drawn, SHOWN_POINTS, curves, drawable, sample};
-use crate::geometry::rays;
+use crate::figure::{curves, drawable};
 use crate::model::{Report, Training};
-use crate::packed::base64;
 use crate::summary::dims;
 
 #[derive(Serialize)]
@@ -18,6 +17,7 @@ struct Data {
     charts: BTreeMap<String, ChartData>,
     embeddings: BTreeMap<String, EmbeddingData>,
     mathematics: mathematics::Data,
+    digits: Option<Digits>,
 }
 
 #[derive(Serialize)]
@@ -31,23 +31,10 @@ struct ChartData {
 #[derive(Serialize)]
 struct SeriesData {
     label: String,
+    /// Index of the loss's colour.
+    colour: usize,
     x: Vec<Option<f64>>,
     y: Vec<Option<f64>>,
-}
-
-/// Embeddings as 16-bit integers times `scale`: 1/32,767 of the largest coordinate is finer than a pixel.
-#[derive(Serialize)]
-struct EmbeddingData {
-    dim: usize,
-    scale: f64,
-    /// Little-endian i16 in base64. Shape `[N, D]`.
-    points: String,
-    /// u8 in base64. Shape `[N]`.
-    labels: String,
-    /// u8 in base64. Shape `[N]`.
-    predictions: String,
-    /// Class weights, the longest of length one. Shape `[C, D]`.
-    rays: Vec<f64>,
 }
 
 /// The block's content, safe inside a `<script>` element.
@@ -57,9 +44,13 @@ pub(super) fn json(report: &Report) -> Result<String, Error> {
         charts.insert(chart.id.clone(), chart_data(&chart));
     }
     let key = |t: &Training| format!("{}-{}", t.embedding_dim, t.loss);
-    let embeddings = drawable(report).iter().map(|drawn| (key(drawn.training), embedding_data(drawn))).collect();
+    let drawn = drawable(report);
+    let shown = pictures::shown(&drawn);
+    let embeddings = drawn.iter().map(|drawn| (key(drawn.training), pictures::embedding(drawn, &shown))).collect();
+    let images = report.images.as_ref().filter(|_| !shown.is_empty());
+    let digits = images.map(|images| pictures::digits(images, &shown)).transpose()?;
     let mathematics = mathematics::data(report);
-    let text = serde_json::to_string(&Data { charts, embeddings, mathematics }).map_err(Error::Encode)?;
+    let text = serde_json::to_string(&Data { charts, embeddings, mathematics, digits }).map_err(Error::Encode)?;
     // `<` occurs in strings only; escaped there, no `</script>` or `<!--` can end or bend the block.
     Ok(text.replace('<', "\\u003c"))
 }
@@ -67,32 +58,15 @@ pub(super) fn json(report: &Report) -> Result<String, Error> {
 fn chart_data(chart: &Chart) -> ChartData {
     let series = chart.series.iter().map(|s| SeriesData {
         label: s.label.clone(),
+        colour: s.colour,
         x: s.x.iter().map(|&v| rounded(v)).collect(),
         y: s.y.iter().map(|&v| rounded(v)).collect(),
     });
     ChartData { frame: chart.frame(), x_label: chart.x_label, series: series.collect() }
 }
 
-fn embedding_data(drawn: &Drawn<'_>) -> EmbeddingData {
-    let (found, dim) = (drawn.embeddings, drawn.training.embedding_dim);
-    let shown: Vec<usize> = sample(found.labels.len(), SHOWN_POINTS).collect();
-    let coordinates = || shown.iter().flat_map(|&i| &found.points[i * dim..(i + 1) * dim]).map(|&v| f64::from(v));
-    let largest = coordinates().map(f64::abs).fold(0.0, f64::max);
-    let scale = if largest > 0.0 { largest / f64::from(i16::MAX) } else { 1.0 };
-    let quantised: Vec<u8> = coordinates().flat_map(|v| ((v / scale).round() as i16).to_le_bytes()).collect();
-    let pick = |values: &[u8]| base64(&shown.iter().map(|&i| values[i]).collect::<Vec<_>>());
-    EmbeddingData {
-        dim,
-        scale,
-        points: base64(&quantised),
-        labels: pick(&found.labels),
-        predictions: pick(&found.predictions),
-        rays: rays(&found.class_weights, dim, drawn.by_norms).concat().into_iter().filter_map(rounded).collect(),
-    }
-}
-
 /// Five significant digits: a pointer shows four.
-fn rounded(value: f64) -> Option<f64> {
+pub(super) fn rounded(value: f64) -> Option<f64> {
     if !value.is_finite() {
         return None;
     }

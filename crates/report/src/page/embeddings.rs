@@ -7,23 +7,56 @@ use crate::figure::{Drawn, SHOWN_POINTS, drawable, histogram};
 use crate::geometry::{Angles, angles, norm};
 use crate::model::{Report, Training};
 use crate::palette;
+use crate::separation::{Separation, separation};
 use crate::statistics::mean;
 use crate::summary::{Group, groups};
 use crate::text::{measured, thousands, title};
 
 /// Angles of all groups that kept embeddings, pictures of the two- and three-dimensional ones; empty without any.
 pub(super) fn section(report: &Report) -> String {
-    let mut html = geometry(report);
+    let all = measurements(report);
+    let mut html = geometry(report, &all);
     let drawn = drawable(report);
     if drawn.is_empty() {
         return html;
     }
-    html.push_str(
-        "<p>Below, every point is a test image, coloured by its true class, and every numbered disc the weight of a class. Rings mark wrongly \
-         classified images. “Normalised” moves every point to length 1, so that only angles are left. Point at an \
-         image to read it; in a focused picture the arrow keys step through the wrong images (2-D) or turn the sphere \
-         (3-D). The histograms reach as far as 99.5% of the images.",
+    html.push_str(&how_to_read(&drawn));
+    html.push_str(&class_legend(report.dataset.classes));
+    for of_dim in drawn.chunk_by(|a, b| a.training.embedding_dim == b.training.embedding_dim) {
+        let dim = of_dim[0].training.embedding_dim;
+        let _ = writeln!(html, "<div class=\"embeddings\" data-dim=\"{dim}\">");
+        html.push_str(&head(dim));
+        html.push_str(&player(of_dim));
+        html.push_str("<div class=\"pictures\">\n");
+        for drawn in of_dim {
+            let found = all.iter().find(|measured| std::ptr::eq(measured.training, drawn.training));
+            let histogram = found.map(|m| histogram::inline(&m.separation, drawn.colour)).unwrap_or_default();
+            html.push_str(&picture(drawn, &histogram));
+        }
+        html.push_str("</div>\n</div>\n");
+    }
+    html
+}
+
+/// What the pictures show and what a reader can do with them.
+fn how_to_read(drawn: &[Drawn<'_>]) -> String {
+    let mut html = String::from(
+        "<p>Every point is a test image in the colour of its true class, every numbered disc the weight of a class. \
+         Rings mark wrongly classified images. “Normalised” moves every point to length 1, so that only angles are \
+         left. Point at an image to see the digit; the same image is marked in the other pictures. In a focused \
+         picture the arrow keys step through the wrong images (2-D) or turn the sphere (3-D)",
     );
+    let film = drawn.iter().find_map(|d| d.training.film.as_ref()?.frames.first().map(|f| (d, f.points.len())));
+    if let Some((d, length)) = film {
+        let count = thousands((length / d.training.embedding_dim) as u64);
+        let _ = write!(
+            html,
+            ", and the space bar plays the training: the first {count} test images, from the network’s random start to \
+             its end. They were embedded about every quarter of an epoch, and points glide between those moments. \
+             Nothing was trained on them"
+        );
+    }
+    html.push('.');
     if let Some(by_norms) = drawn.iter().find(|d| d.by_norms) {
         let _ = write!(
             html,
@@ -35,24 +68,27 @@ pub(super) fn section(report: &Report) -> String {
         "</p>\n<noscript><p class=\"warning\">The moving pictures need JavaScript; the same embeddings are in the folder \
          <code>figures</code> beside this page.</p></noscript>\n",
     );
-    html.push_str(&class_legend(report.dataset.classes));
-    for of_dim in drawn.chunk_by(|a, b| a.training.embedding_dim == b.training.embedding_dim) {
-        let dim = of_dim[0].training.embedding_dim;
-        let _ = writeln!(html, "<div class=\"embeddings\" data-dim=\"{dim}\">");
-        html.push_str(&head(dim));
-        html.push_str("<div class=\"pictures\">\n");
-        let measured: Vec<Angles> = of_dim.iter().map(|d| angles(d.embeddings, dim)).collect();
-        let span = histogram::span(&measured);
-        for (drawn, angles) in of_dim.iter().zip(&measured) {
-            html.push_str(&picture(drawn, &histogram::inline(angles, drawn.colour, span)));
-        }
-        html.push_str("</div>\n</div>\n");
-    }
     html
 }
 
+/// What is measured of one training's embeddings.
+struct Measurement<'a> {
+    training: &'a Training,
+    angles: Angles,
+    separation: Separation,
+}
+
+/// Every training's, once: pairs of images are many.
+fn measurements(report: &Report) -> Vec<Measurement<'_>> {
+    let measured = report.trainings.iter().filter_map(|training| {
+        let (found, dim) = (training.embeddings.as_ref()?, training.embedding_dim);
+        Some(Measurement { training, angles: angles(found, dim), separation: separation(found, dim) })
+    });
+    measured.collect()
+}
+
 /// The table of angles.
-fn geometry(report: &Report) -> String {
+fn geometry(report: &Report, all: &[Measurement<'_>]) -> String {
     let mut groups = groups(report);
     for group in &mut groups {
         group.runs.retain(|t| t.embeddings.is_some());
@@ -61,25 +97,37 @@ fn geometry(report: &Report) -> String {
     if groups.is_empty() {
         return String::new();
     }
-    let angle = |value: fn(&Angles) -> f64| {
+    let cell = |decimals: usize, unit: &'static str, value: fn(&Measurement<'_>) -> f64| {
         move |group: &Group<'_>| {
-            let kept = group.runs.iter().filter_map(|t| t.embeddings.as_ref());
-            let values: Vec<f64> = kept.map(|e| value(&angles(e, group.dim))).collect();
-            format!("{}°", measured(mean(&values), 1))
+            let of_group = |m: &&Measurement<'_>| group.runs.iter().any(|&run| std::ptr::eq(run, m.training));
+            let values: Vec<f64> = all.iter().filter(of_group).map(value).collect();
+            format!("{}{unit}", measured(mean(&values), decimals)).replace('-', "−")
         }
     };
     let columns = [
-        Column::new("To own class", angle(|a| a.own_mean)),
-        Column::new("To nearest other", angle(|a| a.other_mean)),
-        Column::new("Spread in class", angle(|a| a.spread)),
+        Column::new("To own class", cell(1, "°", |m| m.angles.own_mean)),
+        Column::new("To nearest other", cell(1, "°", |m| m.angles.other_mean)),
+        Column::new("Fisher score", cell(3, "", |m| m.separation.fisher)),
+        Column::new("Margin, 95%", cell(1, "°", |m| m.separation.margin_95)),
+        Column::new("Margin, 99%", cell(1, "°", |m| m.separation.margin_99)),
+        Column::new("Margin, all", cell(1, "°", |m| m.separation.margin)),
         Column::new("Length ‖w‖", norms),
     ];
-    let seeds = if groups.iter().any(|g| g.runs.len() > 1) { " and seeds" } else { "" };
+    let seeds = if groups.iter().any(|g| g.runs.len() > 1) { " Values are means over the seeds." } else { "" };
     format!(
-        "<p>A margin is meant to change where embeddings stand: closer to the weight of their own class, further from the others. \
-         Mean angles over all test images{seeds} to the weight of the own class, to the nearest other weight, and to \
-         the mean direction of the own class (its spread); ‖w‖ is the length of the class weights.</p>\n\
-         <div class=\"geometry\">\n{}</div>\n",
+        "<p>A margin is meant to change where embeddings stand: closer to their own class, further from the others. Does it?{seeds}</p>\n\
+         <div class=\"geometry\">\n{}</div>\n\
+         <dl class=\"terms\">\n\
+         <div><dt>To own class, to nearest other</dt><dd>Mean angle of a test image to the weight of its own class, and to the nearest \
+         of the other weights.</dd></div>\n\
+         <div><dt>Fisher score</dt><dd>Scatter of the images around the mean direction of their class, divided by the scatter of these \
+         means, both as 1 − cos (angular Fisher score): the smaller, the better separated.</dd></div>\n\
+         <div><dt>Margin, 95% and 99%</dt><dd>Angle that 95% (99%) of the pairs of different classes exceed, minus the angle that as many \
+         pairs of one class stay within, among up to 2,000 images: above 0°, classes stand apart.</dd></div>\n\
+         <div><dt>Margin, all</dt><dd>Smallest angle between two images of different classes minus the largest within one: one wrongly \
+         placed image makes it very negative, and no loss is without.</dd></div>\n\
+         <div><dt>Length ‖w‖</dt><dd>From the shortest to the longest class weight, as the loss uses them.</dd></div>\n\
+         </dl>\n",
         table(&groups, &columns)
     )
 }
@@ -110,14 +158,39 @@ fn head(dim: usize) -> String {
     )
 }
 
+/// The film's controls, if one was recorded. They stand at its end.
+fn player(drawn: &[Drawn<'_>]) -> String {
+    let ends = drawn.iter().filter_map(|d| Some(d.training.film.as_ref()?.frames.last()?.epoch));
+    let epochs = ends.fold(0.0, f64::max);
+    if epochs <= 0.0 {
+        return String::new();
+    }
+    let speed = |value: &str, pressed: bool| {
+        format!("<button type=\"button\" data-speed=\"{value}\" aria-pressed=\"{pressed}\">{value}×</button>")
+    };
+    format!(
+        "<div class=\"player\"><button type=\"button\" data-play>Play the training</button>\
+         <input type=\"range\" data-time min=\"0\" max=\"{epochs}\" step=\"{}\" value=\"{epochs}\" aria-label=\"Epoch\">\
+         <output></output>\
+         <div class=\"segments\" role=\"group\" aria-label=\"Speed\">{}{}{}</div></div>\n",
+        epochs / 400.0,
+        speed("0.5", false),
+        speed("1", true),
+        speed("2", false)
+    )
+}
+
 fn picture(drawn: &Drawn<'_>, histogram: &str) -> String {
     let Drawn { training, embeddings, colour, .. } = drawn;
     let Training { embedding_dim: dim, loss, seed, .. } = training;
     let count = embeddings.labels.len();
     let pairs = embeddings.labels.iter().zip(&embeddings.predictions);
     let wrong = pairs.filter(|(label, prediction)| label != prediction).count();
-    let shown =
-        if count > SHOWN_POINTS { format!(" · {} drawn", thousands(SHOWN_POINTS as u64)) } else { String::new() };
+    let shown = if count > SHOWN_POINTS {
+        format!(" · {} drawn, all wrong ones among them", thousands(SHOWN_POINTS as u64))
+    } else {
+        String::new()
+    };
     let title = title(&training.title);
     format!(
         "<figure class=\"picture\">\n<figcaption><span class=\"swatch b-loss{colour}\"></span><b>{title}</b></figcaption>\n\

@@ -6,6 +6,7 @@ mod embeddings;
 mod mathematics;
 mod mathml;
 mod network;
+mod pictures;
 mod results;
 mod run;
 mod table;
@@ -20,12 +21,14 @@ const STYLES: [&str; 3] = [
     include_str!("../../assets/mathematics.css"),
     include_str!("../../assets/network.css"),
 ];
-const SCRIPTS: [&str; 14] = [
+const SCRIPTS: [&str; 16] = [
     include_str!("../../assets/base.js"),
     include_str!("../../assets/theme.js"),
+    include_str!("../../assets/copy.js"),
     include_str!("../../assets/chart.js"),
     include_str!("../../assets/plane.js"),
     include_str!("../../assets/sphere.js"),
+    include_str!("../../assets/film.js"),
     include_str!("../../assets/embeddings.js"),
     // A block, so that the names of one section are not those of all.
     "{",

@@ -19,7 +19,7 @@ pub(super) fn intro(report: &Report) -> String {
     let sizes: Vec<String> = dims(report).iter().map(|dim| format!("{dim}-D")).collect();
     let [seeds, epochs] = [distinct(report, |t| t.seed), distinct(report, |t| t.epochs)];
     format!(
-        "<p class=\"lead\">{what}: {}. How often is the answer right{}?</p>\n<p class=\"byline\">{} training and {} test images · {} embeddings · {} · {}</p>\n",
+        "<p class=\"lead\">{what}: {}. How often is the answer right{}?</p>\n<p class=\"byline\">{} training and {} test images · {} embeddings · {} · {} · <a href=\"#run\">how it was run</a></p>\n",
         listed(&titles),
         if embedded { ", and at what angles do the embeddings of the classes stand" } else { "" },
         thousands(report.dataset.train_images as u64),
@@ -54,12 +54,25 @@ pub(super) fn section(report: &Report) -> String {
         ),
     );
     fact("Machine", escape(&report.machine));
+    let (seeds, same) = (distinct(report, |t| t.seed), report.trainings.len() > 1);
+    let fair = if same {
+        "; trainings of one seed start from the same weights and see the same images in the same order"
+    } else {
+        ""
+    };
+    fact(if seeds.len() > 1 { "Seeds" } else { "Seed" }, format!("{}{fair}", listed(&seeds)));
     let runs = plural(report.trainings.len(), "training");
     let threads = if report.threads > 0 { format!(" on {}", plural(report.threads, "thread")) } else { String::new() };
     fact("Time", format!("{} for {runs}{threads}", duration(report.total_seconds)));
     fact("Version", escape(&report.version));
     let command = escape(&report.command);
-    fact("To repeat it", format!("<pre class=\"command\" tabindex=\"0\"><code>{command}</code></pre>"));
+    fact(
+        "To repeat it",
+        format!(
+            "<div class=\"copied\"><pre class=\"command\" tabindex=\"0\"><code>{command}</code></pre>\
+             <button type=\"button\" data-copy hidden>Copy</button></div>"
+        ),
+    );
     html.push_str("</dl>\n");
     html
 }

@@ -13,7 +13,7 @@
 // four elements; the tile 128x64 asks for that.
 // gemm_<layout>_<tile>: grid (tiles, 1, splits), block and shared memory (static) of the tile; see matrix_product.cuh.
 // gemm_<layout>_mma_<tile>: the same on tensor cores, in TF32 and bf16; see matrix_product_mma.cuh.
-// gemm_sum: any grid, 128 threads.
+// gemm_sum: adds up splits; see sum_splits in epilogue.cuh.
 // Floor: 2·M·N·K FLOPs; 4·(M·K + K·N + M·N) bytes.
 // Partners: crates/tensor/src/op/gemm.rs, crates/tensor/src/cpu/gemm.rs, crates/cuda/src/launcher/gemm.rs.
 #include "matrix_product.cuh"
@@ -35,7 +35,7 @@ GEMM_LAYOUTS(128x64, bf16, bf16)
 GEMM_LAYOUTS(32x32, f32, float)
 GEMM_LAYOUTS(32x32, bf16, bf16)
 
-extern "C" __global__ void __launch_bounds__(128)
+extern "C" __global__ void __launch_bounds__(SUM_THREADS)
 gemm_sum(const float *partial, float *out, u32 rows, u32 columns, u32 splits, u32 vectors) {
     sum_splits(partial, rows, splits, plain(out, columns, vectors));
 }

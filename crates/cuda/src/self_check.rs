@@ -44,9 +44,7 @@ fn cases(precision: Precision) -> Vec<Case> {
         _ if case.op.name() == "margin_softmax_forward" => case.on_tensor_cores(),
         _ if case.op.name() == "margin_softmax_backward" => case.with_rounded_gradients(),
         Precision::Tf32 if product(&case) => case.in_tf32(),
-        Precision::Bf16 if product(&case) => {
-            case.in_bf16().map_or(case, |case| case.on_tensor_cores().rounded_between())
-        }
+        Precision::Bf16 if product(&case) => case.in_bf16().map_or(case, Case::on_tensor_cores),
         Precision::Tf32 => case,
         Precision::Bf16 => case.in_bf16().unwrap_or(case),
     };

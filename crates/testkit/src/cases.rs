@@ -78,15 +78,6 @@ impl Case {
         Case { tolerance, ..self }
     }
 
-    /// The same case for a backend that makes a fused data gradient and rectifier of two kernels: in bf16 the gradient
-    /// between them is rounded, too, by up to 2⁻⁸ of it; sums of few such values for a slope are off by a multiple of that.
-    pub fn rounded_between(mut self) -> Case {
-        if let Op::Conv2dBackwardData(Conv2dBackwardData { slope: true, .. }) = self.op {
-            self.tolerance = Tolerance::Products(1.0 / 256.0 + 5e-5);
-        }
-        self
-    }
-
     /// The same case with bf16 in place of every operand that may be; `None` if there is none.
     pub fn in_bf16(&self) -> Option<Case> {
         let mut case = Case { name: format!("{} bf16", self.name), ..self.clone() };
@@ -180,16 +171,22 @@ pub fn conv2d_passes([h, w, n, c, k, r, stride, padding]: [usize; 8]) -> Vec<Cas
     cases
 }
 
-/// Sums of 50,000 products of one sign: added one by one they would be wrong by ten times the bound.
+/// Sums of 50,000 terms of one sign: added one by one they would be wrong by ten times the bound.
 pub fn long_sums() -> Vec<Case> {
     let positive = |shape| (Type::f32(shape), Fill::Positive);
     let [h, w, n, c, k] = [28, 28, 64, 3, 16];
     let weight = Conv2dBackwardWeight { stride: 1, padding: 1, bias: true, taps: [3, 3] };
     let reads = vec![positive(Shape::activation(h, w, n, c)), positive(Shape::activation(h, w, n, k))];
+    // Below zero, the rectifier's input adds every gradient to that of its slope.
+    let data = Conv2dBackwardData { slope: true, ..Conv2dBackwardData::plain(1, 0, [h, w], false) };
+    let negative = (Type::f32(Shape::activation(h, w, n, c)), Fill::Constant(-1.0));
+    let d_y = positive(Shape::activation(h, w, n, 4));
+    let fused = vec![d_y, positive(Shape::filter(1, 1, c, 4)), negative, positive(Shape::vector(Dim::C, c))];
     let linear =
         vec![positive(Shape::activation(1, 1, 50_000, c)), positive(Shape::matrix((Dim::N, 50_000), (Dim::D, k)))];
     vec![
         case("long conv2d_backward_weight".into(), weight, reads, FP32),
+        case("long conv2d_backward_data".into(), data, fused, FP32),
         case("long linear_backward_weight".into(), LinearBackwardWeight, linear, FP32),
     ]
 }

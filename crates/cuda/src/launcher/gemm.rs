@@ -2,14 +2,11 @@
 
 use super::Context;
 use super::conv2d::check_sizes;
+use super::epilogue::sum_splits;
 use super::matrix_product::Products;
-use super::tile::fours;
-use crate::launch::{Kernel, Launch, Operands, blocks};
+use crate::launch::{Kernel, Operands};
 use sphereface_tensor::Error;
 use sphereface_tensor::op::{Gemm, Layout};
-
-/// Threads of a block that adds up splits.
-const SUM_THREADS: u32 = 128;
 
 pub(super) fn gemm(op: Gemm, operands: &Operands<'_>, context: &Context) -> Result<Kernel, Error> {
     check_sizes(&op, &[&operands.reads[..], &operands.writes].concat())?;
@@ -37,17 +34,8 @@ pub(super) fn gemm(op: Gemm, operands: &Operands<'_>, context: &Context) -> Resu
             .value(products.structure(&scheme));
         let mut launches = vec![launch];
         if !whole {
-            launches.push(
-                Launch::new("gemm", "gemm_sum")
-                    .grid([blocks(rows * columns.div_ceil(4), SUM_THREADS, 1 << 16), 1, 1])
-                    .block(SUM_THREADS)
-                    .read(io.workspace)
-                    .write(out)
-                    .value(rows as u32)
-                    .value(columns as u32)
-                    .value(scheme.splits as u32)
-                    .value(u32::from(fours(columns))),
-            );
+            let sizes = [rows, columns, scheme.splits];
+            launches.push(sum_splits("gemm", "gemm_sum".into(), io.workspace, sizes, |launch| launch.write(out)));
         }
         launches
     }))

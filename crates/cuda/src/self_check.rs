@@ -37,7 +37,7 @@ pub fn self_check<D: Driver>(new: &dyn Fn() -> Result<D, String>, options: Optio
 
 /// The cases with operands as this precision has them.
 fn cases(precision: Precision) -> Vec<Case> {
-    let product = |case: &Case| ["conv2d", "linear"].iter().any(|op| case.op.name().starts_with(op));
+    let product = |case: &Case| ["conv2d", "linear", "gemm"].iter().any(|op| case.op.name().starts_with(op));
     let of_precision = |case: Case| match precision {
         Precision::Fp32 => case,
         // The head takes f32, whatever the precision; its operands hold what TF32 does.

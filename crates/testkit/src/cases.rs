@@ -216,18 +216,33 @@ pub fn linear_passes([h, w, n, c, d]: [usize; 5]) -> [Case; 3] {
     ]
 }
 
+/// Every [`Layout`].
+pub const LAYOUTS: [Layout; 3] = [Layout::NN, Layout::NT, Layout::TN];
+
 /// Products in every layout: rows, columns and length of the reduction; size one, sizes that no tile and no vector
 /// divides, and a reduction that is split.
 pub fn gemm() -> Vec<Case> {
     let sizes = [[1, 1, 1], [5, 3, 2], [33, 31, 9], [132, 68, 24], [67, 129, 13], [8, 12, 5000]];
-    sizes
+    let mut cases: Vec<Case> = sizes
         .into_iter()
-        .flat_map(|sizes| [Layout::NN, Layout::NT, Layout::TN].map(|layout| gemm_of(layout, sizes)))
-        .collect()
+        .flat_map(|sizes| LAYOUTS.into_iter().flat_map(move |layout| gemm_of(layout, sizes)))
+        .collect();
+    // What is fused, one by one.
+    let plain = Gemm::plain(Layout::NN);
+    let parts = [Gemm { bias: true, ..plain }, Gemm { slope: true, ..plain }, Gemm { residual: true, ..plain }];
+    cases.extend(parts.map(|op| gemm_case(op, [33, 31, 9])));
+    cases
 }
 
-/// One product of these rows, columns and length.
-pub fn gemm_of(layout: Layout, [rows, columns, length]: [usize; 3]) -> Case {
+/// The product of these rows, columns and length, plain, and with everything that can be fused.
+pub fn gemm_of(layout: Layout, sizes: [usize; 3]) -> [Case; 2] {
+    let plain = Gemm::plain(layout);
+    [plain, Gemm { bias: true, slope: true, residual: true, ..plain }].map(|op| gemm_case(op, sizes))
+}
+
+/// One product of these rows, columns and length, with some of what can be fused.
+pub fn gemm_case(op: Gemm, [rows, columns, length]: [usize; 3]) -> Case {
+    let layout = op.layout;
     let (rows_dim, columns_dim, length_dim) = ((Dim::Rows, rows), (Dim::Columns, columns), (Dim::Length, length));
     let left =
         if layout == Layout::TN { Shape::matrix(length_dim, rows_dim) } else { Shape::matrix(rows_dim, length_dim) };
@@ -236,7 +251,11 @@ pub fn gemm_of(layout: Layout, [rows, columns, length]: [usize; 3]) -> Case {
     } else {
         Shape::matrix(length_dim, columns_dim)
     };
-    case(format!("gemm {layout:?} {rows}x{columns}x{length}"), Gemm { layout }, vec![normal(left), normal(right)], FP32)
+    let (vector, out) = (Shape::vector(Dim::Columns, columns), Shape::matrix(rows_dim, columns_dim));
+    let fused = [(op.bias, vector.clone()), (op.slope, vector), (op.residual, out)];
+    let fused = fused.into_iter().filter_map(|(present, shape)| present.then_some(shape));
+    let reads = [left, right].into_iter().chain(fused).map(normal).collect();
+    case(format!("{op:?} {rows}x{columns}x{length}"), op, reads, FP32)
 }
 
 /// Both passes of the parametric rectifier: channels that fill vectors, and that do not.

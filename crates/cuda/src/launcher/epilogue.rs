@@ -19,8 +19,12 @@ pub(super) struct PreluEpilogue {
 }
 
 impl PreluEpilogue {
+    pub(super) fn reads(self, launch: Launch) -> Launch {
+        launch.read_if(self.bias).read_if(self.slope).read_if(self.addend)
+    }
+
     pub(super) fn arguments(self, launch: Launch) -> Launch {
-        launch.read_if(self.bias).read_if(self.slope).read_if(self.addend).write_if(self.kept).write(self.out)
+        self.reads(launch).write_if(self.kept).write(self.out)
     }
 }
 

@@ -1,8 +1,8 @@
-//! Product of two matrices.
+//! Product of two matrices, and what is fused into it.
 
 use super::Context;
 use super::conv2d::check_sizes;
-use super::epilogue::sum_splits;
+use super::epilogue::{PreluEpilogue, sum_splits};
 use super::matrix_product::Products;
 use crate::launch::{Kernel, Operands};
 use sphereface_tensor::Error;
@@ -22,20 +22,28 @@ pub(super) fn gemm(op: Gemm, operands: &Operands<'_>, context: &Context) -> Resu
         Products { layout: op.layout, rows, columns, length: geometry.length, segments: 1, batch: 1, own: [false; 2] };
     let scheme = products.scheme(context, dtype);
     Ok(Kernel::new(products.partial_bytes(&scheme), move |io| {
-        let (left, right, out) = (io.reads[0], io.reads[1], io.writes[0]);
+        let mut rest = io.reads[2..].iter().copied();
+        let epilogue = PreluEpilogue {
+            bias: if op.bias { rest.next() } else { None },
+            slope: if op.slope { rest.next() } else { None },
+            addend: if op.residual { rest.next() } else { None },
+            kept: None,
+            out: io.writes[0],
+        };
+        // The kernels keep no value before the rectifier.
+        let finish = |epilogue: PreluEpilogue, launch| epilogue.reads(launch).write(epilogue.out);
         let whole = scheme.splits == 1;
         let launch = scheme
             .launch("gemm", &format!("gemm_{name}"))
             .grid(products.grid(&scheme))
-            .read(left)
-            .read(right)
-            .write_if(whole.then_some(out))
-            .write(io.workspace)
-            .value(products.structure(&scheme));
-        let mut launches = vec![launch];
+            .read(io.reads[0])
+            .read(io.reads[1]);
+        let now = if whole { epilogue } else { PreluEpilogue::default() };
+        let mut launches = vec![finish(now, launch).write(io.workspace).value(products.structure(&scheme))];
         if !whole {
             let sizes = [rows, columns, scheme.splits];
-            launches.push(sum_splits("gemm", "gemm_sum".into(), io.workspace, sizes, |launch| launch.write(out)));
+            launches
+                .push(sum_splits("gemm", "gemm_sum".into(), io.workspace, sizes, |launch| finish(epilogue, launch)));
         }
         launches
     }))

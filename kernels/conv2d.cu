@@ -35,12 +35,10 @@
 // A sum has at most 4,096 terms before it is added to others: the launcher splits accordingly, by shape alone.
 // Floor: 2·R·S·C·K·P·Q·N FLOPs of each pass, less those with padding; each operand once.
 // Partners: crates/tensor/src/op/conv2d.rs, crates/tensor/src/cpu/conv2d.rs, crates/cuda/src/launcher/conv2d.rs.
-#include "column_sum.cuh"
-#include "conv2d_direct.cuh"
-#include "conv2d_simt.cuh"
-#if __CUDA_ARCH__ >= 800
+#if defined TIER_MMA
 #include "conv2d_mma.cuh"
-#endif
+#elif defined TIER_SIMT
+#include "conv2d_simt.cuh"
 
 // The three products of one tile and element type.
 #define CONV2D_PRODUCTS(TILE, DTYPE, T)                                                                               \
@@ -67,6 +65,9 @@ CONV2D_PRODUCTS(128x64, f32, float)
 CONV2D_PRODUCTS(128x64, bf16, bf16)
 CONV2D_PRODUCTS(32x32, f32, float)
 CONV2D_PRODUCTS(32x32, bf16, bf16)
+#else
+#include "column_sum.cuh"
+#include "conv2d_direct.cuh"
 
 // What is the same for both element types.
 #define CONV2D_KERNELS(DTYPE, T)                                                                                      \
@@ -101,3 +102,4 @@ extern "C" __global__ void __launch_bounds__(256)
 conv2d_column_sum_finish(const float *sums, float *out, u32 chunks, u32 columns) {
     column_sum_finish(sums, out, chunks, columns);
 }
+#endif

@@ -19,6 +19,24 @@
 // gemm_sum: adds up splits; see sum_splits in epilogue.cuh.
 // Floor: 2·M·N·K FLOPs; 4·(M·K + K·N + M·N) bytes, and 4·M·N more with a residual.
 // Partners: crates/tensor/src/op/gemm.rs, crates/tensor/src/cpu/gemm.rs, crates/cuda/src/launcher/gemm.rs.
+#if defined TIER_MMA
+#include "matrix_product_mma.cuh"
+
+#define GEMM_MMA(LAYOUT, NAME, ROWS, COLUMNS, BLOCKS, DTYPE, T)                                                       \
+    extern "C" __global__ void __launch_bounds__(TILE_THREADS, BLOCKS)                                                \
+    gemm_##NAME##_mma_##ROWS##x##COLUMNS##_##DTYPE(const T *left, const T *right, const float *bias,                  \
+                                                   const float *slope, const float *residual, float *out,             \
+                                                   float *partial, MatrixProduct p) {                                 \
+        PreluEpilogue<float> epilogue{bias, slope, residual, nullptr, out, p.columns, true};                          \
+        matrix_product_mma<ROWS, COLUMNS, LAYOUT>(left, right, epilogue, partial, p);                                 \
+    }
+#define GEMM_MMA_LAYOUTS(ROWS, COLUMNS, BLOCKS, DTYPE, T)                                                             \
+    GEMM_MMA(NN, nn, ROWS, COLUMNS, BLOCKS, DTYPE, T)                                                                 \
+    GEMM_MMA(NT, nt, ROWS, COLUMNS, BLOCKS, DTYPE, T)                                                                 \
+    GEMM_MMA(TN, tn, ROWS, COLUMNS, BLOCKS, DTYPE, T)
+
+FOR_EACH_MMA_TILE(GEMM_MMA_LAYOUTS)
+#elif defined TIER_SIMT
 #include "matrix_product.cuh"
 
 // The three products of one tile and element type.
@@ -39,6 +57,8 @@ GEMM_LAYOUTS(128x64, f32, float)
 GEMM_LAYOUTS(128x64, bf16, bf16)
 GEMM_LAYOUTS(32x32, f32, float)
 GEMM_LAYOUTS(32x32, bf16, bf16)
+#else
+#include "epilogue.cuh"
 
 extern "C" __global__ void __launch_bounds__(SUM_THREADS)
 gemm_sum(const float *partial, const float *bias, const float *slope, const float *residual, float *out, u32 rows,
@@ -46,23 +66,4 @@ gemm_sum(const float *partial, const float *bias, const float *slope, const floa
     PreluEpilogue<float> epilogue{bias, slope, residual, nullptr, out, int(columns), bool(vectors)};
     sum_splits(partial, rows, splits, epilogue);
 }
-
-// The tensor-core tier, from compute capability 8.0 on.
-#if __CUDA_ARCH__ >= 800
-#include "matrix_product_mma.cuh"
-
-#define GEMM_MMA(LAYOUT, NAME, ROWS, COLUMNS, BLOCKS, DTYPE, T)                                                       \
-    extern "C" __global__ void __launch_bounds__(TILE_THREADS, BLOCKS)                                                \
-    gemm_##NAME##_mma_##ROWS##x##COLUMNS##_##DTYPE(const T *left, const T *right, const float *bias,                  \
-                                                   const float *slope, const float *residual, float *out,             \
-                                                   float *partial, MatrixProduct p) {                                 \
-        PreluEpilogue<float> epilogue{bias, slope, residual, nullptr, out, p.columns, true};                          \
-        matrix_product_mma<ROWS, COLUMNS, LAYOUT>(left, right, epilogue, partial, p);                                 \
-    }
-#define GEMM_MMA_LAYOUTS(ROWS, COLUMNS, BLOCKS, DTYPE, T)                                                             \
-    GEMM_MMA(NN, nn, ROWS, COLUMNS, BLOCKS, DTYPE, T)                                                                 \
-    GEMM_MMA(NT, nt, ROWS, COLUMNS, BLOCKS, DTYPE, T)                                                                 \
-    GEMM_MMA(TN, tn, ROWS, COLUMNS, BLOCKS, DTYPE, T)
-
-FOR_EACH_MMA_TILE(GEMM_MMA_LAYOUTS)
 #endif

@@ -25,8 +25,61 @@
 // A sum has at most 4,096 terms before it is added to others.
 // Floor: 2·H·W·N·C·D FLOPs of each pass; each operand once.
 // Partners: crates/tensor/src/op/linear.rs, crates/tensor/src/cpu/linear.rs, crates/cuda/src/launcher/linear.rs.
-#include "column_sum.cuh"
+#if defined TIER_MMA
+#include "matrix_product_mma.cuh"
+
+#define LINEAR_MMA(ROWS, COLUMNS, BLOCKS, DTYPE, T)                                                                   \
+    extern "C" __global__ void __launch_bounds__(TILE_THREADS, BLOCKS)                                                \
+    linear_forward_mma_##ROWS##x##COLUMNS##_##DTYPE(const T *x, const T *weight, const float *bias, float *out,       \
+                                                    float *partial, MatrixProduct p) {                                \
+        PreluEpilogue<float> epilogue{bias, nullptr, nullptr, nullptr, out, p.columns, true};                         \
+        matrix_product_mma<ROWS, COLUMNS, NN>(x, weight, epilogue, partial, p);                                       \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(TILE_THREADS, BLOCKS)                                                \
+    linear_backward_data_mma_##ROWS##x##COLUMNS##_##DTYPE(const T *d_out, const T *weight, T *d_x, float *partial,    \
+                                                          MatrixProduct p) {                                          \
+        PreluEpilogue<T> epilogue{nullptr, nullptr, nullptr, nullptr, d_x, p.columns, true};                          \
+        matrix_product_mma<ROWS, COLUMNS, NT>(d_out, weight, epilogue, partial, p);                                   \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(TILE_THREADS, BLOCKS)                                                \
+    linear_backward_weight_mma_##ROWS##x##COLUMNS##_##DTYPE(const T *x, const T *d_out, float *d_weight,              \
+                                                            float *partial, MatrixProduct p) {                        \
+        matrix_product_mma<ROWS, COLUMNS, TN>(x, d_out, plain(d_weight, p.columns, true), partial, p);                \
+    }
+
+FOR_EACH_MMA_TILE(LINEAR_MMA)
+#elif defined TIER_SIMT
 #include "matrix_product.cuh"
+
+// The three products of one tile and element type.
+#define LINEAR_PRODUCTS(TILE, DTYPE, T)                                                                               \
+    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS, Tile##TILE::BLOCKS)                             \
+    linear_forward_##TILE##_##DTYPE(const T *x, const T *weight, const float *bias, float *out, float *partial,       \
+                                    MatrixProduct p) {                                                                \
+        PreluEpilogue<float> epilogue{bias, nullptr, nullptr, nullptr, out, p.columns,                                \
+                                      Tile##TILE::vectors(p.out_vectors)};                                            \
+        matrix_product<Tile##TILE, NN>(x, weight, epilogue, partial, p);                                              \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS, Tile##TILE::BLOCKS)                             \
+    linear_backward_data_##TILE##_##DTYPE(const T *d_out, const T *weight, T *d_x, float *partial, MatrixProduct p) { \
+        PreluEpilogue<T> epilogue{nullptr, nullptr, nullptr, nullptr, d_x, p.columns,                                 \
+                                  Tile##TILE::vectors(p.out_vectors)};                                                \
+        matrix_product<Tile##TILE, NT>(d_out, weight, epilogue, partial, p);                                          \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS, Tile##TILE::BLOCKS)                             \
+    linear_backward_weight_##TILE##_##DTYPE(const T *x, const T *d_out, float *d_weight, float *partial,              \
+                                            MatrixProduct p) {                                                        \
+        auto epilogue = plain(d_weight, p.columns, Tile##TILE::vectors(p.out_vectors));                               \
+        matrix_product<Tile##TILE, TN>(x, d_out, epilogue, partial, p);                                               \
+    }
+
+LINEAR_PRODUCTS(128x64, f32, float)
+LINEAR_PRODUCTS(128x64, bf16, bf16)
+LINEAR_PRODUCTS(32x32, f32, float)
+LINEAR_PRODUCTS(32x32, bf16, bf16)
+#else
+#include "column_sum.cuh"
+#include "epilogue.cuh"
 
 // The most outputs that a thread of the direct kernels sums at a time.
 constexpr u32 FEW = 4;
@@ -110,33 +163,6 @@ __device__ __forceinline__ void backward_weight_direct(const T *x, const T *d_ou
     d_weight[place * sizes.outputs + warp] = sum;
 }
 
-// The three products of one tile and element type.
-#define LINEAR_PRODUCTS(TILE, DTYPE, T)                                                                               \
-    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS, Tile##TILE::BLOCKS)                             \
-    linear_forward_##TILE##_##DTYPE(const T *x, const T *weight, const float *bias, float *out, float *partial,       \
-                                    MatrixProduct p) {                                                                \
-        PreluEpilogue<float> epilogue{bias, nullptr, nullptr, nullptr, out, p.columns,                                \
-                                      Tile##TILE::vectors(p.out_vectors)};                                            \
-        matrix_product<Tile##TILE, NN>(x, weight, epilogue, partial, p);                                              \
-    }                                                                                                                 \
-    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS, Tile##TILE::BLOCKS)                             \
-    linear_backward_data_##TILE##_##DTYPE(const T *d_out, const T *weight, T *d_x, float *partial, MatrixProduct p) { \
-        PreluEpilogue<T> epilogue{nullptr, nullptr, nullptr, nullptr, d_x, p.columns,                                 \
-                                  Tile##TILE::vectors(p.out_vectors)};                                                \
-        matrix_product<Tile##TILE, NT>(d_out, weight, epilogue, partial, p);                                          \
-    }                                                                                                                 \
-    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS, Tile##TILE::BLOCKS)                             \
-    linear_backward_weight_##TILE##_##DTYPE(const T *x, const T *d_out, float *d_weight, float *partial,              \
-                                            MatrixProduct p) {                                                        \
-        auto epilogue = plain(d_weight, p.columns, Tile##TILE::vectors(p.out_vectors));                               \
-        matrix_product<Tile##TILE, TN>(x, d_out, epilogue, partial, p);                                               \
-    }
-
-LINEAR_PRODUCTS(128x64, f32, float)
-LINEAR_PRODUCTS(128x64, bf16, bf16)
-LINEAR_PRODUCTS(32x32, f32, float)
-LINEAR_PRODUCTS(32x32, bf16, bf16)
-
 // What is the same for both element types.
 #define LINEAR_KERNELS(DTYPE, T)                                                                                      \
     extern "C" __global__ void __launch_bounds__(SUM_THREADS)                                                         \
@@ -170,29 +196,4 @@ extern "C" __global__ void __launch_bounds__(256)
 linear_column_sum_finish(const float *sums, float *out, u32 chunks, u32 columns) {
     column_sum_finish(sums, out, chunks, columns);
 }
-
-// The tensor-core tier, from compute capability 8.0 on.
-#if __CUDA_ARCH__ >= 800
-#include "matrix_product_mma.cuh"
-
-#define LINEAR_MMA(ROWS, COLUMNS, BLOCKS, DTYPE, T)                                                                   \
-    extern "C" __global__ void __launch_bounds__(TILE_THREADS, BLOCKS)                                                \
-    linear_forward_mma_##ROWS##x##COLUMNS##_##DTYPE(const T *x, const T *weight, const float *bias, float *out,       \
-                                                    float *partial, MatrixProduct p) {                                \
-        PreluEpilogue<float> epilogue{bias, nullptr, nullptr, nullptr, out, p.columns, true};                         \
-        matrix_product_mma<ROWS, COLUMNS, NN>(x, weight, epilogue, partial, p);                                       \
-    }                                                                                                                 \
-    extern "C" __global__ void __launch_bounds__(TILE_THREADS, BLOCKS)                                                \
-    linear_backward_data_mma_##ROWS##x##COLUMNS##_##DTYPE(const T *d_out, const T *weight, T *d_x, float *partial,    \
-                                                          MatrixProduct p) {                                          \
-        PreluEpilogue<T> epilogue{nullptr, nullptr, nullptr, nullptr, d_x, p.columns, true};                          \
-        matrix_product_mma<ROWS, COLUMNS, NT>(d_out, weight, epilogue, partial, p);                                   \
-    }                                                                                                                 \
-    extern "C" __global__ void __launch_bounds__(TILE_THREADS, BLOCKS)                                                \
-    linear_backward_weight_mma_##ROWS##x##COLUMNS##_##DTYPE(const T *x, const T *d_out, float *d_weight,              \
-                                                            float *partial, MatrixProduct p) {                        \
-        matrix_product_mma<ROWS, COLUMNS, TN>(x, d_out, plain(d_weight, p.columns, true), partial, p);                \
-    }
-
-FOR_EACH_MMA_TILE(LINEAR_MMA)
 #endif

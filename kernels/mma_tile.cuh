@@ -342,7 +342,8 @@ struct Share {
 };
 
 // Calls KERNEL(ROWS, COLUMNS, BLOCKS, DTYPE, T) for every tile and type, with the blocks that an SM shall hold: what a
-// thread may have of registers follows from them.
+// thread may have of registers follows from them. Before compute capability 8.0 there is nothing to call it for.
+#if __CUDA_ARCH__ >= 800
 #define FOR_EACH_MMA_TILE(KERNEL)      \
     KERNEL(128, 128, 2, tf32, float)   \
     KERNEL(128, 64, 3, tf32, float)    \
@@ -350,3 +351,6 @@ struct Share {
     KERNEL(128, 128, 2, bf16, bf16)    \
     KERNEL(128, 64, 3, bf16, bf16)     \
     KERNEL(64, 64, 4, bf16, bf16)
+#else
+#define FOR_EACH_MMA_TILE(KERNEL)
+#endif

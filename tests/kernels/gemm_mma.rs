@@ -67,7 +67,7 @@ struct Kernels {
 impl Kernels {
     fn load() -> Option<Kernels> {
         let mut driver = TestDevice::new()?;
-        let gemm = Unit { stem: "gemm", defines: vec![] };
+        let gemm = Unit { stem: "gemm", defines: vec!["TIER_MMA".into()] };
         let job = Job { unit: &gemm, architecture: driver.architecture(), output: driver.output() };
         let module = driver.load(&Cache::of_user().get(job).unwrap().image).unwrap();
         Some(Kernels { driver, module })

@@ -8,7 +8,7 @@ constexpr u32 DIRECT_THREADS = 128, DIRECT_ROWS = 64, DIRECT_COLUMNS = 64;
 // A thread computes 4 rows (pixels and images) × 8 columns; a warp 4 neighbouring rows × 64 columns at a time.
 // Such a layer is bound by writing y: an input value is read once for 8 products, from the first-level cache.
 template <class T>
-__device__ __forceinline__ void direct(const T *x, const T *filter, const Epilogue<T> &epilogue, const Conv2d &sizes) {
+__device__ __forceinline__ void direct(const T *x, const T *filter, const PreluEpilogue<T> &epilogue, const Conv2d &sizes) {
     extern __shared__ Four filters[];  // [R · S · C][DIRECT_COLUMNS] floats
     u32 first_column = blockIdx.y * DIRECT_COLUMNS;
     u32 depth = sizes.filter_height * sizes.filter_width * sizes.inputs;

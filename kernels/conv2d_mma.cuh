@@ -10,7 +10,8 @@
 //
 // Operands as in conv2d.cu, and: T is float (rounded to TF32) or bf16; every pointer is 16-byte aligned; C and K are
 // multiples of 16 bytes of T; at most 16 rows, 16 columns and 64 taps in a filter.
-// partial [splits, rows, columns] is written, and out is not, where the reduction is split; conv2d_sum adds the parts.
+// partial [splits, rows, columns] is written, and out is not, where the reduction is split; conv2d_sum or
+// conv2d_backward_data_sum adds the parts.
 // Grid: (tiles of columns · tiles of rows, 1 or taps, splits); block: 128 threads; shared memory: dynamic
 // 3 · (tile rows + columns) · 128 bytes, static at most 1.25 KB.
 // Floor: 2·R·S·C·K·P·Q·N FLOPs of each pass, less those with padding; each operand once.
@@ -154,8 +155,8 @@ struct TapOperands {
     }
 };
 
-template <class T, u32 ROWS, u32 COLUMNS, bool BACKWARD>
-__device__ __forceinline__ void tap_product_mma(const T *source, const T *filter, const Epilogue<T> &epilogue,
+template <u32 ROWS, u32 COLUMNS, bool BACKWARD, class T, class Epilogue>
+__device__ __forceinline__ void tap_product_mma(const T *source, const T *filter, const Epilogue &epilogue,
                                                 float *partial, const TapProduct &p) {
     extern __shared__ __align__(128) unsigned char stages[];
     __shared__ TapTable<ROWS> table;
@@ -262,14 +263,15 @@ __device__ __forceinline__ void weight_product_mma(const T *x, const T *d_y, flo
     conv2d_forward_mma_##ROWS##x##COLUMNS##_##DTYPE(const T *x, const T *filter, const float *bias,                   \
                                                     const float *slope, const T *residual, T *y, T *out,              \
                                                     float *partial, TapProduct p) {                                   \
-        Epilogue<T> epilogue{bias, slope, residual, y, out, p.columns, true};                                         \
-        tap_product_mma<T, ROWS, COLUMNS, false>(x, filter, epilogue, partial, p);                                    \
+        PreluEpilogue<T> epilogue{bias, slope, residual, y, out, p.columns, true};                                    \
+        tap_product_mma<ROWS, COLUMNS, false>(x, filter, epilogue, partial, p);                                       \
     }                                                                                                                 \
     extern "C" __global__ void __launch_bounds__(TILE_THREADS, BLOCKS)                                                \
-    conv2d_backward_data_mma_##ROWS##x##COLUMNS##_##DTYPE(const T *d_y, const T *filter, const T *addend, T *d_x,     \
-                                                          float *partial, TapProduct p) {                             \
-        Epilogue<T> epilogue{nullptr, nullptr, addend, nullptr, d_x, p.columns, true};                                \
-        tap_product_mma<T, ROWS, COLUMNS, true>(d_y, filter, epilogue, partial, p);                                   \
+    conv2d_backward_data_mma_##ROWS##x##COLUMNS##_##DTYPE(const T *d_y, const T *filter, const T *addend,             \
+                                                          const T *pre, const float *slope, T *kept, T *out,          \
+                                                          float *slope_sums, float *partial, TapProduct p) {          \
+        PreluGradientEpilogue<T> epilogue{addend, pre, slope, kept, out, slope_sums, p.columns, true};                \
+        tap_product_mma<ROWS, COLUMNS, true>(d_y, filter, epilogue, partial, p);                                      \
     }                                                                                                                 \
     extern "C" __global__ void __launch_bounds__(TILE_THREADS, BLOCKS)                                                \
     conv2d_backward_weight_mma_##ROWS##x##COLUMNS##_##DTYPE(const T *x, const T *d_y, float *d_filter,                \

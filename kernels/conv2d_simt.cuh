@@ -98,8 +98,8 @@ struct PixelRows {
 // [R, S, length, columns] or, transposed, [R, S, columns, length].
 // Grid: (tiles of rows × tiles of columns, 1, splits); with splits > 1 the sums go to `partial`
 // [splits, rows of the result, columns].
-template <class Tile, bool TRANSPOSED, class T>
-__device__ __forceinline__ void tap_product(const T *source, const T *filter, const Epilogue<T> &epilogue,
+template <class Tile, bool TRANSPOSED, class T, class Epilogue>
+__device__ __forceinline__ void tap_product(const T *source, const T *filter, const Epilogue &epilogue,
                                             float *partial, const TapProduct &p) {
     u32 column_tiles = (p.columns + Tile::COLUMNS - 1) / Tile::COLUMNS;
     int first_row = blockIdx.x / column_tiles * Tile::ROWS, first_column = blockIdx.x % column_tiles * Tile::COLUMNS;

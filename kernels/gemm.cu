@@ -1,28 +1,51 @@
-// gemm: the product of two dense matrices, either of them transposed.
+// gemm: the product of two dense matrices, either of them transposed, and what a layer does with it.
 //
-//   NN: out[m, n] = Σ_k left[m, k] · right[k, n]
-//   NT: out[m, n] = Σ_k left[m, k] · right[n, k]
-//   TN: out[m, n] = Σ_k left[k, m] · right[k, n]
+//   out[m, n] = residual[m, n] + prelu(bias[n] + product[m, n])
+//   NN: product[m, n] = Σ_k left[m, k] · right[k, n]
+//   NT: product[m, n] = Σ_k left[m, k] · right[n, k]
+//   TN: product[m, n] = Σ_k left[k, m] · right[k, n]
 //
 // left, right   row-major T     read; float or bf16, converted when it is read
+// bias, slope   [N] f32         read; slope of the prelu
+// residual      [M, N] f32      read
 // out           [M, N] f32      written
 // partial       [splits, M, N] f32 workspace, where the reduction is split
 //
-// Products and sums are fp32; a sum has at most 4,096 terms before it is added to others. All pointers are 16-byte
+// Bias, slope and residual may be absent (null). Products and sums are fp32; a sum has at most 4,096 terms before it is added to others. All pointers are 16-byte
 // aligned, every operand has fewer than 2³¹ elements. Accesses are of 16 bytes (8 in bf16) where rows are multiples of
 // four elements; the tile 128x64 asks for that.
 // gemm_<layout>_<tile>: grid (tiles, 1, splits), block and shared memory (static) of the tile; see matrix_product.cuh.
 // gemm_<layout>_mma_<tile>: the same on tensor cores, in TF32 and bf16; see matrix_product_mma.cuh.
-// gemm_sum: any grid, 128 threads.
-// Floor: 2·M·N·K FLOPs; 4·(M·K + K·N + M·N) bytes.
+// gemm_sum: adds up splits; see sum_splits in epilogue.cuh.
+// Floor: 2·M·N·K FLOPs; 4·(M·K + K·N + M·N) bytes, and 4·M·N more with a residual.
 // Partners: crates/tensor/src/op/gemm.rs, crates/tensor/src/cpu/gemm.rs, crates/cuda/src/launcher/gemm.rs.
+#if defined TIER_MMA
+#include "matrix_product_mma.cuh"
+
+#define GEMM_MMA(LAYOUT, NAME, ROWS, COLUMNS, BLOCKS, DTYPE, T)                                                       \
+    extern "C" __global__ void __launch_bounds__(TILE_THREADS, BLOCKS)                                                \
+    gemm_##NAME##_mma_##ROWS##x##COLUMNS##_##DTYPE(const T *left, const T *right, const float *bias,                  \
+                                                   const float *slope, const float *residual, float *out,             \
+                                                   float *partial, MatrixProduct p) {                                 \
+        PreluEpilogue<float> epilogue{bias, slope, residual, nullptr, out, p.columns, true};                          \
+        matrix_product_mma<ROWS, COLUMNS, LAYOUT>(left, right, epilogue, partial, p);                                 \
+    }
+#define GEMM_MMA_LAYOUTS(ROWS, COLUMNS, BLOCKS, DTYPE, T)                                                             \
+    GEMM_MMA(NN, nn, ROWS, COLUMNS, BLOCKS, DTYPE, T)                                                                 \
+    GEMM_MMA(NT, nt, ROWS, COLUMNS, BLOCKS, DTYPE, T)                                                                 \
+    GEMM_MMA(TN, tn, ROWS, COLUMNS, BLOCKS, DTYPE, T)
+
+FOR_EACH_MMA_TILE(GEMM_MMA_LAYOUTS)
+#elif defined TIER_SIMT
 #include "matrix_product.cuh"
 
 // The three products of one tile and element type.
 #define GEMM(LAYOUT, NAME, TILE, DTYPE, T)                                                                            \
     extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS, Tile##TILE::BLOCKS)                             \
-    gemm_##NAME##_##TILE##_##DTYPE(const T *left, const T *right, float *out, float *partial, MatrixProduct p) {      \
-        auto epilogue = plain(out, p.columns, Tile##TILE::vectors(p.out_vectors));                                    \
+    gemm_##NAME##_##TILE##_##DTYPE(const T *left, const T *right, const float *bias, const float *slope,              \
+                                   const float *residual, float *out, float *partial, MatrixProduct p) {              \
+        PreluEpilogue<float> epilogue{bias, slope, residual, nullptr, out, p.columns,                                 \
+                                      Tile##TILE::vectors(p.out_vectors)};                                            \
         matrix_product<Tile##TILE, LAYOUT>(left, right, epilogue, partial, p);                                        \
     }
 #define GEMM_LAYOUTS(TILE, DTYPE, T)                                                                                  \
@@ -34,26 +57,13 @@ GEMM_LAYOUTS(128x64, f32, float)
 GEMM_LAYOUTS(128x64, bf16, bf16)
 GEMM_LAYOUTS(32x32, f32, float)
 GEMM_LAYOUTS(32x32, bf16, bf16)
+#else
+#include "epilogue.cuh"
 
-extern "C" __global__ void __launch_bounds__(128)
-gemm_sum(const float *partial, float *out, u32 rows, u32 columns, u32 splits, u32 vectors) {
-    sum_splits(partial, rows, splits, plain(out, columns, vectors));
+extern "C" __global__ void __launch_bounds__(SUM_THREADS)
+gemm_sum(const float *partial, const float *bias, const float *slope, const float *residual, float *out, u32 rows,
+         u32 columns, u32 splits, u32 vectors) {
+    PreluEpilogue<float> epilogue{bias, slope, residual, nullptr, out, int(columns), bool(vectors)};
+    sum_splits(partial, rows, splits, epilogue);
 }
-
-// The tensor-core tier, from compute capability 8.0 on.
-#if __CUDA_ARCH__ >= 800
-#include "matrix_product_mma.cuh"
-
-#define GEMM_MMA(LAYOUT, NAME, ROWS, COLUMNS, BLOCKS, DTYPE, T)                                                       \
-    extern "C" __global__ void __launch_bounds__(TILE_THREADS, BLOCKS)                                                \
-    gemm_##NAME##_mma_##ROWS##x##COLUMNS##_##DTYPE(const T *left, const T *right, float *out, float *partial,         \
-                                                   MatrixProduct p) {                                                 \
-        matrix_product_mma<ROWS, COLUMNS, LAYOUT>(left, right, plain(out, p.columns, true), partial, p);              \
-    }
-#define GEMM_MMA_LAYOUTS(ROWS, COLUMNS, BLOCKS, DTYPE, T)                                                             \
-    GEMM_MMA(NN, nn, ROWS, COLUMNS, BLOCKS, DTYPE, T)                                                                 \
-    GEMM_MMA(NT, nt, ROWS, COLUMNS, BLOCKS, DTYPE, T)                                                                 \
-    GEMM_MMA(TN, tn, ROWS, COLUMNS, BLOCKS, DTYPE, T)
-
-FOR_EACH_MMA_TILE(GEMM_MMA_LAYOUTS)
 #endif

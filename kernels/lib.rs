@@ -41,6 +41,8 @@ pub const HEADERS: &[File] = files![
     "conv2d_direct.cuh",
     "conv2d_mma.cuh",
     "conv2d_simt.cuh",
+    "epilogue.cuh",
+    "four.cuh",
     "margin/modified.cuh",
     "margin/softmax.cuh",
     "margin/sphereface.cuh",

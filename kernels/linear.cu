@@ -20,13 +20,66 @@
 //   linear_backward_weight_<tile>: a product for each pixel. See matrix_product.cuh. linear_sum adds up splits.
 // linear_…_mma_<tile>: the same three on tensor cores, in TF32 and bf16; see matrix_product_mma.cuh.
 // linear_…_direct: for D ≤ 4, where a tile would be empty but for a few columns; see there.
-// linear_backward_weight_bias, …_bias_sum: column sums of d_out, see column_sum.cuh.
+// linear_column_sum, …_finish: column sums of d_out, see column_sum.cuh.
 //
 // A sum has at most 4,096 terms before it is added to others.
 // Floor: 2·H·W·N·C·D FLOPs of each pass; each operand once.
 // Partners: crates/tensor/src/op/linear.rs, crates/tensor/src/cpu/linear.rs, crates/cuda/src/launcher/linear.rs.
-#include "column_sum.cuh"
+#if defined TIER_MMA
+#include "matrix_product_mma.cuh"
+
+#define LINEAR_MMA(ROWS, COLUMNS, BLOCKS, DTYPE, T)                                                                   \
+    extern "C" __global__ void __launch_bounds__(TILE_THREADS, BLOCKS)                                                \
+    linear_forward_mma_##ROWS##x##COLUMNS##_##DTYPE(const T *x, const T *weight, const float *bias, float *out,       \
+                                                    float *partial, MatrixProduct p) {                                \
+        PreluEpilogue<float> epilogue{bias, nullptr, nullptr, nullptr, out, p.columns, true};                         \
+        matrix_product_mma<ROWS, COLUMNS, NN>(x, weight, epilogue, partial, p);                                       \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(TILE_THREADS, BLOCKS)                                                \
+    linear_backward_data_mma_##ROWS##x##COLUMNS##_##DTYPE(const T *d_out, const T *weight, T *d_x, float *partial,    \
+                                                          MatrixProduct p) {                                          \
+        PreluEpilogue<T> epilogue{nullptr, nullptr, nullptr, nullptr, d_x, p.columns, true};                          \
+        matrix_product_mma<ROWS, COLUMNS, NT>(d_out, weight, epilogue, partial, p);                                   \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(TILE_THREADS, BLOCKS)                                                \
+    linear_backward_weight_mma_##ROWS##x##COLUMNS##_##DTYPE(const T *x, const T *d_out, float *d_weight,              \
+                                                            float *partial, MatrixProduct p) {                        \
+        matrix_product_mma<ROWS, COLUMNS, TN>(x, d_out, plain(d_weight, p.columns, true), partial, p);                \
+    }
+
+FOR_EACH_MMA_TILE(LINEAR_MMA)
+#elif defined TIER_SIMT
 #include "matrix_product.cuh"
+
+// The three products of one tile and element type.
+#define LINEAR_PRODUCTS(TILE, DTYPE, T)                                                                               \
+    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS, Tile##TILE::BLOCKS)                             \
+    linear_forward_##TILE##_##DTYPE(const T *x, const T *weight, const float *bias, float *out, float *partial,       \
+                                    MatrixProduct p) {                                                                \
+        PreluEpilogue<float> epilogue{bias, nullptr, nullptr, nullptr, out, p.columns,                                \
+                                      Tile##TILE::vectors(p.out_vectors)};                                            \
+        matrix_product<Tile##TILE, NN>(x, weight, epilogue, partial, p);                                              \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS, Tile##TILE::BLOCKS)                             \
+    linear_backward_data_##TILE##_##DTYPE(const T *d_out, const T *weight, T *d_x, float *partial, MatrixProduct p) { \
+        PreluEpilogue<T> epilogue{nullptr, nullptr, nullptr, nullptr, d_x, p.columns,                                 \
+                                  Tile##TILE::vectors(p.out_vectors)};                                                \
+        matrix_product<Tile##TILE, NT>(d_out, weight, epilogue, partial, p);                                          \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS, Tile##TILE::BLOCKS)                             \
+    linear_backward_weight_##TILE##_##DTYPE(const T *x, const T *d_out, float *d_weight, float *partial,              \
+                                            MatrixProduct p) {                                                        \
+        auto epilogue = plain(d_weight, p.columns, Tile##TILE::vectors(p.out_vectors));                               \
+        matrix_product<Tile##TILE, TN>(x, d_out, epilogue, partial, p);                                               \
+    }
+
+LINEAR_PRODUCTS(128x64, f32, float)
+LINEAR_PRODUCTS(128x64, bf16, bf16)
+LINEAR_PRODUCTS(32x32, f32, float)
+LINEAR_PRODUCTS(32x32, bf16, bf16)
+#else
+#include "column_sum.cuh"
+#include "epilogue.cuh"
 
 // The most outputs that a thread of the direct kernels sums at a time.
 constexpr u32 FEW = 4;
@@ -110,38 +163,13 @@ __device__ __forceinline__ void backward_weight_direct(const T *x, const T *d_ou
     d_weight[place * sizes.outputs + warp] = sum;
 }
 
-// The three products of one tile and element type.
-#define LINEAR_PRODUCTS(TILE, DTYPE, T)                                                                               \
-    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS, Tile##TILE::BLOCKS)                             \
-    linear_forward_##TILE##_##DTYPE(const T *x, const T *weight, const float *bias, float *out, float *partial,       \
-                                    MatrixProduct p) {                                                                \
-        Epilogue<float> epilogue{bias, nullptr, nullptr, nullptr, out, p.columns, Tile##TILE::vectors(p.out_vectors)};\
-        matrix_product<Tile##TILE, NN>(x, weight, epilogue, partial, p);                                              \
-    }                                                                                                                 \
-    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS, Tile##TILE::BLOCKS)                             \
-    linear_backward_data_##TILE##_##DTYPE(const T *d_out, const T *weight, T *d_x, float *partial, MatrixProduct p) { \
-        Epilogue<T> epilogue{nullptr, nullptr, nullptr, nullptr, d_x, p.columns, Tile##TILE::vectors(p.out_vectors)}; \
-        matrix_product<Tile##TILE, NT>(d_out, weight, epilogue, partial, p);                                          \
-    }                                                                                                                 \
-    extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS, Tile##TILE::BLOCKS)                             \
-    linear_backward_weight_##TILE##_##DTYPE(const T *x, const T *d_out, float *d_weight, float *partial,              \
-                                            MatrixProduct p) {                                                        \
-        auto epilogue = plain(d_weight, p.columns, Tile##TILE::vectors(p.out_vectors));                               \
-        matrix_product<Tile##TILE, TN>(x, d_out, epilogue, partial, p);                                               \
-    }
-
-LINEAR_PRODUCTS(128x64, f32, float)
-LINEAR_PRODUCTS(128x64, bf16, bf16)
-LINEAR_PRODUCTS(32x32, f32, float)
-LINEAR_PRODUCTS(32x32, bf16, bf16)
-
 // What is the same for both element types.
 #define LINEAR_KERNELS(DTYPE, T)                                                                                      \
-    extern "C" __global__ void __launch_bounds__(128)                                                                 \
+    extern "C" __global__ void __launch_bounds__(SUM_THREADS)                                                         \
     linear_sum_##DTYPE(const float *partial, const float *bias, T *out, u32 rows, u32 columns, u32 splits,            \
                        u32 vectors) {                                                                                 \
         sum_splits(partial, rows, splits,                                                                             \
-                   Epilogue<T>{bias, nullptr, nullptr, nullptr, out, int(columns), bool(vectors)});                   \
+                   PreluEpilogue<T>{bias, nullptr, nullptr, nullptr, out, int(columns), bool(vectors)});                   \
     }                                                                                                                 \
     extern "C" __global__ void __launch_bounds__(256)                                                                 \
     linear_forward_direct_##DTYPE(const T *x, const T *weight, const float *bias, float *out, Linear sizes) {         \
@@ -156,41 +184,16 @@ LINEAR_PRODUCTS(32x32, bf16, bf16)
         backward_weight_direct(x, d_out, d_weight, sizes);                                                            \
     }                                                                                                                 \
     extern "C" __global__ void __launch_bounds__(256)                                                                 \
-    linear_backward_weight_bias_##DTYPE(const T *d_out, float *sums, u32 rows, u32 columns, u32 rows_per_chunk) {     \
+    linear_column_sum_##DTYPE(const T *matrix, float *sums, u32 rows, u32 columns, u32 rows_per_chunk) {              \
         column_sum_chunk(rows, columns, rows_per_chunk, sums,                                                         \
-                         [&](u32 row, u32 column) { return to_float(d_out[row * columns + column]); });               \
+                         [&](u32 row, u32 column) { return to_float(matrix[row * columns + column]); });              \
     }
 
 LINEAR_KERNELS(f32, float)
 LINEAR_KERNELS(bf16, bf16)
 
 extern "C" __global__ void __launch_bounds__(256)
-linear_backward_weight_bias_sum(const float *sums, float *d_bias, u32 chunks, u32 columns) {
-    column_sum_finish(sums, d_bias, chunks, columns);
+linear_column_sum_finish(const float *sums, float *out, u32 chunks, u32 columns) {
+    column_sum_finish(sums, out, chunks, columns);
 }
-
-// The tensor-core tier, from compute capability 8.0 on.
-#if __CUDA_ARCH__ >= 800
-#include "matrix_product_mma.cuh"
-
-#define LINEAR_MMA(ROWS, COLUMNS, BLOCKS, DTYPE, T)                                                                   \
-    extern "C" __global__ void __launch_bounds__(TILE_THREADS, BLOCKS)                                                \
-    linear_forward_mma_##ROWS##x##COLUMNS##_##DTYPE(const T *x, const T *weight, const float *bias, float *out,       \
-                                                    float *partial, MatrixProduct p) {                                \
-        Epilogue<float> epilogue{bias, nullptr, nullptr, nullptr, out, p.columns, true};                              \
-        matrix_product_mma<ROWS, COLUMNS, NN>(x, weight, epilogue, partial, p);                                       \
-    }                                                                                                                 \
-    extern "C" __global__ void __launch_bounds__(TILE_THREADS, BLOCKS)                                                \
-    linear_backward_data_mma_##ROWS##x##COLUMNS##_##DTYPE(const T *d_out, const T *weight, T *d_x, float *partial,    \
-                                                          MatrixProduct p) {                                          \
-        Epilogue<T> epilogue{nullptr, nullptr, nullptr, nullptr, d_x, p.columns, true};                               \
-        matrix_product_mma<ROWS, COLUMNS, NT>(d_out, weight, epilogue, partial, p);                                   \
-    }                                                                                                                 \
-    extern "C" __global__ void __launch_bounds__(TILE_THREADS, BLOCKS)                                                \
-    linear_backward_weight_mma_##ROWS##x##COLUMNS##_##DTYPE(const T *x, const T *d_out, float *d_weight,              \
-                                                            float *partial, MatrixProduct p) {                        \
-        matrix_product_mma<ROWS, COLUMNS, TN>(x, d_out, plain(d_weight, p.columns, true), partial, p);                \
-    }
-
-FOR_EACH_MMA_TILE(LINEAR_MMA)
 #endif

@@ -29,8 +29,8 @@ struct SegmentWalk {
 
 // Grid: (tiles of rows × tiles of columns, batch, splits); with splits > 1 the sums go to `partial`
 // [splits, batch, rows, columns]. The epilogue's matrices are [batch, rows, columns].
-template <class Tile, Layout LAYOUT, class T, class Out>
-__device__ __forceinline__ void matrix_product(const T *left, const T *right, const Epilogue<Out> &epilogue,
+template <class Tile, Layout LAYOUT, class T, class Epilogue>
+__device__ __forceinline__ void matrix_product(const T *left, const T *right, const Epilogue &epilogue,
                                                float *partial, const MatrixProduct &p) {
     u32 column_tiles = (p.columns + Tile::COLUMNS - 1) / Tile::COLUMNS;
     int first_row = blockIdx.x / column_tiles * Tile::ROWS, first_column = blockIdx.x % column_tiles * Tile::COLUMNS;

@@ -48,8 +48,8 @@ struct MatrixOperands {
 
 // out[b] = epilogue(left[b] · right[b]), or the parts of the sums in partial [splits, batch, rows, columns].
 // Grid: (tiles of rows × tiles of columns, batch, splits); block: 128 threads; dynamic shared memory: see mma_tile.cuh.
-template <u32 ROWS, u32 COLUMNS, Layout LAYOUT, class T, class Out>
-__device__ __forceinline__ void matrix_product_mma(const T *left, const T *right, const Epilogue<Out> &epilogue,
+template <u32 ROWS, u32 COLUMNS, Layout LAYOUT, class T, class Epilogue>
+__device__ __forceinline__ void matrix_product_mma(const T *left, const T *right, const Epilogue &epilogue,
                                                    float *partial, const MatrixProduct &p) {
     extern __shared__ __align__(128) unsigned char stages[];
     u32 tiles = (p.columns + COLUMNS - 1) / COLUMNS, rows = p.rows;

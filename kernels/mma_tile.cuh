@@ -276,8 +276,8 @@ struct MmaTile {
     // Exchanges the sums through shared memory, so that a warp stores whole rows, and finishes them as `epilogue` says,
     // or stores them as they are to this block's part of `partial` [gridDim.z, rows, columns], if there is one.
     // row_of(row) is the row in memory of a row of the tile, or NO_ROW. `columns` is a multiple of 4.
-    template <class Out, class RowOf>
-    __device__ __forceinline__ void finish(unsigned char *stages, const Epilogue<Out> &epilogue, float *partial,
+    template <class Epilogue, class RowOf>
+    __device__ __forceinline__ void finish(unsigned char *stages, const Epilogue &epilogue, float *partial,
                                            u32 tile_column, u32 rows, RowOf row_of) const {
         constexpr u32 PIECES = COLUMNS / 4;
         u32 lane = threadIdx.x % WARP, columns = epilogue.columns;
@@ -296,15 +296,21 @@ struct MmaTile {
         __syncthreads();
         if (partial) partial += size_t(blockIdx.z) * rows * columns;
         u32 piece = threadIdx.x % PIECES, column = tile_column + piece * 4;
-        if (column >= columns) return;
         auto terms = epilogue.terms(column);
 #pragma unroll 2
         for (u32 row = threadIdx.x / PIECES; row < ROWS; row += TILE_THREADS / PIECES) {
             u32 at = row_of(row);
-            if (at == NO_ROW) continue;
+            if (at == NO_ROW || column >= columns) continue;
             Four sums = *reinterpret_cast<const Four *>(stages + place_of<PIECES>(row, piece));
             if (partial) store_pack(partial + size_t(at) * columns + column, sums);
             else epilogue.write(at, column, terms, sums);
+        }
+        if constexpr (Epilogue::SUMS) {
+            if (partial || !epilogue.column_sums) return;
+            float *parts = reinterpret_cast<float *>(stages) + ROWS * COLUMNS;  // behind the results
+            static_assert((ROWS * COLUMNS + TILE_THREADS * 4) * 4 <= STAGES * STAGE_BYTES, "room for both in the stages");
+            store_pack(parts + threadIdx.x * 4, terms.sum);
+            write_column_sums<TILE_THREADS / PIECES, COLUMNS>(epilogue, parts, tile_column);
         }
     }
 };
@@ -336,7 +342,8 @@ struct Share {
 };
 
 // Calls KERNEL(ROWS, COLUMNS, BLOCKS, DTYPE, T) for every tile and type, with the blocks that an SM shall hold: what a
-// thread may have of registers follows from them.
+// thread may have of registers follows from them. Before compute capability 8.0 there is nothing to call it for.
+#if __CUDA_ARCH__ >= 800
 #define FOR_EACH_MMA_TILE(KERNEL)      \
     KERNEL(128, 128, 2, tf32, float)   \
     KERNEL(128, 64, 3, tf32, float)    \
@@ -344,3 +351,6 @@ struct Share {
     KERNEL(128, 128, 2, bf16, bf16)    \
     KERNEL(128, 64, 3, bf16, bf16)     \
     KERNEL(64, 64, 4, bf16, bf16)
+#else
+#define FOR_EACH_MMA_TILE(KERNEL)
+#endif

@@ -10,7 +10,7 @@
 //   a walk     is the block's place in the reduction, the same for all threads: `segment` (a filter's tap, a pixel, or
 //              nothing) and `first`, the place inside of it. A step never straddles two segments.
 #pragma once
-#include "common.cuh"
+#include "epilogue.cuh"
 
 // Steps of the reduction between two barriers; a multiple of 4.
 constexpr int DEPTH = 8;
@@ -50,53 +50,6 @@ struct Tile {
 // The tiles there are. The name of a kernel says which one it has.
 using Tile128x64 = Tile<128, 64, 8, 8, true>;
 using Tile32x32 = Tile<32, 32, 4, 4, false>;
-
-using Four = Pack<float, 4>;
-
-// Four neighbouring values, those from `valid` on zeros that are not read. `vectors`: the address is aligned to four
-// values, and `valid` is none or at least four.
-__device__ __forceinline__ Four read_four(const float *from, int valid, bool vectors) {
-    Four value = {};
-    if (vectors) return valid > 0 ? load_pack<4>(from) : value;
-#pragma unroll
-    for (int i = 0; i < 4; ++i)
-        if (i < valid) value.values[i] = from[i];
-    return value;
-}
-
-__device__ __forceinline__ Four read_four(const bf16 *from, int valid, bool vectors) {
-    Four value = {};
-    if (vectors) {
-        if (valid <= 0) return value;
-        uint2 bits = *reinterpret_cast<const uint2 *>(from);
-        return {__uint_as_float(bits.x << 16), __uint_as_float(bits.x & 0xffff0000u), __uint_as_float(bits.y << 16),
-                __uint_as_float(bits.y & 0xffff0000u)};
-    }
-#pragma unroll
-    for (int i = 0; i < 4; ++i)
-        if (i < valid) value.values[i] = to_float(from[i]);
-    return value;
-}
-
-__device__ __forceinline__ void write_vector(float *to, const Four &value) { store_pack(to, value); }
-
-__device__ __forceinline__ void write_vector(bf16 *to, const Four &value) {
-    u32 bits[4];
-#pragma unroll
-    for (int i = 0; i < 4; ++i) bits[i] = from_float<bf16>(value.values[i]).bits;
-    *reinterpret_cast<uint2 *>(to) = {bits[0] | bits[1] << 16, bits[2] | bits[3] << 16};
-}
-
-template <class T>
-__device__ __forceinline__ void write_four(T *to, const Four &value, int valid, bool vectors) {
-    if (vectors) {
-        write_vector(to, value);
-        return;
-    }
-#pragma unroll
-    for (int i = 0; i < 4; ++i)
-        if (i < valid) to[i] = from_float<T>(value.values[i]);
-}
 
 // Loads vectors that run along the reduction, and turns them: shared memory is [DEPTH][LINES].
 template <class Tile, int LINES_, class Source>
@@ -237,82 +190,41 @@ __device__ __forceinline__ u32 first_step(u32 steps, u32 split, u32 splits) {
     return steps / splits * split + min(steps % splits, split);
 }
 
-// What becomes of a sum: value = sum + bias[column]; kept = value; out = addend + prelu(value). What is absent is null.
-template <class T>
-struct Epilogue {
-    const float *bias, *slope;  // [columns]
-    const T *addend;            // [rows, columns]
-    T *kept, *out;              // [rows, columns]
-    int columns;
-    bool vectors;  // columns is a multiple of 4, and the matrices are aligned to four elements
-
-    // What four columns have in common in all rows; a slope of 1 leaves values as they are.
-    struct Terms {
-        Four bias, slope;
-    };
-    __device__ __forceinline__ Terms terms(int column) const {
-        Terms terms = {{}, {1, 1, 1, 1}};
-        if (bias) terms.bias = read_four(bias + column, columns - column, false);
-        if (slope) terms.slope = read_four(slope + column, columns - column, false);
-        return terms;
-    }
-
-    // Finishes four sums of a row; columns beyond the last are ignored.
-    __device__ __forceinline__ void write(u32 row, int column, const Terms &terms, Four value) const {
-        u64 at = u64(row) * columns + column;
-        int valid = columns - column;
-#pragma unroll
-        for (int i = 0; i < 4; ++i) value.values[i] += terms.bias.values[i];
-        if (kept) write_four(kept + at, value, valid, vectors);
-#pragma unroll
-        for (int i = 0; i < 4; ++i) value.values[i] *= value.values[i] > 0 ? 1.0f : terms.slope.values[i];
-        if (addend) {
-            Four addends = read_four(addend + at, valid, vectors);
-#pragma unroll
-            for (int i = 0; i < 4; ++i) value.values[i] += addends.values[i];
-        }
-        write_four(out + at, value, valid, vectors);
-    }
-};
-
 // Writes a block's tile: `result_row` says where a row of the product belongs, or is negative.
-template <class Tile, class T>
+template <class Tile, class Epilogue>
 __device__ __forceinline__ void write_tile(float (&sums)[Tile::THREAD_ROWS][Tile::THREAD_COLUMNS],
-                                           const Epilogue<T> &epilogue, int first_column,
+                                           const Epilogue &epilogue, int first_column,
                                            const int (&result_rows)[Tile::THREAD_ROWS]) {
+    Four column_sums[Tile::THREAD_COLUMNS / 4];
 #pragma unroll
     for (int j = 0; j < Tile::THREAD_COLUMNS; j += 4) {
         int column = first_column + Tile::column(j);
-        if (column >= epilogue.columns) continue;
         auto terms = epilogue.terms(column);
+        if (column < epilogue.columns) {
 #pragma unroll
-        for (int i = 0; i < Tile::THREAD_ROWS; ++i) {
-            Four sum = {sums[i][j], sums[i][j + 1], sums[i][j + 2], sums[i][j + 3]};
-            if (result_rows[i] >= 0) epilogue.write(result_rows[i], column, terms, sum);
+            for (int i = 0; i < Tile::THREAD_ROWS; ++i) {
+                Four sum = {sums[i][j], sums[i][j + 1], sums[i][j + 2], sums[i][j + 3]};
+                if (result_rows[i] >= 0) epilogue.write(result_rows[i], column, terms, sum);
+            }
         }
+        if constexpr (Epilogue::SUMS) column_sums[j / 4] = terms.sum;
     }
-}
-
-// Where partial sums go: as they are.
-__device__ __forceinline__ Epilogue<float> plain(float *out, int columns, bool vectors) {
-    return {nullptr, nullptr, nullptr, nullptr, out, columns, vectors};
-}
-
-// Adds up the partial sums [splits, rows, columns] of a product in order, and finishes them. Grid: any, a thread takes
-// four columns of a row at a time.
-template <class T>
-__device__ __forceinline__ void sum_splits(const float *partial, u32 rows, u32 splits, const Epilogue<T> &epilogue) {
-    u32 columns = epilogue.columns, fours = (columns + 3) / 4;
-    for (u32 index = global_thread(); index < rows * fours; index += global_threads()) {
-        u32 row = index / fours, column = index % fours * 4;
-        const float *from = partial + u64(row) * columns + column;
-        Four sum = {};
-#pragma unroll 4
-        for (u32 split = 0; split < splits; ++split) {
-            Four part = read_four(from + u64(split) * rows * columns, columns - column, columns % 4 == 0);
+    if constexpr (Epilogue::SUMS) {
+        if (!epilogue.column_sums) return;
+        // First over the rows of a warp, whose threads of the same columns are eight apart, then over the warps.
+        constexpr int PARTS = Tile::ROWS / Tile::WARP_ROWS;
+        __shared__ alignas(16) float parts[PARTS * Tile::COLUMNS];
 #pragma unroll
-            for (int i = 0; i < 4; ++i) sum.values[i] += part.values[i];
+        for (int j = 0; j < Tile::THREAD_COLUMNS; ++j) {
+            float &sum = column_sums[j / 4].values[j % 4];
+            sum += __shfl_xor_sync(0xffffffffu, sum, 8);
+            sum += __shfl_xor_sync(0xffffffffu, sum, 16);
         }
-        epilogue.write(row, column, epilogue.terms(column), sum);
+        if (threadIdx.x % WARP < 8) {
+#pragma unroll
+            for (int j = 0; j < Tile::THREAD_COLUMNS; j += 4)
+                store_pack(parts + Tile::row(0) / Tile::WARP_ROWS * Tile::COLUMNS + Tile::column(j), column_sums[j / 4]);
+        }
+        write_column_sums<PARTS, Tile::COLUMNS>(epilogue, parts, first_column);
     }
 }

@@ -4,8 +4,8 @@ use sphereface_models::margin::OriginalSoftmax;
 use sphereface_models::{ImageSource, Model, Network};
 use sphereface_tensor::cpu::CpuBackend;
 use sphereface_tensor::op::{
-    Advance, Augmentation, Cast, Conv2dForward, GatherBatch, GradientNorm, Group, MarginSoftmax, MarginSoftmaxForward,
-    Metrics, Op, Optimizer, PreluForward, Rule, Scale,
+    Advance, Augmentation, Cast, Conv2dForward, GatherBatch, Gemm, GradientNorm, Group, Layout, MarginSoftmax,
+    MarginSoftmaxForward, Metrics, Op, Optimizer, PreluForward, Rule, Scale,
 };
 use sphereface_tensor::{Backend, BufferId, DType, Dim, Error, Init, ParameterSet, PlanBuilder, Shape, Type};
 use std::sync::Arc;
@@ -33,6 +33,31 @@ fn refusal(op: impl Into<Op>, reads: &[Type], updates: &[Type]) -> String {
 }
 
 const X: [(Dim, usize); 4] = [(Dim::H, 6), (Dim::W, 5), (Dim::N, 2), (Dim::C, 3)];
+
+#[test]
+fn products_name_the_fused_operand_that_does_not_fit() {
+    let plain = Gemm::plain(Layout::NN);
+    let factors = || vec![f32(&[(Dim::Rows, 4), (Dim::Length, 3)]), f32(&[(Dim::Length, 3), (Dim::Columns, 5)])];
+    let with = |kind: Type| [factors(), vec![kind]].concat();
+    let biased = Gemm { bias: true, ..plain };
+    for (op, reads, expected) in [
+        (biased, factors(), "gemm: expected 3 operands, found 2 for Gemm"),
+        (biased, with(f32(&[(Dim::Columns, 4)])), "gemm: bias: expected [columns 5], found [columns 4]"),
+        (
+            Gemm { slope: true, ..plain },
+            with(f32(&[(Dim::Rows, 4)])),
+            "gemm: slope: expected [columns 5], found [rows 4]",
+        ),
+        (
+            Gemm { residual: true, ..plain },
+            with(f32(&[(Dim::Rows, 5), (Dim::Columns, 5)])),
+            "gemm: residual: expected [rows 4, columns 5], found [rows 5, columns 5]",
+        ),
+    ] {
+        let message = refusal(op, &reads, &[]);
+        assert!(message.starts_with(expected), "{message}");
+    }
+}
 
 #[test]
 fn convolutions_name_the_shapes_that_do_not_fit() {

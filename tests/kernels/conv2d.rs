@@ -6,7 +6,7 @@ use sphereface_testkit::cases::{self, Case};
 fn pass(name: &str) -> Vec<Case> {
     let mut cases = cases::conv2d();
     cases.retain(|case| case.name.starts_with(name));
-    let bf16: Vec<Case> = cases.iter().filter_map(Case::in_bf16).map(Case::rounded_between).collect();
+    let bf16: Vec<Case> = cases.iter().filter_map(Case::in_bf16).collect();
     cases.into_iter().chain(bf16).collect()
 }
 

@@ -9,14 +9,14 @@ use sphereface_cuda::{Options, Precision, Unit};
 use sphereface_tensor::DType;
 use sphereface_tensor::op::Layout;
 use sphereface_tensor::random::{Stream, normal};
-use sphereface_testkit::cases::{self, Case};
+use sphereface_testkit::cases::{self, Case, LAYOUTS};
 use sphereface_testkit::{Tolerance, assert_close, to_tf32};
 
 /// Rows, columns, length: one copy of 16 bytes, tails of tiles and of chunks, a reduction in parts.
 const SIZES: [[usize; 3]; 5] = [[8, 8, 8], [24, 40, 200], [72, 136, 136], [264, 72, 8], [8, 16, 9000]];
 
 fn gemm(layout: Layout) -> Vec<Case> {
-    SIZES.into_iter().map(|sizes| cases::gemm_of(layout, sizes)).collect()
+    SIZES.into_iter().flat_map(|sizes| cases::gemm_of(layout, sizes)).collect()
 }
 
 fn linear() -> Vec<Case> {
@@ -31,8 +31,7 @@ pub(crate) fn check_tf32(cases: &[Case]) {
 
 pub(crate) fn check_bf16(cases: &[Case]) {
     let options = Options { precision: Precision::Bf16, ..Options::default() };
-    let narrow = cases.iter().filter_map(Case::in_bf16).map(|case| case.on_tensor_cores().rounded_between());
-    check_with(options, narrow.collect());
+    check_with(options, cases.iter().filter_map(Case::in_bf16).map(Case::on_tensor_cores).collect());
 }
 
 #[test]
@@ -68,7 +67,7 @@ struct Kernels {
 impl Kernels {
     fn load() -> Option<Kernels> {
         let mut driver = TestDevice::new()?;
-        let gemm = Unit { stem: "gemm", defines: vec![] };
+        let gemm = Unit { stem: "gemm", defines: vec!["TIER_MMA".into()] };
         let job = Job { unit: &gemm, architecture: driver.architecture(), output: driver.output() };
         let module = driver.load(&Cache::of_user().get(job).unwrap().image).unwrap();
         Some(Kernels { driver, module })
@@ -94,21 +93,22 @@ impl Kernels {
         let mut out = vec![0.0f32; rows * columns];
         let [left, right] = operands.map(|bytes| memory(bytes, Access::Read));
         let result = memory(bytemuck::cast_slice(&out), Access::Write);
-        let absent = Argument::Memory { pointer: 0, bytes: 0, access: Access::Write };
+        let absent = |access| Argument::Memory { pointer: 0, bytes: 0, access };
         // MatrixProduct: rows, columns, length; one segment, one product, one part; vectors.
         let sizes = [rows, columns, length].map(|size| size as i32);
         let structure = [sizes[0], sizes[1], sizes[2], 1, 0, 0, 0, 0, 1, 1, 1, 1];
         let structure = Argument::Value(bytemuck::cast_slice(&structure).to_vec());
         let tiles = rows.div_ceil(tile[0]) * columns.div_ceil(tile[1]);
         let extent = Extent { grid: [tiles as u32, 1, 1], block: [128, 1, 1], shared_bytes };
-        self.driver.launch(function, extent, &[left, right, result.clone(), absent, structure]).unwrap();
+        let [bias, slope, residual] = [0; 3].map(|_| absent(Access::Read));
+        let arguments = [left, right, bias, slope, residual, result.clone(), absent(Access::Write), structure];
+        self.driver.launch(function, extent, &arguments).unwrap();
         let Argument::Memory { pointer, .. } = result else { unreachable!("memory") };
         self.driver.download(pointer, bytemuck::cast_slice_mut(&mut out)).unwrap();
         out
     }
 }
 
-const LAYOUTS: [Layout; 3] = [Layout::NN, Layout::NT, Layout::TN];
 const TILES: [[usize; 2]; 3] = [[128, 128], [128, 64], [64, 64]];
 
 /// Places of element (m, k) of the left and (k, n) of the right operand.

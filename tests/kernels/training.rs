@@ -3,9 +3,9 @@
 use crate::backend;
 use sphereface_cuda::{Arena, Options, Precision, Tier};
 use sphereface_models::{LOG, LOSSES, Network};
-use sphereface_tensor::op::{Layout, METRICS};
+use sphereface_tensor::op::{Gemm, Layout, METRICS};
 use sphereface_tensor::{Backend, PARAMETERS};
-use sphereface_testkit::cases::{conv2d_passes, gemm_of};
+use sphereface_testkit::cases::{conv2d_passes, gemm_case};
 use sphereface_testkit::{TrainingCase, prepare_case};
 
 /// Steps that are trained.
@@ -104,7 +104,7 @@ fn lower_precisions_train_close_to_the_reference() {
 #[test]
 fn plans_lowered_before_run_on_when_memory_is_short_for_another() {
     let Some(mut backend) = backend(Options::default()) else { return };
-    let small = prepare_case(&gemm_of(Layout::NN, [8, 16, 9000]), &mut backend).unwrap();
+    let small = prepare_case(&gemm_case(Gemm::plain(Layout::NN), [8, 16, 9000]), &mut backend).unwrap();
     let out = &small.plan.buffer(small.step().writes[0]).name;
     let mut results = [[0.0f32; 8 * 16]; 3];
     backend.run(small.program, 1).unwrap();

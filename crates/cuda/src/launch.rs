@@ -67,11 +67,16 @@ impl Kernel {
 pub struct Unit {
     /// The file without `.cu`.
     pub stem: &'static str,
-    /// `NAME=value`.
+    /// `NAME` or `NAME=value`.
     pub defines: Vec<String>,
 }
 
-/// Every unit that launchers may ask for: a file that names `MARGIN_HEADER` once for each margin.
+/// What a file of products is compiled with for one of its tiers; without, it has the kernels that both use. A run
+/// compiles, and waits for, only those of the tier it takes.
+pub(crate) const TIERS: [&str; 2] = ["TIER_SIMT", "TIER_MMA"];
+
+/// Every unit that launchers may ask for: a file that names `MARGIN_HEADER` once for each margin, one that names tiers
+/// once for each of them, and without.
 pub fn units() -> Vec<Unit> {
     let mut units = Vec::new();
     for file in sphereface_kernels::SOURCES {
@@ -80,9 +85,11 @@ pub fn units() -> Vec<Unit> {
             let margins = sphereface_kernels::HEADERS.iter().filter(|header| header.path.starts_with("margin/"));
             let define = |path: &str| vec![format!("MARGIN_HEADER=\"{path}\"")];
             units.extend(margins.map(|header| Unit { stem, defines: define(header.path) }));
-        } else {
-            units.push(Unit { stem, defines: Vec::new() });
+            continue;
         }
+        units.push(Unit { stem, defines: Vec::new() });
+        let tiers = TIERS.into_iter().filter(|tier| file.text.contains(tier));
+        units.extend(tiers.map(|tier| Unit { stem, defines: vec![tier.to_owned()] }));
     }
     units
 }

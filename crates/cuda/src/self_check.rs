@@ -37,16 +37,14 @@ pub fn self_check<D: Driver>(new: &dyn Fn() -> Result<D, String>, options: Optio
 
 /// The cases with operands as this precision has them.
 fn cases(precision: Precision) -> Vec<Case> {
-    let product = |case: &Case| ["conv2d", "linear"].iter().any(|op| case.op.name().starts_with(op));
+    let product = |case: &Case| ["conv2d", "linear", "gemm"].iter().any(|op| case.op.name().starts_with(op));
     let of_precision = |case: Case| match precision {
         Precision::Fp32 => case,
         // The head takes f32, whatever the precision; its operands hold what TF32 does.
         _ if case.op.name() == "margin_softmax_forward" => case.on_tensor_cores(),
         _ if case.op.name() == "margin_softmax_backward" => case.with_rounded_gradients(),
         Precision::Tf32 if product(&case) => case.in_tf32(),
-        Precision::Bf16 if product(&case) => {
-            case.in_bf16().map_or(case, |case| case.on_tensor_cores().rounded_between())
-        }
+        Precision::Bf16 if product(&case) => case.in_bf16().map_or(case, Case::on_tensor_cores),
         Precision::Tf32 => case,
         Precision::Bf16 => case.in_bf16().unwrap_or(case),
     };

@@ -78,15 +78,6 @@ impl Case {
         Case { tolerance, ..self }
     }
 
-    /// The same case for a backend that makes a fused data gradient and rectifier of two kernels: in bf16 the gradient
-    /// between them is rounded, too, by up to 2⁻⁸ of it; sums of few such values for a slope are off by a multiple of that.
-    pub fn rounded_between(mut self) -> Case {
-        if let Op::Conv2dBackwardData(Conv2dBackwardData { slope: true, .. }) = self.op {
-            self.tolerance = Tolerance::Products(1.0 / 256.0 + 5e-5);
-        }
-        self
-    }
-
     /// The same case with bf16 in place of every operand that may be; `None` if there is none.
     pub fn in_bf16(&self) -> Option<Case> {
         let mut case = Case { name: format!("{} bf16", self.name), ..self.clone() };
@@ -180,16 +171,22 @@ pub fn conv2d_passes([h, w, n, c, k, r, stride, padding]: [usize; 8]) -> Vec<Cas
     cases
 }
 
-/// Sums of 50,000 products of one sign: added one by one they would be wrong by ten times the bound.
+/// Sums of 50,000 terms of one sign: added one by one they would be wrong by ten times the bound.
 pub fn long_sums() -> Vec<Case> {
     let positive = |shape| (Type::f32(shape), Fill::Positive);
     let [h, w, n, c, k] = [28, 28, 64, 3, 16];
     let weight = Conv2dBackwardWeight { stride: 1, padding: 1, bias: true, taps: [3, 3] };
     let reads = vec![positive(Shape::activation(h, w, n, c)), positive(Shape::activation(h, w, n, k))];
+    // Below zero, the rectifier's input adds every gradient to that of its slope.
+    let data = Conv2dBackwardData { slope: true, ..Conv2dBackwardData::plain(1, 0, [h, w], false) };
+    let negative = (Type::f32(Shape::activation(h, w, n, c)), Fill::Constant(-1.0));
+    let d_y = positive(Shape::activation(h, w, n, 4));
+    let fused = vec![d_y, positive(Shape::filter(1, 1, c, 4)), negative, positive(Shape::vector(Dim::C, c))];
     let linear =
         vec![positive(Shape::activation(1, 1, 50_000, c)), positive(Shape::matrix((Dim::N, 50_000), (Dim::D, k)))];
     vec![
         case("long conv2d_backward_weight".into(), weight, reads, FP32),
+        case("long conv2d_backward_data".into(), data, fused, FP32),
         case("long linear_backward_weight".into(), LinearBackwardWeight, linear, FP32),
     ]
 }
@@ -219,18 +216,33 @@ pub fn linear_passes([h, w, n, c, d]: [usize; 5]) -> [Case; 3] {
     ]
 }
 
+/// Every [`Layout`].
+pub const LAYOUTS: [Layout; 3] = [Layout::NN, Layout::NT, Layout::TN];
+
 /// Products in every layout: rows, columns and length of the reduction; size one, sizes that no tile and no vector
 /// divides, and a reduction that is split.
 pub fn gemm() -> Vec<Case> {
     let sizes = [[1, 1, 1], [5, 3, 2], [33, 31, 9], [132, 68, 24], [67, 129, 13], [8, 12, 5000]];
-    sizes
+    let mut cases: Vec<Case> = sizes
         .into_iter()
-        .flat_map(|sizes| [Layout::NN, Layout::NT, Layout::TN].map(|layout| gemm_of(layout, sizes)))
-        .collect()
+        .flat_map(|sizes| LAYOUTS.into_iter().flat_map(move |layout| gemm_of(layout, sizes)))
+        .collect();
+    // What is fused, one by one.
+    let plain = Gemm::plain(Layout::NN);
+    let parts = [Gemm { bias: true, ..plain }, Gemm { slope: true, ..plain }, Gemm { residual: true, ..plain }];
+    cases.extend(parts.map(|op| gemm_case(op, [33, 31, 9])));
+    cases
 }
 
-/// One product of these rows, columns and length.
-pub fn gemm_of(layout: Layout, [rows, columns, length]: [usize; 3]) -> Case {
+/// The product of these rows, columns and length, plain, and with everything that can be fused.
+pub fn gemm_of(layout: Layout, sizes: [usize; 3]) -> [Case; 2] {
+    let plain = Gemm::plain(layout);
+    [plain, Gemm { bias: true, slope: true, residual: true, ..plain }].map(|op| gemm_case(op, sizes))
+}
+
+/// One product of these rows, columns and length, with some of what can be fused.
+pub fn gemm_case(op: Gemm, [rows, columns, length]: [usize; 3]) -> Case {
+    let layout = op.layout;
     let (rows_dim, columns_dim, length_dim) = ((Dim::Rows, rows), (Dim::Columns, columns), (Dim::Length, length));
     let left =
         if layout == Layout::TN { Shape::matrix(length_dim, rows_dim) } else { Shape::matrix(rows_dim, length_dim) };
@@ -239,7 +251,11 @@ pub fn gemm_of(layout: Layout, [rows, columns, length]: [usize; 3]) -> Case {
     } else {
         Shape::matrix(length_dim, columns_dim)
     };
-    case(format!("gemm {layout:?} {rows}x{columns}x{length}"), Gemm { layout }, vec![normal(left), normal(right)], FP32)
+    let (vector, out) = (Shape::vector(Dim::Columns, columns), Shape::matrix(rows_dim, columns_dim));
+    let fused = [(op.bias, vector.clone()), (op.slope, vector), (op.residual, out)];
+    let fused = fused.into_iter().filter_map(|(present, shape)| present.then_some(shape));
+    let reads = [left, right].into_iter().chain(fused).map(normal).collect();
+    case(format!("{op:?} {rows}x{columns}x{length}"), op, reads, FP32)
 }
 
 /// Both passes of the parametric rectifier: channels that fill vectors, and that do not.

@@ -6,7 +6,7 @@ use crate::head::{softmax_error, statistics};
 use crate::run::run_case;
 use sphereface_models::{LOSSES, Loss};
 use sphereface_tensor::cpu::CpuBackend;
-use sphereface_tensor::op::Rule;
+use sphereface_tensor::op::{Layout, Rule};
 
 /// Every operator, with shapes that take whole tiles and shapes that leave tails, and every loss: a second or two on an
 /// emulator, milliseconds on a GPU.
@@ -16,6 +16,9 @@ pub fn every_operator() -> Vec<Case> {
         cases.extend(cases::conv2d_passes(shape));
     }
     cases.extend(cases::linear_passes([2, 2, 33, 24, 40]));
+    cases.extend(cases::LAYOUTS.into_iter().flat_map(|layout| cases::gemm_of(layout, [33, 40, 24])));
+    // A sum that every tier makes in parts.
+    cases.extend(cases::gemm_of(Layout::NN, [8, 16, 8200]));
     cases.extend(cases::prelu().into_iter().take(4));
     cases.extend(cases::elementwise().into_iter().filter(|case| elements(case) < 5000));
     for rule in [

@@ -210,6 +210,7 @@ fn rectified(op: &Op) -> Option<&'static [usize]> {
         Op::PreluForward(_) => Some(&[0]),
         Op::PreluBackward(_) => Some(&[1]),
         Op::Conv2dForward(op) if op.slope => Some(&[0, 2]),
+        Op::Gemm(op) if op.slope => Some(if op.bias { &[0, 2] } else { &[0] }),
         Op::Conv2dBackwardData(op) if op.slope => Some(if op.addend { &[3] } else { &[2] }),
         _ => None,
     }

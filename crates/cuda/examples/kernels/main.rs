@@ -66,7 +66,7 @@ fn fill(folder: &str, architecture: &str) -> Result<bool, String> {
     let (units, cache) = (units(), Cache::at(folder));
     let compiled: Result<Vec<Compiled>, String> =
         units.par_iter().map(|unit| cache.get(Job { unit, architecture, output: Output::Cubin })).collect();
-    println!("{} files for sm_{architecture} in {folder}", compiled?.len());
+    println!("{} units for sm_{architecture} in {folder}", compiled?.len());
     Ok(true)
 }
 
@@ -87,13 +87,14 @@ fn table(document: Option<&str>) -> Result<bool, String> {
     let pairs: Vec<_> = units.iter().flat_map(|unit| ANY.map(|architecture| (unit, architecture))).collect();
     let mut made: Vec<Made<'_>> = pairs.into_par_iter().map(compile).collect::<Result<_, _>>()?;
     let has_mma = |(_, _, compiled): &Made<'_>| read_log(&compiled.log).0.iter().any(|one| one.kernel.contains("_mma"));
-    let with_mma: Vec<&Unit> =
-        made.iter().filter(|made| made.1 == ANY[1] && has_mma(made)).map(|made| made.0).collect();
-    let pairs: Vec<_> = with_mma.into_iter().flat_map(|unit| WITH_MMA.map(|other| (unit, other))).collect();
+    let files: BTreeSet<&str> =
+        made.iter().filter(|made| made.1 == ANY[1] && has_mma(made)).map(|made| made.0.stem).collect();
+    let with_mma = units.iter().filter(|unit| files.contains(unit.stem));
+    let pairs: Vec<_> = with_mma.flat_map(|unit| WITH_MMA.map(|other| (unit, other))).collect();
     made.extend(pairs.into_par_iter().map(compile).collect::<Result<Vec<_>, _>>()?);
     made.sort_by_key(|&(unit, architecture, _)| (unit, architecture));
 
-    println!("NVRTC {}.{}; {} files, {} compilations", version.0, version.1, units.len(), made.len());
+    println!("NVRTC {}.{}; {} units, {} compilations", version.0, version.1, units.len(), made.len());
     println!(
         "{:<44} {:>5} {:>9} {:>7} {:>7} {:>8} {:>6} {:>6} {:>9} {:>8}",
         "kernel", "sm", "registers", "threads", "static", "dynamic", "spills", "stack", "occupancy", "error"

@@ -1,9 +1,10 @@
 //! Convolution and its gradients.
 
+use super::column_sum::ColumnSum;
+use super::epilogue::{PreluEpilogue, PreluGradientEpilogue, SUM_ROWS, sum_splits};
 use super::tile::{Scheme, fours};
 use super::{Context, mma};
-use crate::launch::{Io, Kernel, Launch, Operands, Slice, blocks, suffix};
-use crate::launcher::prelu::chunks;
+use crate::launch::{Kernel, Launch, Operands, Slice, suffix};
 use bytemuck::{Pod, Zeroable};
 use sphereface_tensor::op::{Conv2dBackwardData, Conv2dBackwardWeight, Conv2dForward, Conv2dGeometry, Operator};
 use sphereface_tensor::{DType, Error, Type};
@@ -167,8 +168,6 @@ const DIRECT_FILTER_BYTES: usize = 48 * 1024;
 /// Rows and columns of a block of the direct convolution.
 const DIRECT_TILE: usize = 64;
 const DIRECT_THREADS: u32 = 128;
-/// Threads of a block that adds up splits.
-const SUM_THREADS: u32 = 128;
 
 /// Kernels count elements and pixels in 31 bits, offsets of taps in 15.
 pub(super) fn check_sizes(op: &dyn Operator, kinds: &[&Type]) -> Result<(), Error> {
@@ -182,40 +181,13 @@ pub(super) fn check_sizes(op: &dyn Operator, kinds: &[&Type]) -> Result<(), Erro
     Ok(())
 }
 
-/// What follows a sum of products, as `Epilogue` of kernels/tile.cuh has it.
-#[derive(Clone, Copy, Default)]
-struct Finish {
-    bias: Option<Slice>,
-    slope: Option<Slice>,
-    addend: Option<Slice>,
-    kept: Option<Slice>,
-    out: Slice,
-}
-
-/// Adds up partial sums `[splits, rows, columns]`.
-fn sum(dtype: DType, partial: Slice, finish: &Finish, [rows, columns, splits]: [usize; 3]) -> Launch {
-    Launch::new("conv2d", format!("conv2d_sum_{}", suffix(dtype)))
-        .grid([blocks(rows * columns.div_ceil(4), SUM_THREADS, 1 << 16), 1, 1])
-        .block(SUM_THREADS)
-        .read(partial)
-        .read_if(finish.bias)
-        .read_if(finish.slope)
-        .read_if(finish.addend)
-        .write_if(finish.kept)
-        .write(finish.out)
-        .value(rows as u32)
-        .value(columns as u32)
-        .value(splits as u32)
-        .value(u32::from(fours(columns)))
-}
-
 pub(super) fn forward(op: Conv2dForward, operands: &Operands<'_>, context: &Context) -> Result<Kernel, Error> {
     check_sizes(&op, &[&operands.reads[..], &operands.writes].concat())?;
     let g = Conv2dGeometry::new(op.name(), &operands.reads[0].shape, &operands.reads[1].shape, op.stride, op.padding)?;
     let dtype = operands.reads[0].dtype;
-    let finish = move |reads: &[Slice], writes: &[Slice]| {
+    let epilogue = move |reads: &[Slice], writes: &[Slice]| {
         let mut rest = reads[2..].iter().copied();
-        Finish {
+        PreluEpilogue {
             bias: if op.bias { rest.next() } else { None },
             slope: if op.slope { rest.next() } else { None },
             addend: if op.residual { rest.next() } else { None },
@@ -226,22 +198,15 @@ pub(super) fn forward(op: Conv2dForward, operands: &Operands<'_>, context: &Cont
     let filter_bytes = g.taps[0] * g.taps[1] * g.inputs * DIRECT_TILE * 4;
     if g.inputs <= DIRECT_CHANNELS && filter_bytes <= DIRECT_FILTER_BYTES {
         return Ok(Kernel::new(0, move |io| {
-            let finish = finish(&io.reads, &io.writes);
             let rows = g.output_height * g.output_width * g.batch;
             let launch = Launch::new("conv2d", format!("conv2d_forward_direct_{}", suffix(dtype)))
                 .grid([rows.div_ceil(DIRECT_TILE) as u32, g.outputs.div_ceil(DIRECT_TILE) as u32, 1])
                 .block(DIRECT_THREADS)
                 .shared(filter_bytes as u32)
                 .read(io.reads[0])
-                .read(io.reads[1])
-                .read_if(finish.bias)
-                .read_if(finish.slope)
-                .read_if(finish.addend)
-                .write_if(finish.kept)
-                .write(finish.out)
-                .value(Conv2d::from(&g))
-                .value(u32::from(fours(g.outputs)));
-            vec![launch]
+                .read(io.reads[1]);
+            let launch = epilogue(&io.reads, &io.writes).arguments(launch);
+            vec![launch.value(Conv2d::from(&g)).value(u32::from(fours(g.outputs)))]
         }));
     }
     let axes = [0, 1].map(|axis| {
@@ -258,24 +223,23 @@ pub(super) fn forward(op: Conv2dForward, operands: &Operands<'_>, context: &Cont
     product.splits = splits as i32;
     let workspace = if splits > 1 { 4 * splits * rows * columns } else { 0 };
     Ok(Kernel::new(workspace as u64, move |io| {
-        let finish = finish(&io.reads, &io.writes);
-        let now = (splits == 1).then_some(finish);
+        let epilogue = epilogue(&io.reads, &io.writes);
         let launch = scheme
             .launch("conv2d", "conv2d_forward")
             .grid(tile.grid(rows, columns, splits))
             .read(io.reads[0])
-            .read(io.reads[1])
-            .read_if(now.and_then(|finish| finish.bias))
-            .read_if(now.and_then(|finish| finish.slope))
-            .read_if(now.and_then(|finish| finish.addend))
-            .write_if(now.and_then(|finish| finish.kept))
-            .write_if(now.map(|finish| finish.out))
-            .write(io.workspace)
-            .value(product);
-        let mut launches = vec![launch];
-        launches.extend((splits > 1).then(|| sum(dtype, io.workspace, &finish, [rows, columns, splits])));
+            .read(io.reads[1]);
+        let whole = if splits == 1 { epilogue } else { PreluEpilogue::default() };
+        let mut launches = vec![whole.arguments(launch).write(io.workspace).value(product)];
+        launches.extend((splits > 1).then(|| sum(dtype, io.workspace, epilogue, [rows, columns, splits])));
         launches
     }))
+}
+
+/// Adds up parts of a forward pass, or of a gradient of a filter.
+fn sum(dtype: DType, partial: Slice, epilogue: PreluEpilogue, sizes: [usize; 3]) -> Launch {
+    let kernel = format!("conv2d_sum_{}", suffix(dtype));
+    sum_splits("conv2d", kernel, partial, sizes, |launch| epilogue.arguments(launch))
 }
 
 pub(super) fn backward_data(
@@ -283,9 +247,6 @@ pub(super) fn backward_data(
     operands: &Operands<'_>,
     context: &Context,
 ) -> Result<Kernel, Error> {
-    if op.slope {
-        return backward_data_then_prelu(op, operands, context);
-    }
     check_sizes(&op, &[&operands.reads[..], &operands.writes].concat())?;
     let g = op.geometry(&operands.reads[0].shape, &operands.reads[1].shape)?;
     let dtype = operands.reads[0].dtype;
@@ -307,53 +268,58 @@ pub(super) fn backward_data(
         .unwrap_or_else(|| Scheme::portable(dtype, 1, size, terms, fours(g.inputs) && fours(g.outputs)));
     let Scheme { tile, splits, .. } = scheme;
     products.iter_mut().for_each(|product| product.splits = splits as i32);
-    let workspace = if splits > 1 { 4 * splits * rows * columns } else { 0 };
-    Ok(Kernel::new(workspace as u64, move |io| {
-        let finish = Finish { addend: io.reads.get(2).copied(), out: io.writes[0], ..Finish::default() };
-        let now = (splits == 1).then_some(finish);
+    let partial_bytes = if splits > 1 { 4 * (splits * rows * columns) as u64 } else { 0 };
+    // Every tile of rows leaves its part of the gradient of the slopes.
+    let row_tiles = |rows: usize| rows.div_ceil(if splits > 1 { SUM_ROWS } else { tile.rows });
+    let row_tiles_of: Vec<usize> = products.iter().map(|product| row_tiles(product.rows())).collect();
+    let all_tiles = if splits > 1 { row_tiles(rows) } else { row_tiles_of.iter().sum() };
+    let slopes = ColumnSum { rows: all_tiles, columns };
+    let bytes_of_tiles = move |tiles: usize| if op.slope { 4 * (tiles * columns) as u64 } else { 0 };
+    let chunk_bytes = if op.slope { slopes.workspace_bytes() } else { 0 };
+    let sums_at = partial_bytes.next_multiple_of(16);
+    let chunks_at = sums_at + bytes_of_tiles(all_tiles).next_multiple_of(16);
+    Ok(Kernel::new(chunks_at + chunk_bytes, move |io| {
+        let mut rest = io.reads[2..].iter().copied();
+        let partial = io.workspace.part(0, partial_bytes);
+        let column_sums = io.workspace.part(sums_at, bytes_of_tiles(all_tiles));
+        let epilogue = PreluGradientEpilogue {
+            addend: if op.addend { rest.next() } else { None },
+            pre: if op.slope { rest.next() } else { None },
+            slope: if op.slope { rest.next() } else { None },
+            kept: op.keep.then(|| io.writes[0]),
+            out: io.writes[usize::from(op.keep)],
+            column_sums,
+        };
+        let mut tiles_before = 0;
         let launch = |(index, product): (usize, &TapProduct)| {
             let launch = scheme
                 .launch("conv2d", "conv2d_backward_data")
                 .grid(tile.grid(product.rows(), columns, splits))
                 .read(io.reads[0])
-                .read(io.reads[1])
-                .read_if(now.and_then(|finish| finish.addend));
+                .read(io.reads[1]);
             // The pixels of one class lie between those of the others: only the first launch finds nothing written.
-            let (out, partial) = (now.map(|finish| finish.out).unwrap_or_default(), io.workspace);
-            let launch = if index == 0 { launch.write(out).write(partial) } else { launch.update(out).update(partial) };
-            launch.value(*product)
+            let first = index == 0;
+            if splits > 1 {
+                let launch = PreluGradientEpilogue::default().arguments(launch, first);
+                return if first { launch.write(partial) } else { launch.update(partial) }.value(*product);
+            }
+            let (before, tiles) = (bytes_of_tiles(tiles_before), row_tiles_of[index]);
+            tiles_before += tiles;
+            let column_sums = column_sums.part(before, bytes_of_tiles(tiles));
+            let epilogue = PreluGradientEpilogue { column_sums, ..epilogue };
+            epilogue.arguments(launch, first).write(partial).value(*product)
         };
         let mut launches: Vec<Launch> = products.iter().enumerate().map(launch).collect();
-        launches.extend((splits > 1).then(|| sum(dtype, io.workspace, &finish, [rows, columns, splits])));
-        launches
-    }))
-}
-
-/// The gradient of the input, then that of the PReLU before it.
-fn backward_data_then_prelu(
-    op: Conv2dBackwardData,
-    operands: &Operands<'_>,
-    context: &Context,
-) -> Result<Kernel, Error> {
-    let (conv_reads, prelu_reads) = operands.reads.split_at(2 + usize::from(op.addend));
-    let (conv_reads, prelu_reads) = (conv_reads.to_vec(), prelu_reads.to_vec());
-    let [.., d_pre, d_slope] = operands.writes[..] else { unreachable!("what the shape rule says") };
-    let plain = Conv2dBackwardData::plain(op.stride, op.padding, op.size, op.addend);
-    let pre = conv_reads.len();
-    let conv = backward_data(plain, &Operands { reads: conv_reads, writes: vec![d_pre], updates: vec![] }, context)?;
-    let reads = vec![d_pre, prelu_reads[0], prelu_reads[1]];
-    let prelu = super::prelu::backward(&Operands { reads, writes: vec![d_pre, d_slope], updates: vec![] });
-    let scratch = conv.workspace_bytes.max(prelu.workspace_bytes).next_multiple_of(16);
-    let d_x_bytes = if op.keep { 0 } else { d_pre.bytes() as u64 };
-    Ok(Kernel::new(scratch + d_x_bytes, move |io| {
-        let d_x = if op.keep { io.writes[0] } else { io.workspace.part(scratch, d_x_bytes) };
-        let results = &io.writes[usize::from(op.keep)..];
-        let part = |kernel: &Kernel, reads: Vec<Slice>, writes: Vec<Slice>| {
-            let workspace = io.workspace.part(0, kernel.workspace_bytes);
-            (kernel.build)(&Io { reads, writes, updates: vec![], workspace, constants: Slice::default() })
-        };
-        let mut launches = part(&conv, io.reads[..pre].to_vec(), vec![d_x]);
-        launches.extend(part(&prelu, vec![d_x, io.reads[pre], io.reads[pre + 1]], results.to_vec()));
+        if splits > 1 {
+            let kernel = format!("conv2d_backward_data_sum_{}", suffix(dtype));
+            let arguments = |launch| epilogue.arguments(launch, true);
+            launches.push(sum_splits("conv2d", kernel, partial, [rows, columns, splits], arguments));
+        }
+        if op.slope {
+            let d_slope = io.writes[1 + usize::from(op.keep)];
+            let slices = [column_sums, io.workspace.part(chunks_at, chunk_bytes), d_slope];
+            launches.extend(slopes.launches("conv2d", DType::F32, slices));
+        }
         launches
     }))
 }
@@ -373,8 +339,8 @@ pub(super) fn backward_weight(
     });
     let splits = scheme.splits;
     let partial_bytes = if splits > 1 { 4 * (splits * rows * columns) as u64 } else { 0 };
-    let (chunk_rows, chunks) = chunks(pixels * g.batch);
-    let bias_bytes = if op.bias { 4 * u64::from(chunks) * columns as u64 } else { 0 };
+    let bias = ColumnSum { rows: pixels * g.batch, columns };
+    let bias_bytes = if op.bias { bias.workspace_bytes() } else { 0 };
     Ok(Kernel::new(partial_bytes + bias_bytes, move |io| {
         let (x, d_y, d_filter) = (io.reads[0], io.reads[1], io.writes[0]);
         let partial = io.workspace.part(0, partial_bytes);
@@ -394,40 +360,12 @@ pub(super) fn backward_weight(
             .write(out)
             .value(product);
         let mut launches = vec![launch];
-        let finish = Finish { out: d_filter, ..Finish::default() };
-        launches.extend((splits > 1).then(|| sum(DType::F32, partial, &finish, [rows, columns, splits])));
+        let epilogue = PreluEpilogue { out: d_filter, ..PreluEpilogue::default() };
+        launches.extend((splits > 1).then(|| sum(DType::F32, partial, epilogue, [rows, columns, splits])));
         if op.bias {
             let sums = io.workspace.part(partial_bytes, bias_bytes);
-            let sizes = [pixels * g.batch, columns, chunk_rows as usize, chunks as usize];
-            launches.extend(column_sum("conv2d", dtype, [d_y, sums, io.writes[1]], sizes));
+            launches.extend(bias.launches("conv2d", dtype, [d_y, sums, io.writes[1]]));
         }
         launches
     }))
-}
-
-/// The gradient of a bias: columns of `d_y` summed in chunks, then the chunks. `rows`, `columns`, rows of a chunk, chunks.
-pub(super) fn column_sum(
-    stem: &'static str,
-    dtype: DType,
-    [d_y, sums, d_bias]: [Slice; 3],
-    [rows, columns, chunk_rows, chunks]: [usize; 4],
-) -> [Launch; 2] {
-    const THREADS: u32 = 256;
-    [
-        Launch::new(stem, format!("{stem}_backward_weight_bias_{}", suffix(dtype)))
-            .grid([columns.div_ceil(32) as u32, chunks as u32, 1])
-            .block(THREADS)
-            .read(d_y)
-            .write(sums)
-            .value(rows as u32)
-            .value(columns as u32)
-            .value(chunk_rows as u32),
-        Launch::new(stem, format!("{stem}_backward_weight_bias_sum"))
-            .grid([blocks(columns, THREADS, 1 << 16), 1, 1])
-            .block(THREADS)
-            .read(sums)
-            .write(d_bias)
-            .value(chunks as u32)
-            .value(columns as u32),
-    ]
 }

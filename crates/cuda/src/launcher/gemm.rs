@@ -1,15 +1,12 @@
-//! Product of two matrices.
+//! Product of two matrices, and what is fused into it.
 
 use super::Context;
 use super::conv2d::check_sizes;
+use super::epilogue::{PreluEpilogue, sum_splits};
 use super::matrix_product::Products;
-use super::tile::fours;
-use crate::launch::{Kernel, Launch, Operands, blocks};
+use crate::launch::{Kernel, Operands};
 use sphereface_tensor::Error;
 use sphereface_tensor::op::{Gemm, Layout};
-
-/// Threads of a block that adds up splits.
-const SUM_THREADS: u32 = 128;
 
 pub(super) fn gemm(op: Gemm, operands: &Operands<'_>, context: &Context) -> Result<Kernel, Error> {
     check_sizes(&op, &[&operands.reads[..], &operands.writes].concat())?;
@@ -25,29 +22,28 @@ pub(super) fn gemm(op: Gemm, operands: &Operands<'_>, context: &Context) -> Resu
         Products { layout: op.layout, rows, columns, length: geometry.length, segments: 1, batch: 1, own: [false; 2] };
     let scheme = products.scheme(context, dtype);
     Ok(Kernel::new(products.partial_bytes(&scheme), move |io| {
-        let (left, right, out) = (io.reads[0], io.reads[1], io.writes[0]);
+        let mut rest = io.reads[2..].iter().copied();
+        let epilogue = PreluEpilogue {
+            bias: if op.bias { rest.next() } else { None },
+            slope: if op.slope { rest.next() } else { None },
+            addend: if op.residual { rest.next() } else { None },
+            kept: None,
+            out: io.writes[0],
+        };
+        // The kernels keep no value before the rectifier.
+        let finish = |epilogue: PreluEpilogue, launch| epilogue.reads(launch).write(epilogue.out);
         let whole = scheme.splits == 1;
         let launch = scheme
             .launch("gemm", &format!("gemm_{name}"))
             .grid(products.grid(&scheme))
-            .read(left)
-            .read(right)
-            .write_if(whole.then_some(out))
-            .write(io.workspace)
-            .value(products.structure(&scheme));
-        let mut launches = vec![launch];
+            .read(io.reads[0])
+            .read(io.reads[1]);
+        let now = if whole { epilogue } else { PreluEpilogue::default() };
+        let mut launches = vec![finish(now, launch).write(io.workspace).value(products.structure(&scheme))];
         if !whole {
-            launches.push(
-                Launch::new("gemm", "gemm_sum")
-                    .grid([blocks(rows * columns.div_ceil(4), SUM_THREADS, 1 << 16), 1, 1])
-                    .block(SUM_THREADS)
-                    .read(io.workspace)
-                    .write(out)
-                    .value(rows as u32)
-                    .value(columns as u32)
-                    .value(scheme.splits as u32)
-                    .value(u32::from(fours(columns))),
-            );
+            let sizes = [rows, columns, scheme.splits];
+            launches
+                .push(sum_splits("gemm", "gemm_sum".into(), io.workspace, sizes, |launch| finish(epilogue, launch)));
         }
         launches
     }))

@@ -4,7 +4,7 @@ use super::{Context, kernel};
 use crate::backend::{Options, Precision};
 use crate::driver::Argument;
 use crate::launch::{Io, Launch, MOST_BLOCKS_Y, Operands, Slice};
-use sphereface_tensor::op::Rule;
+use sphereface_tensor::op::{Op, Rule};
 use sphereface_tensor::{Error, Type};
 use sphereface_testkit::TrainingCase;
 use sphereface_testkit::cases::{self, Case, Fill};
@@ -24,6 +24,11 @@ fn slices(at: &mut u64, sizes: impl IntoIterator<Item = u64>) -> Vec<Slice> {
 
 /// The launches of a case, on memory that is not there.
 fn launches(case: &Case, context: &Context) -> Result<Vec<Launch>, Error> {
+    launches_and_workspace(case, context).map(|(launches, _)| launches)
+}
+
+/// The same with the bytes of workspace.
+fn launches_and_workspace(case: &Case, context: &Context) -> Result<(Vec<Launch>, u64), Error> {
     let reads: Vec<&Type> = case.reads.iter().map(|(kind, _)| kind).collect();
     let updates: Vec<&Type> = case.updates.iter().map(|(kind, _)| kind).collect();
     let written = case.op.outputs(&reads, &updates)?;
@@ -33,7 +38,15 @@ fn launches(case: &Case, context: &Context) -> Result<Vec<Launch>, Error> {
     let mut place = |kinds: &[&Type]| slices(&mut at, kinds.iter().map(|kind| kind.bytes() as u64));
     let (reads, writes, updates) = (place(&operands.reads), place(&operands.writes), place(&operands.updates));
     let rest = slices(&mut at, [kernel.workspace_bytes, kernel.constants.len() as u64]);
-    Ok((kernel.build)(&Io { reads, writes, updates, workspace: rest[0], constants: rest[1] }))
+    let launches = (kernel.build)(&Io { reads, writes, updates, workspace: rest[0], constants: rest[1] });
+    for launch in &launches {
+        for argument in &launch.arguments {
+            if let Argument::Memory { pointer, bytes, .. } = argument {
+                assert!(*bytes == 0 || pointer + bytes <= at, "{}: {}: memory that is there", case.name, launch.kernel);
+            }
+        }
+    }
+    Ok((launches, kernel.workspace_bytes))
 }
 
 fn contexts() -> impl Iterator<Item = Context> {
@@ -89,6 +102,23 @@ fn launches_of_large_sizes_fit_a_gpu() {
                         assert_eq!(pointer % 16, 0, "{name}: operands are aligned to 16 bytes");
                     }
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_fused_gradient_is_not_stored_on_the_way() {
+    for context in contexts() {
+        // Products of few terms and many rows, which are not split.
+        for sizes in [[112, 96, 256, 64, 64, 3, 1, 1], [112, 96, 256, 64, 128, 3, 2, 1]] {
+            for case in cases::conv2d_passes(sizes) {
+                let Op::Conv2dBackwardData(op) = case.op else { continue };
+                let (launches, workspace) = launches_and_workspace(&case, &context).unwrap();
+                let products = launches.iter().filter(|launch| !launch.kernel.contains("sum")).count();
+                assert_eq!(products, op.stride * op.stride, "{}", case.name);
+                let activation = case.reads[0].0.bytes() as u64;
+                assert!(workspace < activation / 25, "{}: {workspace} of {activation} bytes", case.name);
             }
         }
     }

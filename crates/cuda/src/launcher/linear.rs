@@ -1,9 +1,10 @@
 //! The fully connected layer and its gradients.
 
 use super::Context;
-use super::conv2d::{check_sizes, column_sum};
+use super::column_sum::ColumnSum;
+use super::conv2d::check_sizes;
+use super::epilogue::sum_splits;
 use super::matrix_product::Products;
-use super::prelu::chunks;
 use super::tile::{Scheme, fours};
 use crate::launch::{Kernel, Launch, MOST_BLOCKS_Y, Operands, Slice, blocks, suffix};
 use bytemuck::{Pod, Zeroable};
@@ -12,9 +13,8 @@ use sphereface_tensor::{DType, Error};
 
 /// Layers of at most so many outputs have kernels of their own.
 const FEW: usize = 4;
-/// Threads of a block of these, and of one that adds up splits.
+/// Threads of a block of these.
 const DIRECT_THREADS: u32 = 256;
-const SUM_THREADS: u32 = 128;
 
 /// `Linear` of kernels/linear.cu.
 #[repr(C)]
@@ -63,17 +63,9 @@ impl Sizes {
 
 /// Adds up the partial sums of products.
 fn sum(dtype: DType, products: &Products, splits: usize, partial: Slice, bias: Option<Slice>, out: Slice) -> Launch {
-    let (rows, columns) = (products.batch * products.rows, products.columns);
-    Launch::new("linear", format!("linear_sum_{}", suffix(dtype)))
-        .grid([blocks(rows * columns.div_ceil(4), SUM_THREADS, 1 << 16), 1, 1])
-        .block(SUM_THREADS)
-        .read(partial)
-        .read_if(bias)
-        .write(out)
-        .value(rows as u32)
-        .value(columns as u32)
-        .value(splits as u32)
-        .value(u32::from(fours(columns)))
+    let sizes = [products.batch * products.rows, products.columns, splits];
+    let kernel = format!("linear_sum_{}", suffix(dtype));
+    sum_splits("linear", kernel, partial, sizes, |launch| launch.read_if(bias).write(out))
 }
 
 /// A product, and the sum of its parts if it has several.
@@ -193,8 +185,8 @@ pub(super) fn backward_weight(
     };
     let scheme = products.scheme(context, dtype);
     let partial_bytes = if few.is_some() { 0 } else { products.partial_bytes(&scheme) };
-    let (chunk_rows, chunks) = chunks(sizes.batch);
-    let bias_bytes = 4 * u64::from(chunks) * sizes.outputs as u64;
+    let bias = ColumnSum { rows: sizes.batch, columns: sizes.outputs };
+    let bias_bytes = bias.workspace_bytes();
     Ok(Kernel::new(partial_bytes + bias_bytes, move |io| {
         let (x, d_out, d_weight) = (io.reads[0], io.reads[1], io.writes[0]);
         let mut launches = match few {
@@ -213,8 +205,7 @@ pub(super) fn backward_weight(
             }
         };
         let sums = io.workspace.part(partial_bytes, bias_bytes);
-        let column_sizes = [products.length, products.columns, chunk_rows as usize, chunks as usize];
-        launches.extend(column_sum("linear", dtype, [d_out, sums, io.writes[1]], column_sizes));
+        launches.extend(bias.launches("linear", dtype, [d_out, sums, io.writes[1]]));
         launches
     }))
 }

@@ -3,7 +3,7 @@
 use super::Context;
 use super::tile::{BLOCKS, Scheme, Tile};
 use crate::backend::Precision;
-use crate::launch::Launch;
+use crate::launch::{Launch, TIERS};
 use sphereface_tensor::DType;
 use sphereface_tensor::op::Conv2dGeometry;
 
@@ -118,6 +118,7 @@ impl Scheme {
     /// A launch of `<kernel>_<tile>_<element>`, without its grid.
     pub(super) fn launch(&self, stem: &'static str, kernel: &str) -> Launch {
         Launch::new(stem, format!("{kernel}_{}_{}", self.tile.name, self.element))
+            .define(TIERS[usize::from(self.mma)].to_owned())
             .block(self.tile.threads)
             .shared(self.tile.shared_bytes)
     }

@@ -3,7 +3,9 @@
 mod add;
 mod advance;
 mod cast;
+mod column_sum;
 mod conv2d;
+mod epilogue;
 mod gather_batch;
 mod gemm;
 mod gradient_norm;

@@ -1,16 +1,11 @@
 //! Parametric rectifier.
 
+use super::column_sum::chunks;
 use crate::launch::{Kernel, Launch, Operands, blocks, suffix};
 
 const THREADS: u32 = 256;
 /// Columns that a block of a column sum takes.
 const COLUMNS: usize = 32;
-
-/// Rows of each chunk of a column sum, and the number of chunks: at least 2,048 rows, at most 256 chunks.
-pub(super) fn chunks(rows: usize) -> (u32, u32) {
-    let length = rows.div_ceil(256).max(2048);
-    (length as u32, rows.div_ceil(length) as u32)
-}
 
 pub(super) fn forward(operands: &Operands<'_>) -> Kernel {
     let (kind, channels) = (operands.reads[0], operands.reads[1].shape.elements());

@@ -1,5 +1,6 @@
 //! Product of two matrices: blocks of rows in parallel.
 
+use super::prelu::rectify_in_place;
 use super::product::{Into, Matrix, product};
 use super::{Kernel, Operands};
 use crate::error::Error;
@@ -20,9 +21,26 @@ pub(super) fn gemm(op: Gemm, operands: &Operands<'_>) -> Result<Kernel, Error> {
             Layout::NN | Layout::TN => Matrix::new(io.reads[1], length, columns),
             Layout::NT => Matrix::new(io.reads[1], columns, length).transposed(),
         };
+        let mut rest = io.reads[2..].iter().copied();
+        let bias = if op.bias { rest.next() } else { None };
+        let slope = if op.slope { rest.next() } else { None };
+        let residual = if op.residual { rest.next() } else { None };
         io.writes[0].par_chunks_mut(ROWS * columns).enumerate().for_each(|(index, out)| {
             let first = index * ROWS;
-            product(out, columns, Into::Overwrite, left.rows(first..first + out.len() / columns), right);
+            let into = match bias {
+                Some(bias) => {
+                    out.chunks_exact_mut(columns).for_each(|row| row.copy_from_slice(bias));
+                    Into::Add
+                }
+                None => Into::Overwrite,
+            };
+            product(out, columns, into, left.rows(first..first + out.len() / columns), right);
+            let residual = residual.map(|residual| &residual[first * columns..][..out.len()]);
+            match (slope, residual) {
+                (Some(slope), residual) => rectify_in_place(out, slope, residual),
+                (None, Some(residual)) => out.iter_mut().zip(residual).for_each(|(out, added)| *out += added),
+                (None, None) => {}
+            }
         });
     }))
 }

@@ -1,6 +1,6 @@
-//! Product of two dense matrices.
+//! Product of two dense matrices, and what a layer does with it.
 
-use super::{Array, Flops, Operator, activation_dtype, operands};
+use super::{Array, Flops, Operator, activation_dtype};
 use crate::error::Error;
 use crate::shape::{Dim, Shape, Type};
 
@@ -15,16 +15,24 @@ pub enum Layout {
     TN,
 }
 
-/// `out[row, column] = Σ left[row, ·] · right[·, column]`.
+/// `y[row, column] = bias[column] + Σ left[row, ·] · right[·, column]`, then `out = residual + prelu(y)`; what is not
+/// flagged is left out.
 ///
-/// The network's layers have products of their own; this is the bare one, to be measured against others.
+/// The network's layers have products of their own; this is one of plain matrices, to be measured against others.
 ///
 /// # Shapes
-/// Reads `left` and `right` as [`Layout`] says; writes `[rows, columns]` in f32.
+/// Reads `left` and `right` as [`Layout`] says and, where the flags say so and in this order, `bias` and `slope`
+/// `[columns]` and `residual` `[rows, columns]`; writes `out` `[rows, columns]`. All but the factors are f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gemm {
     /// Which operand is transposed.
     pub layout: Layout,
+    /// Whether a bias is read.
+    pub bias: bool,
+    /// Whether a PReLU is fused: its slope is read.
+    pub slope: bool,
+    /// Whether a residual sum is fused: its other operand is read.
+    pub residual: bool,
 }
 
 /// Sizes of one product.
@@ -39,6 +47,11 @@ pub struct GemmGeometry {
 }
 
 impl Gemm {
+    /// A product with nothing fused into it.
+    pub fn plain(layout: Layout) -> Self {
+        Gemm { layout, bias: false, slope: false, residual: false }
+    }
+
     /// Sizes of the product of matrices of these shapes.
     ///
     /// # Errors
@@ -71,19 +84,34 @@ impl Operator for Gemm {
     }
 
     fn outputs(&self, reads: &[&Type], _updates: &[&Type]) -> Result<Vec<Type>, Error> {
-        let [left, right] = operands(self.name(), reads)?;
+        let op = self.name();
+        let count = 2 + [self.bias, self.slope, self.residual].map(usize::from).iter().sum::<usize>();
+        if reads.len() != count {
+            let message = format!("expected {count} operands, found {} for {self:?}", reads.len());
+            return Err(Error::Attribute { op, message });
+        }
         activation_dtype(self, reads)?;
-        let GemmGeometry { rows, columns, .. } = self.geometry(&left.shape, &right.shape)?;
-        Ok(vec![Type::f32(Shape::matrix((Dim::Rows, rows), (Dim::Columns, columns)))])
+        let GemmGeometry { rows, columns, .. } = self.geometry(&reads[0].shape, &reads[1].shape)?;
+        let (of_column, out) =
+            (Shape::vector(Dim::Columns, columns), Shape::matrix((Dim::Rows, rows), (Dim::Columns, columns)));
+        let fused =
+            [(self.bias, "bias", &of_column), (self.slope, "slope", &of_column), (self.residual, "residual", &out)];
+        let present = fused.into_iter().filter(|(present, ..)| *present);
+        for ((_, operand, shape), found) in present.zip(&reads[2..]) {
+            found.shape.expect_equal(op, operand, shape)?;
+        }
+        Ok(vec![Type::f32(out)])
     }
 
-    fn may_be_bf16(&self, _read: usize) -> bool {
-        true
+    /// The factors.
+    fn may_be_bf16(&self, read: usize) -> bool {
+        read < 2
     }
 
     fn flops(&self, reads: &[&Type], _writes: &[&Type]) -> Flops {
+        let fused = usize::from(self.slope) + usize::from(self.residual);
         self.geometry(&reads[0].shape, &reads[1].shape)
-            .map(|GemmGeometry { rows, columns, length }| Flops::exactly(2 * rows * columns * length))
+            .map(|GemmGeometry { rows, columns, length }| Flops::exactly(rows * columns * (2 * length + fused)))
             .unwrap_or_default()
     }
 
@@ -91,6 +119,10 @@ impl Operator for Gemm {
         let (left, right) = (reads[0], reads[1]);
         let GemmGeometry { rows, columns, length } =
             self.geometry(&left.shape, &right.shape).expect("shapes that passed the shape rule");
+        let mut rest = reads[2..].iter();
+        let bias = self.bias.then(|| rest.next()).flatten();
+        let slope = self.slope.then(|| rest.next()).flatten();
+        let residual = rest.next();
         let mut out = Array::zeros(Shape::matrix((Dim::Rows, rows), (Dim::Columns, columns)));
         for (row, column) in (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column))) {
             let product = |place: usize| {
@@ -99,7 +131,10 @@ impl Operator for Gemm {
                     if self.layout == Layout::NT { column * length + place } else { place * columns + column };
                 left.values[left_at] * right.values[right_at]
             };
-            out.values[row * columns + column] = (0..length).map(product).sum();
+            let y = bias.map_or(0.0, |bias| bias.values[column]) + (0..length).map(product).sum::<f64>();
+            let rectified = if y > 0.0 { y } else { slope.map_or(1.0, |slope| slope.values[column]) * y };
+            let at = row * columns + column;
+            out.values[at] = residual.map_or(0.0, |residual| residual.values[at]) + rectified;
         }
         vec![out]
     }

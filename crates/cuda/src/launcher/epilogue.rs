@@ -1,0 +1,67 @@
+//! What becomes of the sums of products, as kernels/epilogue.cuh has it.
+
+use super::tile::fours;
+use crate::launch::{Launch, Slice};
+
+/// Rows and columns of the tile that a block takes where it adds up parts, and its threads.
+pub(super) const SUM_ROWS: usize = 16;
+const SUM_COLUMNS: usize = 32;
+const SUM_THREADS: u32 = 128;
+
+/// Operands of `PreluEpilogue`; none where a reduction is split, whose parts are stored as they are.
+#[derive(Clone, Copy, Default)]
+pub(super) struct PreluEpilogue {
+    pub(super) bias: Option<Slice>,
+    pub(super) slope: Option<Slice>,
+    pub(super) addend: Option<Slice>,
+    pub(super) kept: Option<Slice>,
+    pub(super) out: Slice,
+}
+
+impl PreluEpilogue {
+    pub(super) fn reads(self, launch: Launch) -> Launch {
+        launch.read_if(self.bias).read_if(self.slope).read_if(self.addend)
+    }
+
+    pub(super) fn arguments(self, launch: Launch) -> Launch {
+        self.reads(launch).write_if(self.kept).write(self.out)
+    }
+}
+
+/// Operands of `PreluGradientEpilogue`, likewise.
+#[derive(Clone, Copy, Default)]
+pub(super) struct PreluGradientEpilogue {
+    pub(super) addend: Option<Slice>,
+    pub(super) pre: Option<Slice>,
+    pub(super) slope: Option<Slice>,
+    pub(super) kept: Option<Slice>,
+    pub(super) out: Slice,
+    /// `[tiles of rows, columns]`.
+    pub(super) column_sums: Slice,
+}
+
+impl PreluGradientEpilogue {
+    /// `first`: whether nothing of the results is written yet.
+    pub(super) fn arguments(self, launch: Launch, first: bool) -> Launch {
+        let launch = launch.read_if(self.addend).read_if(self.pre).read_if(self.slope);
+        let kept = self.kept.unwrap_or_default();
+        let launch = if first { launch.write(kept).write(self.out) } else { launch.update(kept).update(self.out) };
+        launch.write(self.column_sums)
+    }
+}
+
+/// Adds up the parts `[splits, rows, columns]` of a split reduction and finishes them, by a kernel of `sum_splits`:
+/// between the parts and the sizes it takes what `arguments` adds.
+pub(super) fn sum_splits(
+    stem: &'static str,
+    kernel: String,
+    partial: Slice,
+    [rows, columns, splits]: [usize; 3],
+    arguments: impl FnOnce(Launch) -> Launch,
+) -> Launch {
+    let launch = Launch::new(stem, kernel)
+        .grid([(rows.div_ceil(SUM_ROWS) * columns.div_ceil(SUM_COLUMNS)) as u32, 1, 1])
+        .block(SUM_THREADS)
+        .read(partial);
+    arguments(launch).value(rows as u32).value(columns as u32).value(splits as u32).value(u32::from(fours(columns)))
+}

@@ -70,10 +70,16 @@ __device__ __forceinline__ void matrix_product(const T *left, const T *right, co
 #pragma unroll
     for (int i = 0; i < Tile::THREAD_ROWS; ++i)
         result_rows[i] = Tile::row(i) < rows ? int(blockIdx.y) * p.rows + first_row + Tile::row(i) : -1;
-    if (p.splits == 1) {
-        write_tile<Tile>(sums, epilogue, first_column, result_rows);
+    float *out = partial + u64(blockIdx.z) * gridDim.y * p.rows * p.columns;
+    auto part = plain(out, p.columns, Tile::vectors(p.columns % 4 == 0));
+    if constexpr (sizeof(*epilogue.out) == sizeof(float)) {
+        // One way out: with two of them the compiler runs short of registers.
+        Epilogue last = epilogue;
+        if (p.splits > 1) last = part;
+        write_tile<Tile>(sums, last, first_column, result_rows);
+    } else if (p.splits > 1) {
+        write_tile<Tile>(sums, part, first_column, result_rows);
     } else {
-        float *out = partial + u64(blockIdx.z) * gridDim.y * p.rows * p.columns;
-        write_tile<Tile>(sums, plain(out, p.columns, Tile::vectors(p.columns % 4 == 0)), first_column, result_rows);
+        write_tile<Tile>(sums, epilogue, first_column, result_rows);
     }
 }

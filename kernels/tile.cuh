@@ -199,6 +199,8 @@ __device__ __forceinline__ void write_tile(float (&sums)[Tile::THREAD_ROWS][Tile
 #pragma unroll
     for (int j = 0; j < Tile::THREAD_COLUMNS; j += 4) {
         int column = first_column + Tile::column(j);
+        // Columns beyond the last count for sums over columns alone, as zeros.
+        if (!Epilogue::SUMS && column >= epilogue.columns) continue;
         auto terms = epilogue.terms(column);
         if (column < epilogue.columns) {
 #pragma unroll

@@ -34,7 +34,9 @@ pub(crate) fn launches() -> BTreeMap<String, Launched> {
     let mut operators = [cases::gemm(), cases::conv2d(), cases::long_sums(), cases::linear(), cases::prelu()].concat();
     // The largest tiles are for sizes that no test could run.
     for layout in [Layout::NN, Layout::NT, Layout::TN] {
-        operators.extend([[64, 64], [16_384, 64], [16_384, 1024]].map(|[r, c]| cases::gemm_of(layout, [r, c, 64])));
+        for [rows, columns] in [[64, 64], [16_384, 64], [16_384, 1024]] {
+            operators.extend(cases::gemm_of(layout, [rows, columns, 64]));
+        }
     }
     for [inputs, outputs] in [[64, 1024], [1024, 64], [1024, 1024]] {
         operators.extend(cases::linear_passes([1, 1, 16_384, inputs, outputs]));

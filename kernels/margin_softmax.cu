@@ -103,22 +103,46 @@ margin_softmax_backward_embedding(const float *embedding, const u32 *count, cons
                        is_last);
 }
 
-// The passes over tiles, 128 threads, BLOCKS a multiprocessor; grids as forward_tiles and backward_tiles say.
-#define MARGIN_SOFTMAX_TILES(NAME, TILE, BLOCKS)                                                                      \
-    extern "C" __global__ void __launch_bounds__(128, BLOCKS)                                                         \
-    margin_softmax_forward_tiles_##NAME(const float *embedding, const float *weight, const RowTerms *terms,           \
-                                        const float *inverse_norm, Online *partial, Head head) {                      \
-        forward_tiles<TILE>(head, {embedding, weight}, terms, inverse_norm, partial);                                 \
-    }                                                                                                                 \
-    extern "C" __global__ void __launch_bounds__(128, BLOCKS)                                                         \
-    margin_softmax_backward_tiles_##NAME(const float *embedding, const float *weight, const u32 *labels,              \
-                                         const u32 *count, const float *log_sum_exp, const float *inverse_norm,       \
-                                         const Slopes *slopes, float *gradients, Head head, u32 first, u32 classes) { \
-        backward_tiles<TILE>(head, {embedding, weight, labels, count}, log_sum_exp, inverse_norm, slopes, gradients,  \
-                             first, classes);                                                                         \
+// Directions of the vectors [count, D], embeddings or the weights of a chunk of classes. Grid: count / 8 blocks, rounded
+// up, of 256 threads.
+extern "C" __global__ void __launch_bounds__(256)
+margin_softmax_directions(const float *vectors, float *inverse_norm, bf16 *directions, Head head, u32 count) {
+    write_directions(head, vectors, inverse_norm, directions, count);
+}
+
+// The gradients of the products of a chunk of classes from kept cosines. Grid: any, of 256 threads.
+#define MARGIN_SOFTMAX_KEPT(DTYPE, T)                                                                                 \
+    extern "C" __global__ void __launch_bounds__(256)                                                                 \
+    margin_softmax_backward_kept_##DTYPE(const u32 *labels, const u32 *count, const float *log_sum_exp,               \
+                                         const float *norm, const float *inverse_norm, const Slopes *slopes,          \
+                                         const Cosine *kept, T *gradients, Head head, u32 first, u32 classes) {       \
+        backward_kept(head, labels, count, log_sum_exp, norm, inverse_norm, slopes, kept, gradients, first, classes); \
     }
 
-MARGIN_SOFTMAX_TILES(f32, SimtTile, 2)
+MARGIN_SOFTMAX_KEPT(f32, float)
+MARGIN_SOFTMAX_KEPT(bf16, bf16)
+
+// The passes over tiles of a chunk of classes, 128 threads, BLOCKS a multiprocessor; grids as forward_tiles and
+// backward_tiles say. partial and kept are updated from the second chunk on.
+#define MARGIN_SOFTMAX_TILES(NAME, TILE, T, BLOCKS)                                                                   \
+    extern "C" __global__ void __launch_bounds__(128, BLOCKS)                                                         \
+    margin_softmax_forward_tiles_##NAME(const T *rows, const T *weights, const RowTerms *terms,                       \
+                                        const float *inverse_norm, Online *partial, Cosine *kept, Head head,          \
+                                        u32 first, u32 classes) {                                                     \
+        forward_tiles<TILE<T>>(head, {rows, weights, first, classes}, terms, inverse_norm, partial, kept,             \
+                               first == 0);                                                                           \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(128, BLOCKS)                                                         \
+    margin_softmax_backward_tiles_##NAME(const T *rows, const T *weights, const u32 *labels, const u32 *count,        \
+                                         const float *log_sum_exp, const float *inverse_norm, const Slopes *slopes,   \
+                                         T *gradients, Head head, u32 first, u32 classes) {                           \
+        backward_tiles<TILE<T>>(head, {rows, weights, first, classes}, labels, count, log_sum_exp, inverse_norm,      \
+                                slopes, gradients);                                                                   \
+    }
+
+MARGIN_SOFTMAX_TILES(f32, SimtTile, float, 2)
+MARGIN_SOFTMAX_TILES(bf16, SimtTile, bf16, 2)
 #if __CUDA_ARCH__ >= 800
-MARGIN_SOFTMAX_TILES(mma_tf32, MmaTf32Tile, 3)
+MARGIN_SOFTMAX_TILES(mma_tf32, TensorTile, float, 3)
+MARGIN_SOFTMAX_TILES(mma_bf16, TensorTile, bf16, 3)
 #endif

@@ -135,9 +135,8 @@ fn head_operands() -> Vec<Type> {
 
 #[test]
 fn the_head_names_each_operand_that_does_not_fit() {
-    let head = |classes| {
-        MarginSoftmaxForward(MarginSoftmax { classes, margin: Arc::new(OriginalSoftmax), scale: Scale::InnerProduct })
-    };
+    let head =
+        |classes| MarginSoftmaxForward(MarginSoftmax::new(classes, Arc::new(OriginalSoftmax), Scale::InnerProduct));
     for (operand, wrong, expected) in [
         (0, f32(&[(Dim::N, 4), (Dim::C, 3)]), "embedding: expected [N, D], none of them zero, found [N 4, C 3]"),
         (1, f32(&[(Dim::Classes, 5), (Dim::D, 2)]), "weight: expected [classes 5, D 3], found [classes 5, D 2]"),
@@ -224,7 +223,7 @@ fn backward(parameters: &ParameterSet) -> Result<(), Error> {
     let embedding = plan.linear(x, plan.parameter("weight")?, plan.parameter("bias")?)?;
     let rest: Vec<BufferId> =
         (2..6).map(|i| plan.persistent(&format!("operand {i}"), head_operands()[i].clone())).collect();
-    let head = MarginSoftmax { classes: 5, margin: Arc::new(OriginalSoftmax), scale: Scale::InnerProduct };
+    let head = MarginSoftmax::new(5, Arc::new(OriginalSoftmax), Scale::InnerProduct);
     let classifier = plan.parameter("classifier")?;
     let output = plan.margin_softmax(head, [embedding, classifier, rest[0], rest[1], rest[2], rest[3]])?;
     plan.backward(output.loss).map(drop)
@@ -259,7 +258,7 @@ fn a_gradient_cannot_flow_through_an_operator_without_adjoint() {
 
 #[test]
 fn networks_that_are_too_small_or_incomplete_are_refused() {
-    let head = || MarginSoftmax { classes: 4, margin: Arc::new(OriginalSoftmax), scale: Scale::InnerProduct };
+    let head = || MarginSoftmax::new(4, Arc::new(OriginalSoftmax), Scale::InnerProduct);
     for network in [
         Network::input([8, 8, 1]).stage(4, 1),           // no embedding
         Network::input([8, 8, 1]).stage(0, 1).linear(2), // a stage without channels

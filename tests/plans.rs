@@ -262,7 +262,7 @@ fn all_plans() -> Vec<(String, Plan)> {
             let case = TrainingCase::new(network.clone(), loss, 10, 7, 3);
             plans.push((format!("{} {} training", named.key, loss.key), case.plan().unwrap().1));
             let (margin, scale) = (loss.head)(4);
-            let model = Model { network: network.clone(), head: MarginSoftmax { classes: 10, margin, scale } };
+            let model = Model { network: network.clone(), head: MarginSoftmax::new(10, margin, scale) };
             let parameters = model.parameters().unwrap();
             let source = ImageSource { name: "test", images: 7 };
             let evaluation = model.evaluation_plan(&parameters, source, 3, 16).unwrap();

@@ -29,7 +29,7 @@ pub(crate) fn plan(args: &PlanArgs) -> Result<()> {
     let network = named.network(image, args.dim);
     let sphereface = loss("sphereface").context("the loss 'sphereface'")?;
     let (margin, scale) = (sphereface.head)(4);
-    let model = Model { network, head: MarginSoftmax { classes: args.classes, margin, scale } };
+    let model = Model { network, head: MarginSoftmax::new(args.classes, margin, scale) };
     let parameters = model.parameters()?;
     let config = Config::default();
     let training = Training {

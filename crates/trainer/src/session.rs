@@ -106,7 +106,7 @@ pub(crate) fn model(config: &Config, dataset: &Dataset) -> Result<Model> {
     let image = [dataset.train.height, dataset.train.width, dataset.train.channels];
     Ok(Model {
         network: config.network()?.network(image, config.model.dims[0]),
-        head: MarginSoftmax { classes: dataset.classes, margin, scale },
+        head: MarginSoftmax::new(dataset.classes, margin, scale),
     })
 }
 

@@ -2,7 +2,7 @@
 
 use sphereface_models::margin::OriginalSoftmax;
 use sphereface_tensor::cpu::CpuBackend;
-use sphereface_tensor::op::{FEW_CLASSES, Scale};
+use sphereface_tensor::op::Scale;
 use sphereface_tensor::{Cosine, DType};
 use sphereface_testkit::cases::{self, Case, Fill};
 use sphereface_testkit::{HeadCase, HeadProducts, Tolerance, assert_close, check_case, run_case};
@@ -77,9 +77,7 @@ fn margin_softmax_in_every_form_matches_reference() {
     for (kept, products) in forms {
         for head in HeadCase::all() {
             let head = HeadCase { kept, products, ..head };
-            for sizes in cases::HEADS.into_iter().filter(|&[classes, ..]| classes > FEW_CLASSES) {
-                head.check(sizes, &mut backend);
-            }
+            head.check([1100, 12, 40, 39], &mut backend); // more than one of its tiles
             head.check_boundary_cosines(40, &mut backend);
         }
     }

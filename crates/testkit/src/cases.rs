@@ -69,10 +69,11 @@ impl Case {
     }
 
     /// The same case of a head on tensor cores: gradients of the products are rounded to TF32, of 11 bits, or where
-    /// directions are to bf16, to its 8 bits; and the logits themselves are wrong by a little.
+    /// directions are to bf16, to its 8 bits; and the logits themselves are wrong by a little. In bf16 it shows that those
+    /// of the other classes are together as large as the target's, so that they are wrong by as much again.
     pub fn with_rounded_gradients(self) -> Case {
         let bf16 = matches!(&self.op, Op::MarginSoftmaxBackward(op) if op.0.rounded);
-        let rounding = if bf16 { 1.0 / 256.0 } else { 1.0 / 2048.0 };
+        let rounding = if bf16 { 2.0 / 256.0 } else { 1.0 / 2048.0 };
         let tolerance = match self.tolerance {
             Tolerance::Largest(factor) => Tolerance::Largest(factor + rounding + 5e-5),
             other => other,

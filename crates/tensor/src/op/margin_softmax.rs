@@ -273,7 +273,9 @@ impl Operator for MarginSoftmaxForward {
         let [_, pitch] = cosines.sizes();
         for i in 0..batch {
             let row = Row::new(&self.0, reads, [&x, &w], i, None);
-            cosines.values[i * pitch..][..self.0.classes].copy_from_slice(&row.cosines);
+            let kept = &mut cosines.values[i * pitch..][..self.0.classes];
+            kept.copy_from_slice(&row.cosines);
+            kept[row.label] = dot(&x.operands[i], &w.operands[row.label]);
             let [loss, log_sum_exp, target_cosine, norm, hits] = &mut rows;
             log_sum_exp.values[i] = row.log_sum_exp;
             target_cosine.values[i] = row.cosines[row.label];
@@ -351,7 +353,7 @@ impl Operator for MarginSoftmaxBackward {
             let row = Row::new(&self.0, reads, [&x, &w], i, kept);
             for j in 0..self.0.classes {
                 let is_target = j == row.label;
-                let softmax = (row.logits[j] - row.log_sum_exp).exp();
+                let softmax = (row.logits[j] - reads[6].values[i]).exp();
                 let g = (softmax - f64::from(is_target)) / count;
                 let c = row.cosines[j];
                 let h = if is_target { row.target } else { TargetLogit { value: c, slope: 1.0 } };

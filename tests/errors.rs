@@ -4,8 +4,8 @@ use sphereface_models::margin::OriginalSoftmax;
 use sphereface_models::{ImageSource, Model, Network};
 use sphereface_tensor::cpu::CpuBackend;
 use sphereface_tensor::op::{
-    Advance, Augmentation, Cast, Conv2dForward, GatherBatch, GradientNorm, Group, MarginSoftmax, MarginSoftmaxForward,
-    Metrics, Op, Optimizer, PreluForward, Rule, Scale,
+    Advance, Augmentation, Cast, Conv2dForward, GatherBatch, GradientNorm, Group, Logits, MarginSoftmax,
+    MarginSoftmaxForward, Metrics, Op, Optimizer, PreluForward, Rule, Scale,
 };
 use sphereface_tensor::{Backend, BufferId, DType, Dim, Error, Init, ParameterSet, PlanBuilder, Shape, Type};
 use std::sync::Arc;
@@ -156,6 +156,12 @@ fn the_head_names_each_operand_that_does_not_fit() {
     let mut one_class = head_operands();
     one_class[1] = f32(&[(Dim::Classes, 1), (Dim::D, 3)]);
     assert_eq!(refusal(head(1), &one_class, &[]), "margin_softmax_forward: classes: expected at least 2, found 1");
+    let mut keeps = head(5);
+    keeps.0.logits = Logits::Kept;
+    assert_eq!(
+        refusal(keeps, &head_operands(), &[]),
+        "margin_softmax_forward: logits: expected more than 32 classes to keep any, found 5"
+    );
 }
 
 #[test]

@@ -92,7 +92,7 @@ fn heads(criterion: &mut Criterion) {
         let forward = cases::margin_softmax_forward_of(&margin, scale, 5.0, sizes);
         // Logits of normal vectors have the size of √D: this sum keeps their exponentials finite and above zero.
         let root = (dimension as f64).sqrt();
-        let statistics = [4.0 * root, 0.0, root, 1.0 / root].map(Fill::Constant);
+        let statistics = [4.0 * root, 0.0, root, 1.0 / root].map(Fill::Constant).to_vec();
         let backward = cases::margin_softmax_backward_of(&forward, statistics, forward.tolerance);
         let cases = [("forward".into(), forward), ("backward".into(), backward)];
         bench(criterion, &format!("margin_softmax C{classes} D{dimension} N{batch}"), Count::Flops, &cases);

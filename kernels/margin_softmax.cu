@@ -15,6 +15,7 @@
 // loss           [N] f32         written
 // log_sum_exp, target_cosine, norm  [N] f32  written by the forward pass, read by the backward pass
 // inverse_norm   [C] f32         likewise: 1 / ‖w‖
+// kept           [N, C8] Cosine  likewise where the head keeps its cosines, else null; C8 is C to a multiple of 8
 // hits           [N] u32         written: bits of Hit
 // d_embedding    [N, D] f32      written
 // d_weight       [C, D] f32      written
@@ -24,17 +25,32 @@
 //
 // At most 32 classes (margin_softmax_small.cuh), forward in one launch, backward in two: a warp a row, a lane a class,
 // 256 threads, C · (D | 1) · 4 bytes of dynamic shared memory for the weights. Bound by the launch: 2 N C D forward,
-// 6 N C D backward are microseconds.
+// 6 N C D backward are microseconds. fp32 in every precision.
 //
 // More classes (margin_softmax_large.cuh): tiles of 128 rows × 64 classes, 128 threads, each followed by an online
-// softmax in registers. The products of a tile are f32 by the engine of tile.cuh (static shared memory) or, for D a
-// multiple of 4, of operands rounded to TF32 by that of mma_tile.cuh (73,728 bytes of dynamic shared memory); scales
-// are f32 in both. Forward, three launches: rows and class norms; tiles, with a running softmax (largest logit, sum,
-// rivals) for each row and split of the classes; merge of the splits. Backward, over chunks of classes: tiles again,
-// whose gradients with respect to the products [N, chunk] go to a workspace that stays in the L2 cache; their two
-// products with weights and embeddings (gemm.cu); what norms add to those. Memory O(N + C) + N · chunk + partial sums.
-// Floor: 2 N C D FLOPs forward, 8 N C D backward, 2 of them to make the tiles again; the weights read once forward and
-// twice backward, and their gradient written once.
+// softmax in registers. Forward: terms of rows and classes; tiles, with a running softmax (largest logit, sum, rivals)
+// for each row and split of the classes; merge of the splits. Backward, over chunks of classes: the gradients with
+// respect to the products [N, chunk], to a workspace that stays in the L2 cache; their two products with weights and
+// embeddings (gemm.cu); what norms add to those. What the products of a tile are, and by which engine:
+//   f32       x · w, in fp32, tile.cuh (static shared memory)
+//   mma_tf32  x · w rounded to TF32, mma_tile.cuh (73,728 bytes of dynamic shared memory); D is a multiple of 4
+//   bf16, mma_bf16  x̂ · ŵ rounded to bf16, by the same engines: what a plan of bf16 activations asks for. Directions
+//             have 8 bits each and no scale, so that κ and ‖w‖ multiply sums, in f32. Gradients of products are bf16,
+//             too: small ones keep their 8 bits, as its exponents are those of f32.
+//
+// Rows of directions are padded with zeros to a multiple of 8, and so are the classes of a chunk: D and C may be odd.
+// They are written once a pass, not converted where they are loaded: cp.async copies bytes as they are, and each weight
+// is loaded by every tile of rows. A bf16 copy of all weights would be 1 GB at C = 10⁶, D = 512; that of a chunk of
+// 16,384 classes (8,192 backward) is 16 MiB (8), written to and read from the L2 cache, so that DRAM sees the f32 weights
+// only: once forward, where the norm is taken on the way, twice backward.
+//
+// Kept cosines replace the tiles of the backward pass by a pass over 2 N C bytes: written and read at N = 512, C = 10⁶
+// that is 2 GB, 0.6 ms at 3.35 TB/s, for a product of 2 N C D, 0.9 ms at D = 512 and 600 TFLOP/s, 0.2 ms at D = 128. So
+// they pay for wide embeddings, in fp32 most. Not measured yet.
+//
+// Memory O(N + C) + N · chunk + partial sums; with kept cosines 2 N C bytes more. Floor: 2 N C D FLOPs forward, 8 N C D
+// backward, 2 of them to make the tiles again, unless cosines are kept; the weights read once forward (twice where they
+// are not rounded: norms, tiles) and twice backward, and their gradient written once.
 //
 // Partners: crates/tensor/src/op/margin_softmax.rs, crates/tensor/src/cpu/margin_softmax.rs,
 // crates/cuda/src/launcher/margin_softmax.rs, crates/models/src/margin/, gemm.cu.
@@ -103,22 +119,46 @@ margin_softmax_backward_embedding(const float *embedding, const u32 *count, cons
                        is_last);
 }
 
-// The passes over tiles, 128 threads, BLOCKS a multiprocessor; grids as forward_tiles and backward_tiles say.
-#define MARGIN_SOFTMAX_TILES(NAME, TILE, BLOCKS)                                                                      \
-    extern "C" __global__ void __launch_bounds__(128, BLOCKS)                                                         \
-    margin_softmax_forward_tiles_##NAME(const float *embedding, const float *weight, const RowTerms *terms,           \
-                                        const float *inverse_norm, Online *partial, Head head) {                      \
-        forward_tiles<TILE>(head, {embedding, weight}, terms, inverse_norm, partial);                                 \
-    }                                                                                                                 \
-    extern "C" __global__ void __launch_bounds__(128, BLOCKS)                                                         \
-    margin_softmax_backward_tiles_##NAME(const float *embedding, const float *weight, const u32 *labels,              \
-                                         const u32 *count, const float *log_sum_exp, const float *inverse_norm,       \
-                                         const Slopes *slopes, float *gradients, Head head, u32 first, u32 classes) { \
-        backward_tiles<TILE>(head, {embedding, weight, labels, count}, log_sum_exp, inverse_norm, slopes, gradients,  \
-                             first, classes);                                                                         \
+// Directions of the vectors [count, D], embeddings or the weights of a chunk of classes. Grid: count / 8 blocks, rounded
+// up, of 256 threads.
+extern "C" __global__ void __launch_bounds__(256)
+margin_softmax_directions(const float *vectors, float *inverse_norm, bf16 *directions, Head head, u32 count) {
+    write_directions(head, vectors, inverse_norm, directions, count);
+}
+
+// The gradients of the products of a chunk of classes from kept cosines. Grid: any, of 256 threads.
+#define MARGIN_SOFTMAX_KEPT(DTYPE, T)                                                                                 \
+    extern "C" __global__ void __launch_bounds__(256)                                                                 \
+    margin_softmax_backward_kept_##DTYPE(const u32 *labels, const u32 *count, const float *log_sum_exp,               \
+                                         const float *norm, const float *inverse_norm, const Slopes *slopes,          \
+                                         const Cosine *kept, T *gradients, Head head, u32 first, u32 classes) {       \
+        backward_kept(head, labels, count, log_sum_exp, norm, inverse_norm, slopes, kept, gradients, first, classes); \
     }
 
-MARGIN_SOFTMAX_TILES(f32, SimtTile, 2)
+MARGIN_SOFTMAX_KEPT(f32, float)
+MARGIN_SOFTMAX_KEPT(bf16, bf16)
+
+// The passes over tiles of a chunk of classes, 128 threads, BLOCKS a multiprocessor; grids as forward_tiles and
+// backward_tiles say. partial and kept are updated from the second chunk on.
+#define MARGIN_SOFTMAX_TILES(NAME, TILE, T, BLOCKS)                                                                   \
+    extern "C" __global__ void __launch_bounds__(128, BLOCKS)                                                         \
+    margin_softmax_forward_tiles_##NAME(const T *rows, const T *weights, const RowTerms *terms,                       \
+                                        const float *inverse_norm, Online *partial, Cosine *kept, Head head,          \
+                                        u32 first, u32 classes) {                                                     \
+        forward_tiles<TILE<T>>(head, {rows, weights, first, classes}, terms, inverse_norm, partial, kept,             \
+                               first == 0);                                                                           \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(128, BLOCKS)                                                         \
+    margin_softmax_backward_tiles_##NAME(const T *rows, const T *weights, const u32 *labels, const u32 *count,        \
+                                         const float *log_sum_exp, const float *inverse_norm, const Slopes *slopes,   \
+                                         T *gradients, Head head, u32 first, u32 classes) {                           \
+        backward_tiles<TILE<T>>(head, {rows, weights, first, classes}, labels, count, log_sum_exp, inverse_norm,      \
+                                slopes, gradients);                                                                   \
+    }
+
+MARGIN_SOFTMAX_TILES(f32, SimtTile, float, 2)
+MARGIN_SOFTMAX_TILES(bf16, SimtTile, bf16, 2)
 #if __CUDA_ARCH__ >= 800
-MARGIN_SOFTMAX_TILES(mma_tf32, MmaTf32Tile, 3)
+MARGIN_SOFTMAX_TILES(mma_tf32, TensorTile, float, 3)
+MARGIN_SOFTMAX_TILES(mma_bf16, TensorTile, bf16, 3)
 #endif

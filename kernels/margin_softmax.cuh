@@ -29,6 +29,9 @@ struct Head {
     u32 steps;            // length of `lambdas`
     u32 scale;            // a Scale
     float constant;       // the scale itself where it is CONSTANT
+    u32 rounded;          // whether products are x̂ · ŵ of directions rounded to bf16, not x · w
+    u32 pitch;            // elements of a row of the products' operands and of their gradients' sums: D, or to a
+                          // multiple of 8, filled up with zeros, where they are rounded
     MarginParameters parameters;
 };
 
@@ -41,6 +44,9 @@ struct Operands {
     const float *lambdas;    // [steps]
     const u32 *counter;      // [1]
 };
+
+// Elements of bf16 rows are copied eight at a time.
+__device__ __forceinline__ u32 to_eight(u32 length) { return (length + 7) / 8 * 8; }
 
 // Norms below this are taken for it: a zero vector has a direction of length zero.
 __device__ __forceinline__ double floored(double norm) { return norm < 1e-12 ? 1e-12 : norm; }
@@ -64,7 +70,7 @@ struct Target {
     double norm;       // ‖x‖
     double cosine;     // c = x̂ · ŵ of the label's class
     double scale;      // what multiplies cosines: κ_i, times ‖w‖ where weights are not normalised
-    float factor;      // κ_i / ‖x‖: makes a logit of the product of x and a weight (of unit norm, where that counts)
+    float factor;      // what makes a logit of a product, besides the class's factor: κ_i / ‖x‖, of rounded ones κ_i
     TargetLogit bent;  // h(c), h′(c)
 };
 
@@ -87,13 +93,14 @@ __device__ __forceinline__ Target target_of(const Head &head, const Operands &in
     entry.cosine = cosine < -1 ? -1 : cosine > 1 ? 1 : cosine;
     bool constant = head.scale == CONSTANT;
     entry.factor = constant ? head.constant / float(entry.norm) : 1.0f;
+    if (head.rounded) entry.factor = constant ? head.constant : float(entry.norm);
     entry.scale = constant ? head.constant : head.scale == FEATURE_NORM ? entry.norm : entry.norm * weight_norm;
     u32 step = in.counter[0], last = head.steps - 1;
     entry.bent = target(entry.cosine, in.lambdas[step < last ? step : last], head.parameters);
     return entry;
 }
 
-// What makes a logit of the product of x and a weight, besides the row's factor.
+// What makes a logit of the product of x and a weight, as they are, besides the row's factor.
 __device__ __forceinline__ float class_factor(const Head &head, float inverse_norm) {
     return head.scale == INNER_PRODUCT ? 1.0f : inverse_norm;
 }
@@ -130,8 +137,8 @@ __device__ __forceinline__ void write_row(const Results &out, const Target &entr
 
 // What the backward pass needs of a row besides its operands.
 struct alignas(16) Slopes {
-    float weight;  // κ_i / (‖x‖ count): the gradient of a product is this times its softmax, without the target's margin
-    float factor;  // κ_i / ‖x‖
+    float weight;  // factor / count: the gradient of a product is this times its softmax, without the target's margin
+    float factor;  // as in Target
     float target;  // the gradient of the target's product, with its margin
     float along;   // the gradient along x̂, apart from what the products' gradients give
 };
@@ -158,19 +165,21 @@ __device__ __forceinline__ float radial_of(const Head &head, const Slopes &slope
 // The gradient of the weights of the classes [first, first + classes), from the sums Σ_i g_ij x_i over the gradients of
 // the products x_i · w_j. A warp a class.
 //
-// sums [parts, classes, D] are added up in order. Without its part along ŵ_j where that is normalised; else with what
-// bending the targets' logits gives along it.
+// sums [parts, lines, pitch] are added up in order; of rounded products they are those of x̂_i, and want 1 / ‖w_j‖. Without
+// its part along ŵ_j where that is normalised; else with what bending the targets' logits gives along it.
 __device__ __forceinline__ void weight_gradient(const Head &head, const Operands &in, const float *norm,
                                                 const float *inverse_norm, const Slopes *slopes, const float *sums,
                                                 float *d_weight, u32 first, u32 classes, u32 parts) {
     u32 lane = threadIdx.x % WARP, at = global_thread() / WARP, j = first + at;
     if (at >= classes) return;
     const float *w = in.weight + u64(j) * head.dimension;
-    float *d_w = d_weight + u64(at) * head.dimension, projection = 0;
+    float *d_w = d_weight + u64(at) * head.dimension, projection = 0, scale = head.rounded ? inverse_norm[j] : 1;
+    u32 lines = head.rounded ? to_eight(classes) : classes;
     for (u32 d = lane; d < head.dimension; d += WARP) {
         float sum = 0;
 #pragma unroll 4
-        for (u32 part = 0; part < parts; ++part) sum += sums[(u64(part) * classes + at) * head.dimension + d];
+        for (u32 part = 0; part < parts; ++part) sum += sums[(u64(part) * lines + at) * head.pitch + d];
+        sum *= scale;
         d_w[d] = sum;
         projection += sum * w[d];
     }

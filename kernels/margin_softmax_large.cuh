@@ -5,9 +5,22 @@
 
 // What the tiles of the forward pass need of a row.
 struct alignas(16) RowTerms {
-    float factor;     // κ_i / ‖x‖
+    float factor;     // as in Target
     float penalised;  // the target's logit
+    float cosine;     // what makes a cosine of a product, besides the class's term: 1 / ‖x‖, of rounded ones 1
     u32 label;
+};
+
+// A cosine in 16 bits, a multiple of 1 / STEPS: crates/tensor/src/cosine.rs says why.
+struct Cosine {
+    static constexpr int STEPS = 32512, LARGEST = 32767;
+    short steps;
+
+    static __device__ __forceinline__ Cosine of(float cosine) {
+        int steps = __float2int_rn(cosine * STEPS);
+        return {short(min(max(steps, -LARGEST), LARGEST))};
+    }
+    __device__ __forceinline__ float value() const { return float(steps) * (1.0f / STEPS); }
 };
 
 // Maximum and sum over the lanes that hold one row, the same bits in each of them.
@@ -26,57 +39,85 @@ __device__ __forceinline__ float row_sum(float value) {
     return value;
 }
 
-// The inverse norms of the thread's classes; 0 past the last.
-template <class Tile>
-__device__ __forceinline__ void tile_inverse_norms(const Head &head, const float *__restrict__ inverse_norm,
-                                                   u32 first_class, float (&inverse)[TILE_OF_THREAD]) {
-#pragma unroll
-    for (int j = 0; j < TILE_OF_THREAD; ++j) {
-        u32 at = first_class + Tile::column(j);
-        inverse[j] = at < head.classes ? inverse_norm[at] : 0;
-    }
-}
-
-// A warp for each row, which writes its terms, then one for each class, which writes its inverse norm.
+// A warp for each row, which writes its terms, then, unless directions() does, one for each class, which writes its
+// inverse norm.
 __device__ __forceinline__ void forward_rows(const Head &head, const Operands &in, RowTerms *terms,
                                              float *inverse_norm) {
     u32 lane = threadIdx.x % WARP, at = global_thread() / WARP;
     if (at < head.batch) {
         Target entry = target_of(head, in, at);
-        if (lane == 0) terms[at] = {entry.factor, float(entry.scale * entry.bent.value), entry.label};
-    } else if (at - head.batch < head.classes) {
+        float cosine = head.rounded ? 1.0f : 1 / float(entry.norm);
+        if (lane == 0) terms[at] = {entry.factor, float(entry.scale * entry.bent.value), cosine, entry.label};
+    } else if (!head.rounded && at - head.batch < head.classes) {
         u32 j = at - head.batch;
         double norm = floored(sqrt(warp_square(in.weight + u64(j) * head.dimension, head.dimension)));
         if (lane == 0) inverse_norm[j] = 1 / float(norm);
     }
 }
 
-// The softmax of one row over a warp's classes of a tile, in each of the lanes that hold the row.
+// vectors [count, D] as directions [to_eight(count), pitch] rounded to bf16, what is filled up zero; 1 / norm of each to
+// inverse_norm, if there is one. In f32 until it is rounded, so that it can be told exactly. A warp a vector.
+__device__ __forceinline__ void write_directions(const Head &head, const float *__restrict__ vectors,
+                                                 float *inverse_norm, bf16 *directions, u32 count) {
+    u32 lane = threadIdx.x % WARP, line = global_thread() / WARP;
+    if (line >= to_eight(count)) return;
+    bool present = line < count;
+    const float *vector = vectors + (present ? u64(line) * head.dimension : 0);
+    float inverse = 1 / float(floored(sqrt(warp_square(vector, head.dimension))));
+    if (present && lane == 0 && inverse_norm) inverse_norm[line] = inverse;
+    bf16 *direction = directions + u64(line) * head.pitch;
+    for (u32 d = lane * 4; d < head.pitch; d += WARP * 4) {
+        Four values = read_four(vector + d, present ? int(head.dimension) - int(d) : 0, head.dimension % 4 == 0);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) values.values[i] *= inverse;
+        write_vector(direction + d, values);
+    }
+}
+
+// The softmax of one row over a warp's classes of a tile, in each of the lanes that hold the row; classes from `end` on
+// are none.
 template <class Tile>
 __device__ __forceinline__ Online tile_softmax(const Head &head, const RowTerms &row,
-                                               const float (&products)[TILE_OF_THREAD],
-                                               const float (&inverse)[TILE_OF_THREAD], u32 first_class) {
+                                               const float (&products)[TILE_OF_THREAD], const ClassTerms<Tile> &terms,
+                                               u32 first_class, u32 end) {
     Online online = {LOWEST, 0, LOWEST, LOWEST};
     float logits[TILE_OF_THREAD];
 #pragma unroll
     for (int j = 0; j < TILE_OF_THREAD; ++j) {
         u32 at = first_class + Tile::column(j);
-        float logit = row.factor * (products[j] * class_factor(head, inverse[j]));
-        if (at != row.label && at < head.classes) {
+        float logit = row.factor * (products[j] * terms.logit(head, j));
+        if (at != row.label && at < end) {
             online.rival = larger(online.rival, logit);
-            online.rival_cosine = larger(online.rival_cosine, products[j] * inverse[j]);
+            online.rival_cosine = larger(online.rival_cosine, products[j] * terms.cosine(j));
         }
         logits[j] = at == row.label ? row.penalised : logit;
-        if (at < head.classes) online.largest = larger(online.largest, logits[j]);
+        if (at < end) online.largest = larger(online.largest, logits[j]);
     }
     online.largest = row_max<Tile::LANES>(online.largest);
     online.rival = row_max<Tile::LANES>(online.rival);
     online.rival_cosine = row_max<Tile::LANES>(online.rival_cosine);
 #pragma unroll
     for (int j = 0; j < TILE_OF_THREAD; ++j)
-        if (first_class + Tile::column(j) < head.classes) online.sum += expf(logits[j] - online.largest);
+        if (first_class + Tile::column(j) < end) online.sum += expf(logits[j] - online.largest);
     online.sum = row_sum<Tile::LANES>(online.sum);
     return online;
+}
+
+// A row's cosines of a tile to its row of those that are kept, [to_eight(C)].
+template <class Tile>
+__device__ __forceinline__ void keep_cosines(const Head &head, const RowTerms &row,
+                                             const float (&products)[TILE_OF_THREAD], const ClassTerms<Tile> &terms,
+                                             u32 first_class, Cosine *kept) {
+    constexpr int GROUP = Tile::GROUP;
+#pragma unroll
+    for (int j = 0; j < TILE_OF_THREAD; j += GROUP) {
+        Group<Cosine, GROUP> group;
+#pragma unroll
+        for (int k = 0; k < GROUP; ++k)
+            group.values[k] = Cosine::of(products[j + k] * terms.cosine(j + k) * row.cosine);
+        u32 at = first_class + Tile::column(j);
+        if (at < to_eight(head.classes)) *reinterpret_cast<Group<Cosine, GROUP> *>(kept + at) = group;
+    }
 }
 
 // Two softmaxes of one row over different classes, as one.
@@ -86,13 +127,15 @@ __device__ __forceinline__ Online merged(const Online &a, const Online &b) {
             larger(a.rival_cosine, b.rival_cosine)};
 }
 
-// Softmaxes of the block's rows over the tiles of its split, partial [N, splits · PARTS]. Grid: (splits, tiles of
+// Softmaxes of the block's rows over the tiles of its split of a chunk of classes, partial [N, splits · PARTS]: that of
+// the chunks before, unless this is the first, goes on. kept [N, to_eight(C)], if there is one. Grid: (splits, tiles of
 // rows).
 template <class Tile>
-__device__ __forceinline__ void forward_tiles(const Head &head, const Operands &in, const RowTerms *terms,
-                                              const float *inverse_norm, Online *partial) {
+__device__ __forceinline__ void forward_tiles(const Head &head, const TileOperands<typename Tile::Element> &in,
+                                              const RowTerms *terms, const float *inverse_norm, Online *partial,
+                                              Cosine *kept, bool is_first) {
     u32 first_row = blockIdx.y * TILE_ROWS, splits = gridDim.x;
-    u32 tiles = (head.classes + TILE_CLASSES - 1) / TILE_CLASSES;
+    u32 tiles = (in.count + TILE_CLASSES - 1) / TILE_CLASSES;
     u32 end = u64(tiles) * (blockIdx.x + 1) / splits;
     int lane = threadIdx.x % Tile::LANES;
     // The lanes that hold the same eight rows share out their softmaxes.
@@ -100,24 +143,29 @@ __device__ __forceinline__ void forward_tiles(const Head &head, const Operands &
 #pragma unroll
     for (Online &one : online) one = {LOWEST, 0, LOWEST, LOWEST};
     for (u32 tile = u64(tiles) * blockIdx.x / splits; tile < end; ++tile) {
-        u32 first_class = tile * TILE_CLASSES;
-        float inverse[TILE_OF_THREAD];
+        u32 first_class = in.first + tile * TILE_CLASSES, end_class = in.first + in.count;
         Products products = {};
-        Tile::products(head, in, first_row, first_class, products);
-        tile_inverse_norms<Tile>(head, inverse_norm, first_class, inverse);
+        Tile::products(head, in, first_row, tile * TILE_CLASSES, products);
+        ClassTerms<Tile> of_class(head, inverse_norm, first_class, end_class);
 #pragma unroll
         for (int i = 0; i < TILE_OF_THREAD; ++i) {
             u32 row = min(first_row + Tile::row(i), head.batch - 1);
-            Online part = tile_softmax<Tile>(head, terms[row], products[i], inverse, first_class);
+            RowTerms of_row = terms[row];
+            Online part = tile_softmax<Tile>(head, of_row, products[i], of_class, first_class, end_class);
             Online &mine = online[i / Tile::LANES];
             if (i % Tile::LANES == lane) mine = merged(mine, part);
+            if (kept && row == first_row + Tile::row(i))
+                keep_cosines<Tile>(head, of_row, products[i], of_class, first_class,
+                                   kept + u64(row) * to_eight(head.classes));
         }
     }
 #pragma unroll
     for (int i = 0; i < TILE_OF_THREAD; ++i) {
         u32 row = first_row + Tile::row(i);
-        if (i % Tile::LANES == lane && row < head.batch)
-            partial[(u64(row) * splits + blockIdx.x) * Tile::PARTS + Tile::part()] = online[i / Tile::LANES];
+        if (i % Tile::LANES != lane || row >= head.batch) continue;
+        Online &whole = partial[(u64(row) * splits + blockIdx.x) * Tile::PARTS + Tile::part()];
+        Online mine = online[i / Tile::LANES];
+        whole = is_first ? mine : merged(whole, mine);
     }
 }
 
@@ -134,6 +182,7 @@ __device__ __forceinline__ void forward_merge(const Head &head, const Operands &
     online.rival = warp_max(online.rival);
     online.rival_cosine = warp_max(online.rival_cosine);
     Target entry = target_of(head, in, row);
+    if (head.rounded) online.rival_cosine *= float(entry.norm);
     if (lane == 0) write_row(out, entry, online, row, row < in.count[0]);
 }
 
@@ -146,69 +195,106 @@ __device__ __forceinline__ void backward_rows(const Head &head, const Operands &
     if (threadIdx.x % WARP == 0) slopes[row] = slopes_of(head, entry, log_sum_exp[row], row, in.count[0]);
 }
 
-template <int LENGTH>
-struct alignas(4 * LENGTH) Group {
-    float values[LENGTH];
-};
+// Rows of the gradients of the products of so many classes: bf16 ones are filled up with zeros.
+template <class T>
+__device__ __forceinline__ u32 gradients_pitch(u32 classes) { return sizeof(T) == 2 ? to_eight(classes) : classes; }
 
-// The gradients of the products x_i · w_j of the classes [first, first + classes): gradients [N, classes], of which a
-// block writes a tile. Grid: (tiles of classes, tiles of rows).
+// Stores neighbouring gradients of a row; those past the last class are zeros of the padding, or not there.
+template <class T, int LENGTH>
+__device__ __forceinline__ void store_gradients(T *row, u32 at, u32 pitch, const Group<T, LENGTH> &group) {
+    if (sizeof(T) == 2 || pitch % LENGTH == 0) {
+        if (at < pitch) *reinterpret_cast<Group<T, LENGTH> *>(row + at) = group;
+    } else {
+#pragma unroll
+        for (int k = 0; k < LENGTH; ++k)
+            if (at + k < pitch) row[at + k] = group.values[k];
+    }
+}
+
+// The gradients of the products of a chunk of classes: gradients [N, gradients_pitch], of which a block writes a tile.
+// Grid: (tiles of classes, tiles of rows).
 template <class Tile>
-__device__ __forceinline__ void backward_tiles(const Head &head, const Operands &in, const float *log_sum_exp,
-                                               const float *inverse_norm, const Slopes *slopes, float *gradients,
-                                               u32 first, u32 classes) {
+__device__ __forceinline__ void backward_tiles(const Head &head, const TileOperands<typename Tile::Element> &in,
+                                               const u32 *labels, const u32 *count, const float *log_sum_exp,
+                                               const float *inverse_norm, const Slopes *slopes,
+                                               typename Tile::Element *gradients) {
+    using T = typename Tile::Element;
     constexpr int GROUP = Tile::GROUP;
     u32 first_row = blockIdx.y * TILE_ROWS, first_in_chunk = blockIdx.x * TILE_CLASSES;
-    u32 first_class = first + first_in_chunk, count = in.count[0];
-    float inverse[TILE_OF_THREAD];
+    u32 first_class = in.first + first_in_chunk, end = in.first + in.count, valid = count[0];
     Products products = {};
-    Tile::products(head, in, first_row, first_class, products);
-    tile_inverse_norms<Tile>(head, inverse_norm, first_class, inverse);
+    Tile::products(head, in, first_row, first_in_chunk, products);
+    ClassTerms<Tile> terms(head, inverse_norm, first_class, end);
+    u32 pitch = gradients_pitch<T>(in.count);
 #pragma unroll
     for (int i = 0; i < TILE_OF_THREAD; ++i) {
         u32 row = first_row + Tile::row(i);
         if (row >= head.batch) continue;
         Slopes slope = slopes[row];
         float normaliser = log_sum_exp[row];
-        u32 label = in.labels[row];
+        u32 label = labels[row];
 #pragma unroll
         for (int j = 0; j < TILE_OF_THREAD; j += GROUP) {
-            Group<GROUP> group;
+            Group<T, GROUP> group;
 #pragma unroll
             for (int k = 0; k < GROUP; ++k) {
-                float factor = class_factor(head, inverse[j + k]);
+                float factor = terms.logit(head, j + k);
                 float softmax = expf(slope.factor * (products[i][j + k] * factor) - normaliser);
-                bool is_target = first_class + Tile::column(j + k) == label;
-                float gradient = is_target ? slope.target : slope.weight * softmax;
-                group.values[k] = row < count ? gradient * factor : 0;
+                u32 at = first_class + Tile::column(j + k);
+                float gradient = at == label ? slope.target : slope.weight * softmax;
+                group.values[k] = from_float<T>(row < valid && at < end ? gradient * factor : 0);
             }
-            u32 at = first_in_chunk + Tile::column(j);
-            float *to = gradients + u64(row) * classes + at;
-            if (classes % GROUP == 0) {
-                if (at < classes) *reinterpret_cast<Group<GROUP> *>(to) = group;
-            } else {
-#pragma unroll
-                for (int k = 0; k < GROUP; ++k)
-                    if (at + k < classes) to[k] = group.values[k];
-            }
+            store_gradients(gradients + u64(row) * pitch, first_in_chunk + Tile::column(j), pitch, group);
         }
     }
 }
 
-// Adds a chunk's part of d_embedding, parts [splits, N, D], in order; after the last chunk, what is along x. A warp a
-// row.
+// The same from kept cosines. Grid: any, a thread takes four classes of a row at a time.
+template <class T>
+__device__ __forceinline__ void backward_kept(const Head &head, const u32 *labels, const u32 *count,
+                                              const float *log_sum_exp, const float *norm, const float *inverse_norm,
+                                              const Slopes *slopes, const Cosine *kept, T *gradients, u32 first,
+                                              u32 classes) {
+    constexpr bool OF_DIRECTIONS = sizeof(T) == 2;
+    bool inner = head.scale == INNER_PRODUCT;
+    u32 pitch = gradients_pitch<T>(classes), groups = (pitch + 3) / 4, valid = count[0];
+    for (u32 index = global_thread(); index < head.batch * groups; index += global_threads()) {
+        u32 row = index / groups, at = index % groups * 4;
+        const Cosine *from = kept + u64(row) * to_eight(head.classes) + first + at;
+        Group<Cosine, 4> cosines = *reinterpret_cast<const Group<Cosine, 4> *>(from);
+        Slopes slope = slopes[row];
+        float scale = OF_DIRECTIONS ? slope.factor : slope.factor * norm[row];
+        u32 label = labels[row];
+        Group<T, 4> group;
+#pragma unroll
+        for (int k = 0; k < 4; ++k) {
+            bool present = row < valid && at + k < classes;
+            float inverse = present ? inverse_norm[first + at + k] : 1;
+            float omega = inner ? 1 / inverse : 1;
+            float softmax = expf(scale * omega * cosines.values[k].value() - log_sum_exp[row]);
+            float gradient = first + at + k == label ? slope.target : slope.weight * softmax;
+            float factor = OF_DIRECTIONS ? omega : class_factor(head, inverse);
+            group.values[k] = from_float<T>(present ? gradient * factor : 0);
+        }
+        store_gradients(gradients + u64(row) * pitch, at, pitch, group);
+    }
+}
+
+// Adds a chunk's part of d_embedding, parts [splits, N, pitch], in order; of rounded products it is that of ŵ, and wants
+// 1 / ‖x‖. After the last chunk, what is along x. A warp a row.
 __device__ __forceinline__ void embedding_gradient(const Head &head, const Operands &in, const float *norm,
                                                    const Slopes *slopes, const float *parts, float *d_embedding,
                                                    u32 splits, bool is_first, bool is_last) {
     u32 row = global_thread() / WARP, lane = threadIdx.x % WARP;
     if (row >= head.batch) return;
     const float *x = in.embedding + u64(row) * head.dimension;
-    float *d_x = d_embedding + u64(row) * head.dimension, projection = 0;
+    float *d_x = d_embedding + u64(row) * head.dimension, projection = 0, scale = head.rounded ? 1 / norm[row] : 1;
     for (u32 d = lane; d < head.dimension; d += WARP) {
         float sum = 0;
 #pragma unroll 4
         for (u32 split = 0; split < splits; ++split)
-            sum += parts[(u64(split) * head.batch + row) * head.dimension + d];
+            sum += parts[(u64(split) * head.batch + row) * head.pitch + d];
+        sum *= scale;
         d_x[d] = is_first ? sum : d_x[d] + sum;
         projection += d_x[d] * x[d];
     }

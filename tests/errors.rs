@@ -4,7 +4,7 @@ use sphereface_models::margin::OriginalSoftmax;
 use sphereface_models::{ImageSource, Model, Network};
 use sphereface_tensor::cpu::CpuBackend;
 use sphereface_tensor::op::{
-    Advance, Augmentation, Cast, Conv2dForward, GatherBatch, Gemm, GradientNorm, Group, Layout, MarginSoftmax,
+    Advance, Augmentation, Cast, Conv2dForward, GatherBatch, Gemm, GradientNorm, Group, Layout, Logits, MarginSoftmax,
     MarginSoftmaxForward, Metrics, Op, Optimizer, PreluForward, Rule, Scale,
 };
 use sphereface_tensor::{Backend, BufferId, DType, Dim, Error, Init, ParameterSet, PlanBuilder, Shape, Type};
@@ -160,9 +160,8 @@ fn head_operands() -> Vec<Type> {
 
 #[test]
 fn the_head_names_each_operand_that_does_not_fit() {
-    let head = |classes| {
-        MarginSoftmaxForward(MarginSoftmax { classes, margin: Arc::new(OriginalSoftmax), scale: Scale::InnerProduct })
-    };
+    let head =
+        |classes| MarginSoftmaxForward(MarginSoftmax::new(classes, Arc::new(OriginalSoftmax), Scale::InnerProduct));
     for (operand, wrong, expected) in [
         (0, f32(&[(Dim::N, 4), (Dim::C, 3)]), "embedding: expected [N, D], none of them zero, found [N 4, C 3]"),
         (1, f32(&[(Dim::Classes, 5), (Dim::D, 2)]), "weight: expected [classes 5, D 3], found [classes 5, D 2]"),
@@ -182,6 +181,12 @@ fn the_head_names_each_operand_that_does_not_fit() {
     let mut one_class = head_operands();
     one_class[1] = f32(&[(Dim::Classes, 1), (Dim::D, 3)]);
     assert_eq!(refusal(head(1), &one_class, &[]), "margin_softmax_forward: classes: expected at least 2, found 1");
+    let mut keeps = head(5);
+    keeps.0.logits = Logits::Kept;
+    assert_eq!(
+        refusal(keeps, &head_operands(), &[]),
+        "margin_softmax_forward: logits: expected more than 32 classes to keep any, found 5"
+    );
 }
 
 #[test]
@@ -249,7 +254,7 @@ fn backward(parameters: &ParameterSet) -> Result<(), Error> {
     let embedding = plan.linear(x, plan.parameter("weight")?, plan.parameter("bias")?)?;
     let rest: Vec<BufferId> =
         (2..6).map(|i| plan.persistent(&format!("operand {i}"), head_operands()[i].clone())).collect();
-    let head = MarginSoftmax { classes: 5, margin: Arc::new(OriginalSoftmax), scale: Scale::InnerProduct };
+    let head = MarginSoftmax::new(5, Arc::new(OriginalSoftmax), Scale::InnerProduct);
     let classifier = plan.parameter("classifier")?;
     let output = plan.margin_softmax(head, [embedding, classifier, rest[0], rest[1], rest[2], rest[3]])?;
     plan.backward(output.loss).map(drop)
@@ -284,7 +289,7 @@ fn a_gradient_cannot_flow_through_an_operator_without_adjoint() {
 
 #[test]
 fn networks_that_are_too_small_or_incomplete_are_refused() {
-    let head = || MarginSoftmax { classes: 4, margin: Arc::new(OriginalSoftmax), scale: Scale::InnerProduct };
+    let head = || MarginSoftmax::new(4, Arc::new(OriginalSoftmax), Scale::InnerProduct);
     for network in [
         Network::input([8, 8, 1]).stage(4, 1),           // no embedding
         Network::input([8, 8, 1]).stage(0, 1).linear(2), // a stage without channels

@@ -170,7 +170,7 @@ impl Architecture {
         let lambdas = plan.persistent("lambdas", Type::f32(Shape::vector(Dim::Steps, 1)));
         let embedding = self.build(&mut plan, x)?;
         let classifier = plan.parameter("classifier")?;
-        let head = MarginSoftmax { classes: self.classes, margin: Arc::clone(margin), scale: *scale };
+        let head = MarginSoftmax::new(self.classes, Arc::clone(margin), *scale);
         let output = plan.margin_softmax(head, [embedding, classifier, labels, count, lambdas, counter])?;
         plan.backward(output.loss)?;
         plan.keep(output.loss, "loss");

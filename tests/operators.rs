@@ -1,9 +1,11 @@
 //! Every operator on the CPU backend against its f64 reference.
 
-use sphereface_tensor::DType;
+use sphereface_models::margin::OriginalSoftmax;
 use sphereface_tensor::cpu::CpuBackend;
-use sphereface_testkit::cases::{self, Case};
-use sphereface_testkit::{HeadCase, assert_close, check_case, run_case};
+use sphereface_tensor::op::Scale;
+use sphereface_tensor::{Cosine, DType};
+use sphereface_testkit::cases::{self, Case, Fill};
+use sphereface_testkit::{HeadCase, HeadProducts, Tolerance, assert_close, check_case, run_case};
 
 /// Checks the cases, and those of them that there are in bf16.
 fn check(cases: Vec<Case>) {
@@ -64,6 +66,44 @@ fn margin_softmax_matches_reference() {
         for sizes in cases::HEADS {
             head.check(sizes, &mut backend);
         }
+    }
+}
+
+/// With kept cosines, with directions rounded to bf16, and with both.
+#[test]
+fn margin_softmax_in_every_form_matches_reference() {
+    let mut backend = CpuBackend::new(2).unwrap();
+    let forms = [(true, HeadProducts::Exact), (false, HeadProducts::Rounded), (true, HeadProducts::Rounded)];
+    for (kept, products) in forms {
+        for head in HeadCase::all() {
+            let head = HeadCase { kept, products, ..head };
+            head.check([1100, 12, 40, 39], &mut backend); // more than one of its tiles
+            head.check_boundary_cosines(40, &mut backend);
+        }
+    }
+}
+
+/// A cosine that is kept is wrong by half a step at most, its softmax by that of it that the scale makes of it. Sums of
+/// such errors, each of its own sign, stay below twice their share of the largest gradient.
+#[test]
+fn kept_cosines_change_gradients_by_no_more_than_their_steps() {
+    let scale = 64.0f32;
+    let head = HeadCase::new(OriginalSoftmax, Scale::Constant(scale), 0.0);
+    let forward = cases::margin_softmax_forward_of(&head.margin, head.scale, 0.0, [500, 32, 16, 16]);
+    let mut backend = CpuBackend::new(2).unwrap();
+    let mut gradients = |forward: &Case| {
+        let found = run_case(forward, &mut backend).unwrap();
+        let mut statistics: Vec<usize> = vec![1, 2, 3, 4];
+        statistics.extend((found.len() > 6).then_some(6));
+        let statistics = statistics.iter().map(|&i| Fill::Values(found[i].1.values.clone())).collect();
+        let backward = cases::margin_softmax_backward_of(forward, statistics, forward.tolerance);
+        run_case(&backward, &mut backend).unwrap().into_iter().map(|(_, found, ..)| found.values).collect::<Vec<_>>()
+    };
+    let (exact, kept) = (gradients(&forward), gradients(&forward.clone().with_kept_cosines()));
+    let bound = 2.0 * f64::from(scale * 0.5 / f32::from(Cosine::STEPS)).exp_m1();
+    for (exact, kept) in exact.iter().zip(&kept) {
+        assert_close("kept", DType::F32, kept, exact, &[], Tolerance::Largest(bound));
+        assert_ne!(exact, kept);
     }
 }
 

@@ -148,7 +148,7 @@ fn loss_at(counter: u32) -> f64 {
     let labels = plan.persistent("labels", Type::u32(Shape::vector(Dim::N, 1)));
     let [count, step] = ["count", "step"].map(|name| plan.persistent(name, one.clone()));
     let lambdas = plan.persistent("lambdas", Type::f32(Shape::vector(Dim::Steps, 2)));
-    let head = MarginSoftmax { classes: 2, margin: Arc::new(SphereFace::new(2)), scale: Scale::FeatureNorm };
+    let head = MarginSoftmax::new(2, Arc::new(SphereFace::new(2)), Scale::FeatureNorm);
     let loss = plan.push(MarginSoftmaxForward(head), &[x, w, labels, count, lambdas, step], &[]).unwrap()[0];
     plan.keep(loss, "loss");
     let plan = plan.finish();

@@ -4,7 +4,7 @@ use sphereface_models::{ImageSource, LOG, LOSSES, Model, NETWORKS, Network, loss
 use sphereface_tensor::arena::{Request, assign};
 use sphereface_tensor::cpu::CpuBackend;
 use sphereface_tensor::op::{
-    Add, Cast, Conv2dBackwardData, Conv2dForward, METRICS, MarginSoftmax, Op, PreluBackward, PreluForward,
+    Add, Cast, Conv2dBackwardData, Conv2dForward, FEW_CLASSES, METRICS, MarginSoftmax, Op, PreluBackward, PreluForward,
 };
 use sphereface_tensor::{
     Backend, Buffer, BufferId, DType, Dim, GRADIENTS, Init, PARAMETERS, ParameterSet, Place, Plan, PlanBuilder,
@@ -262,7 +262,7 @@ fn all_plans() -> Vec<(String, Plan)> {
             let case = TrainingCase::new(network.clone(), loss, 10, 7, 3);
             plans.push((format!("{} {} training", named.key, loss.key), case.plan().unwrap().1));
             let (margin, scale) = (loss.head)(4);
-            let model = Model { network: network.clone(), head: MarginSoftmax { classes: 10, margin, scale } };
+            let model = Model { network: network.clone(), head: MarginSoftmax::new(10, margin, scale) };
             let parameters = model.parameters().unwrap();
             let source = ImageSource { name: "test", images: 7 };
             let evaluation = model.evaluation_plan(&parameters, source, 3, 16).unwrap();
@@ -391,4 +391,40 @@ fn narrowed_plans_convert_each_weight_once_and_compute_the_same() {
         reference.get(LOG).unwrap()[1]
     });
     assert!((losses[0] - losses[1]).abs() < 0.02 * losses[0] && losses[0] != losses[1], "{losses:?}");
+}
+
+/// In a plan of bf16 activations a head of many classes rounds its operands, one of few does not.
+#[test]
+fn narrowed_plans_round_the_operands_of_a_head_of_many_classes() {
+    for (classes, rounds) in [(FEW_CLASSES, false), (FEW_CLASSES + 1, true)] {
+        let case = TrainingCase::new(tiny_networks().remove(2), LOSSES[2], classes, 20, 4);
+        let (_, plan) = case.plan().unwrap();
+        let rounded = |plan: &Plan| -> Vec<bool> {
+            let of = |step: &Step| match &step.op {
+                Op::MarginSoftmaxForward(op) => Some(op.0.rounded),
+                Op::MarginSoftmaxBackward(op) => Some(op.0.rounded),
+                _ => None,
+            };
+            plan.steps.iter().filter_map(of).collect()
+        };
+        assert_eq!(rounded(&plan), [false; 2]);
+        assert_eq!(rounded(&plan.narrowed().unwrap()), [rounds; 2]);
+    }
+}
+
+/// Cosines that are kept take two bytes each from the forward to the backward pass, and save the product that makes them.
+/// An evaluation keeps none.
+#[test]
+fn kept_cosines_are_in_the_bytes_of_a_plan() {
+    let (classes, batch) = (3000, 4);
+    let case = TrainingCase::new(tiny_networks().remove(2), LOSSES[2], classes, 20, batch);
+    let kept = case.clone().with_kept_cosines();
+    let [(parameters, plan), (_, kept_plan)] = [&case, &kept].map(|case| case.plan().unwrap());
+    let bytes = 2 * batch * classes;
+    assert_eq!(kept_plan.total_cost().bytes, plan.total_cost().bytes + 2 * bytes as u64, "written and read");
+    let product = 2 * batch * case.model.network.embedding * classes;
+    assert_eq!(kept_plan.total_cost().flops.useful, plan.total_cost().flops.useful - product as u64);
+    assert!(kept_plan.arena_bytes() >= bytes);
+    let evaluation = |case: &TrainingCase| case.model.evaluation_plan(&parameters, case.training.source, batch, 1);
+    assert_eq!(evaluation(&case).unwrap().to_string(), evaluation(&kept).unwrap().to_string());
 }

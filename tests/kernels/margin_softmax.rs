@@ -2,11 +2,11 @@
 
 use crate::check_each;
 use sphereface_cuda::nvrtc::Architecture;
-use sphereface_cuda::{CudaBackend, EmulatorDriver, Options, Precision};
+use sphereface_cuda::{CudaBackend, EmulatorDriver, Options, Precision, Tier};
 use sphereface_models::margin::SphereFace;
 use sphereface_tensor::op::{Margin, Scale, TargetLogit};
 use sphereface_testkit::cases::margin_softmax_forward_of;
-use sphereface_testkit::{HeadCase, prepare_case};
+use sphereface_testkit::{HeadCase, HeadProducts, prepare_case};
 use std::sync::Arc;
 
 /// Classes, embedding, batch and valid rows of heads whose logits are the lanes of a warp.
@@ -17,6 +17,10 @@ const SMALL: [[usize; 4]; 7] =
 /// vectors fill, padded rows, weights too large for the small head, several splits of both products' reductions.
 const LARGE: [[usize; 4]; 5] =
     [[33, 2, 5, 4], [64, 20, 130, 129], [1025, 7, 3, 3], [600, 36, 65, 65], [12, 1025, 2, 2]];
+
+/// The same for directions in bf16: no class or row that fills a tile, embeddings that fill no copy, or more than one of
+/// the reduction's chunks.
+const BF16: [[usize; 4]; 4] = [[33, 2, 5, 4], [1025, 7, 3, 3], [603, 36, 65, 65], [40, 136, 9, 9]];
 
 fn one_of_each_scale() -> [HeadCase; 3] {
     [
@@ -31,8 +35,22 @@ fn pairs(heads: &[HeadCase], sizes: &[[usize; 4]]) -> Vec<(HeadCase, [usize; 4])
     heads.iter().flat_map(|head| sizes.iter().map(|&sizes| (head.clone(), sizes))).collect()
 }
 
+/// The same heads with products made so.
+fn made(heads: &[HeadCase], products: HeadProducts) -> Vec<HeadCase> {
+    heads.iter().map(|head| HeadCase { products, ..head.clone() }).collect()
+}
+
+/// The same heads with cosines that are kept.
+fn kept(heads: &[HeadCase]) -> Vec<HeadCase> {
+    heads.iter().map(|head| HeadCase { kept: true, ..head.clone() }).collect()
+}
+
 fn check_all(cases: &[(HeadCase, [usize; 4])]) {
-    check_each(Options::default(), cases, |(head, sizes), backend| head.check(*sizes, backend));
+    check_with(Options::default(), cases);
+}
+
+fn check_with(options: Options, cases: &[(HeadCase, [usize; 4])]) {
+    check_each(options, cases, |(head, sizes), backend| head.check(*sizes, backend));
 }
 
 #[test]
@@ -50,6 +68,10 @@ fn margin_softmax_matches_reference_at_boundary_cosines() {
     check_each(Options::default(), &HeadCase::all(), |head, backend| {
         [2, 40].map(|classes| head.check_boundary_cosines(classes, backend)).into_iter().fold(0.0, f64::max)
     });
+    let rounded = made(&HeadCase::all(), HeadProducts::Bf16);
+    for heads in [kept(&HeadCase::all()), kept(&rounded), rounded] {
+        check_each(Options::default(), &heads, |head, backend| head.check_boundary_cosines(40, backend));
+    }
 }
 
 /// Several chunks of classes backward; several tiles a split forward; so many rows that their sums have two levels.
@@ -61,12 +83,47 @@ fn margin_softmax_over_chunks_and_splits_matches_reference() {
     check_all(&cases);
 }
 
-/// On tensor cores: tails of the reduction's chunks of 32, of tiles of rows and classes, and of copies of four classes.
+/// On tensor cores: tails of the reduction's chunks of 32, of tiles of rows and classes, and of copies of four classes; few
+/// classes, which are fp32.
 #[test]
 fn margin_softmax_of_many_classes_in_tf32_matches_reference() {
     let options = Options { precision: Precision::Tf32, ..Options::default() };
-    let cases = pairs(&one_of_each_scale(), &[[33, 4, 5, 4], [64, 20, 130, 129], [603, 36, 65, 65], [8200, 4, 3, 3]]);
-    check_each(options, &cases, |(head, sizes), backend| head.check_rounded(*sizes, backend));
+    let sizes = [[33, 4, 5, 4], [64, 20, 130, 129], [603, 36, 65, 65], [8200, 4, 3, 3], [12, 1028, 2, 2]];
+    check_with(options, &pairs(&made(&one_of_each_scale(), HeadProducts::Tf32), &sizes));
+}
+
+/// Directions in bf16, on tensor cores: tails of the reduction's chunks of 64, and rows that are padded for their copies.
+#[test]
+fn margin_softmax_of_many_classes_in_bf16_matches_reference() {
+    let mut cases = pairs(&made(&HeadCase::all(), HeadProducts::Bf16), &[[64, 20, 130, 129]]);
+    cases.extend(pairs(&made(&one_of_each_scale(), HeadProducts::Bf16), &BF16));
+    check_with(Options::default(), &cases);
+}
+
+#[test]
+fn margin_softmax_in_bf16_without_tensor_cores_matches_reference() {
+    let options = Options { tier: Tier::Simt, ..Options::default() };
+    check_with(options, &pairs(&made(&one_of_each_scale(), HeadProducts::Bf16), &BF16));
+}
+
+/// Several chunks of classes in both passes; several tiles a split forward.
+#[test]
+fn margin_softmax_in_bf16_over_chunks_and_splits_matches_reference() {
+    let heads = made(&one_of_each_scale()[..1], HeadProducts::Bf16);
+    check_with(Options::default(), &pairs(&kept(&heads), &[[16_387, 3, 3, 3]]));
+    check_with(Options::default(), &pairs(&heads, &[[5200, 8, 513, 500]]));
+}
+
+#[test]
+fn margin_softmax_with_kept_cosines_matches_reference() {
+    let exact = kept(&HeadCase::all());
+    check_with(Options::default(), &pairs(&exact, &[[33, 2, 5, 4], [70, 20, 130, 129]]));
+    check_with(Options::default(), &pairs(&kept(&one_of_each_scale()), &[[8203, 3, 3, 3]]));
+    let tf32 = Options { precision: Precision::Tf32, ..Options::default() };
+    check_with(tf32, &pairs(&kept(&made(&one_of_each_scale(), HeadProducts::Tf32)), &[[603, 20, 65, 65]]));
+    let bf16 = kept(&made(&one_of_each_scale(), HeadProducts::Bf16));
+    check_with(Options::default(), &pairs(&bf16, &[[33, 2, 5, 4], [603, 36, 65, 65]]));
+    check_with(Options { tier: Tier::Simt, ..Options::default() }, &pairs(&bf16, &[[33, 2, 5, 4]]));
 }
 
 #[test]

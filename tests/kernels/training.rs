@@ -101,6 +101,20 @@ fn lower_precisions_train_close_to_the_reference() {
     }
 }
 
+/// A head of many classes, whose operands bf16 rounds, and whose cosines are kept or not.
+#[test]
+fn a_head_of_many_classes_trains_close_to_the_reference_in_every_form() {
+    let network = || Network::input([9, 8, 1]).stage(8, 1).stage(16, 0).linear(3);
+    let case = TrainingCase::new(network(), LOSSES[2], 200, 40, 6);
+    let expected = reference(&case);
+    for (precision, tolerance) in [(Precision::Fp32, 1e-5), (Precision::Tf32, 2e-3), (Precision::Bf16, 3e-2)] {
+        for case in [case.clone(), case.clone().with_kept_cosines()] {
+            let Some((losses, _)) = train(&case, Options { precision, ..Options::default() }) else { return };
+            assert_losses(&losses, &expected, tolerance);
+        }
+    }
+}
+
 #[test]
 fn plans_lowered_before_run_on_when_memory_is_short_for_another() {
     let Some(mut backend) = backend(Options::default()) else { return };

@@ -52,7 +52,7 @@ fn run(device: &str, small: bool) -> Result<(), String> {
 /// Times every case in every precision, each on a backend of its own, so that memory is given back.
 fn time_all<D: Driver>(new: impl Fn() -> Result<D, String>, small: bool) -> Result<(), String> {
     for Timed { case, shape } in timed(small) {
-        let narrow = case.in_bf16();
+        let narrow = case.op.narrowed().map_or_else(|| case.in_bf16(), |op| Some(Case { op, ..case.clone() }));
         let products = case.op.name().starts_with("conv2d") || case.op.name().starts_with("linear");
         let mut variants = vec![(Precision::Fp32, "fp32", case.clone())];
         variants.extend(products.then(|| (Precision::Tf32, "tf32", case.clone())));
@@ -174,7 +174,7 @@ fn head(sizes @ [classes, dimension, batch, _]: [usize; 4]) -> Vec<Timed> {
     let forward = cases::margin_softmax_forward_of(&margin, scale, 5.0, sizes);
     // Logits of normal vectors have the size of √D: this sum keeps their exponentials finite and above zero.
     let root = (dimension as f64).sqrt();
-    let statistics = [4.0 * root, 0.0, root, 1.0 / root].map(Fill::Constant);
+    let statistics = [4.0 * root, 0.0, root, 1.0 / root].map(Fill::Constant).to_vec();
     let backward = cases::margin_softmax_backward_of(&forward, statistics, forward.tolerance);
     let shape = format!(r#""n":{batch},"d":{dimension},"classes":{classes}"#);
     vec![Timed { case: forward, shape: shape.clone() }, Timed { case: backward, shape }]

@@ -174,6 +174,7 @@ pub(crate) fn suffix(dtype: DType) -> &'static str {
     match dtype {
         DType::F32 => "f32",
         DType::Bf16 => "bf16",
+        DType::Cosine => "cosine",
         DType::U32 => "u32",
         DType::U8 => "u8",
     }

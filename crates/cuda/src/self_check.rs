@@ -6,6 +6,7 @@ use crate::driver::Driver;
 use crate::launch::units;
 use crate::nvrtc::Nvrtc;
 use sha2::{Digest, Sha256};
+use sphereface_tensor::op::{MarginSoftmaxBackward, MarginSoftmaxForward, Op};
 use sphereface_testkit::cases::Case;
 use sphereface_testkit::{case_error, every_operator};
 use std::collections::BTreeSet;
@@ -35,8 +36,18 @@ pub fn self_check<D: Driver>(new: &dyn Fn() -> Result<D, String>, options: Optio
     cases(options.precision).into_iter().map(finding).collect()
 }
 
-/// The cases with operands as this precision has them.
+/// The cases with operands as this precision has them. A plan of bf16 activations has heads of many classes round their
+/// operands, no other has.
 fn cases(precision: Precision) -> Vec<Case> {
+    let is_planned = |case: &Case| match (precision, &case.op) {
+        (Precision::Bf16, op) => op.narrowed().is_none(),
+        (
+            _,
+            Op::MarginSoftmaxForward(MarginSoftmaxForward(head))
+            | Op::MarginSoftmaxBackward(MarginSoftmaxBackward(head)),
+        ) => !head.rounded,
+        _ => true,
+    };
     let product = |case: &Case| ["conv2d", "linear", "gemm"].iter().any(|op| case.op.name().starts_with(op));
     let of_precision = |case: Case| match precision {
         Precision::Fp32 => case,
@@ -48,7 +59,7 @@ fn cases(precision: Precision) -> Vec<Case> {
         Precision::Tf32 => case,
         Precision::Bf16 => case.in_bf16().unwrap_or(case),
     };
-    every_operator().into_iter().map(of_precision).collect()
+    every_operator().into_iter().filter(is_planned).map(of_precision).collect()
 }
 
 /// Operators that fail in one tier, each with the first of its failures.

@@ -2,7 +2,7 @@
 
 use crate::network::Network;
 use sphereface_tensor::op::{
-    Advance, Augmentation, GatherBatch, GradientNorm, METRICS, MarginSoftmax, Metrics, Optimizer, Rule,
+    Advance, Augmentation, GatherBatch, GradientNorm, Logits, METRICS, MarginSoftmax, Metrics, Optimizer, Rule,
 };
 use sphereface_tensor::{BufferId, Dim, Error, ParameterSet, Plan, PlanBuilder, Shape, Type};
 
@@ -117,7 +117,7 @@ impl Model {
         let gather = self.gather(training.batch, training.seed, true, training.augmentation);
         let batch = self.gathered(&mut plan, gather, training.source, counter)?;
         let lambdas = plan.persistent(LAMBDAS, table_type(training.steps));
-        let (hits, loss, norm) = self.classify(&mut plan, &batch, lambdas, counter)?;
+        let (hits, loss, norm) = self.classify(&mut plan, &batch, self.head.clone(), [lambdas, counter])?;
         let gradients = plan.backward(loss)?;
         let gradient_norm = plan.push(GradientNorm, &[gradients], &[])?[0];
         let rates = plan.persistent(RATES, table_type(training.steps));
@@ -149,7 +149,9 @@ impl Model {
             self.gathered(&mut plan, self.gather(batch, 0, false, Augmentation::default()), source, counter)?;
         let lambdas = plan.persistent(LAMBDAS, table_type(steps));
         let step = plan.persistent(STEP, counter_type());
-        let (hits, loss, norm) = self.classify(&mut plan, &gathered, lambdas, step)?;
+        // Without a backward pass nothing reads what the head could keep.
+        let head = MarginSoftmax { logits: Logits::Recompute, ..self.head.clone() };
+        let (hits, loss, norm) = self.classify(&mut plan, &gathered, head, [lambdas, step])?;
         let log = plan.persistent(&source.log_buffer(), log_type(source.batches(batch)));
         plan.push(Metrics, &[loss, hits, norm, gathered.count, counter], &[log])?;
         plan.push(Advance, &[], &[counter])?;
@@ -197,14 +199,14 @@ impl Model {
         &self,
         plan: &mut PlanBuilder<'_>,
         batch: &Batch,
-        lambdas: BufferId,
-        counter: BufferId,
+        head: MarginSoftmax,
+        [lambdas, counter]: [BufferId; 2],
     ) -> Result<(BufferId, BufferId, BufferId), Error> {
         let embedding = self.network.build(plan, batch.x)?;
         plan.label("head");
         let weights = plan.parameter(CLASS_WEIGHTS)?;
         let operands = [embedding, weights, batch.labels, batch.count, lambdas, counter];
-        let output = plan.margin_softmax(self.head.clone(), operands)?;
+        let output = plan.margin_softmax(head, operands)?;
         Ok((output.hits, output.loss, output.norm))
     }
 }

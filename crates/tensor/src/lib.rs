@@ -3,6 +3,7 @@
 pub mod arena;
 mod backend;
 mod builder;
+mod cosine;
 pub mod cpu;
 mod error;
 mod fuse;
@@ -16,6 +17,7 @@ mod shape;
 
 pub use backend::{Backend, Program, StepTime};
 pub use builder::{GRADIENTS, HeadOutput, PARAMETERS, PlanBuilder, Tape};
+pub use cosine::Cosine;
 pub use error::Error;
 pub use parameters::{Init, Parameter, ParameterSet};
 pub use plan::{Buffer, BufferId, Cost, Lifetime, Place, Plan, Step};

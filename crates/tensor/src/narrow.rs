@@ -8,8 +8,8 @@ use std::collections::HashMap;
 
 impl Plan {
     /// The same plan with bf16 wherever an operator takes it: activations and their gradients, and copies of the
-    /// weights. Parameters, their gradients, statistics and everything persistent stay as they are. A weight is
-    /// converted once, where it is first read.
+    /// weights; and with operators that round inside, such as a head of many classes. Parameters, their gradients,
+    /// statistics and everything persistent stay as they are. A weight is converted once, where it is first read.
     ///
     /// # Errors
     /// [`Error`], when an operator that takes bf16 would write a persistent buffer in it.
@@ -60,7 +60,8 @@ impl Narrowing<'_> {
             _ => id,
         };
         self.copies.retain(|&of, _| !step.updates.iter().any(|&update| block(update) == block(of)));
-        self.plan.steps.push(Step { reads, ..step.clone() });
+        let op = step.op.narrowed().unwrap_or_else(|| step.op.clone());
+        self.plan.steps.push(Step { op, reads, ..step.clone() });
         Ok(())
     }
 

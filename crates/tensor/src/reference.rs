@@ -1,12 +1,13 @@
 //! Runs a plan in f64 with each operator's reference: slow, obvious, and independent of every backend.
 
+use crate::cosine::Cosine;
 use crate::op::Array;
 use crate::plan::{Place, Plan};
 use crate::shape::DType;
 use half::bf16;
 use std::collections::HashMap;
 
-/// Values of the persistent buffers by name, in f64. What a bf16 buffer holds is rounded to bf16.
+/// Values of the persistent buffers by name, in f64. What a buffer of 16-bit elements holds is rounded to them.
 #[derive(Clone, Debug, Default)]
 pub struct Reference {
     persistent: HashMap<String, Vec<f64>>,
@@ -49,8 +50,11 @@ impl Reference {
             let written = step.op.reference(&reads, &mut updates);
             let results = step.writes.iter().zip(written).chain(step.updates.iter().zip(updates));
             for (id, mut array) in results {
-                if plan.buffer(*id).kind.dtype == DType::Bf16 {
-                    array.values.iter_mut().for_each(|value| *value = f64::from(bf16::from_f64(*value)));
+                let values = array.values.iter_mut();
+                match plan.buffer(*id).kind.dtype {
+                    DType::Bf16 => values.for_each(|value| *value = f64::from(bf16::from_f64(*value))),
+                    DType::Cosine => values.for_each(|value| *value = f64::from(Cosine::new(*value as f32).value())),
+                    DType::F32 | DType::U32 | DType::U8 => {}
                 }
                 if let Some((name, offset)) = home(id.0)
                     && let Some(block) = self.persistent.get_mut(name)

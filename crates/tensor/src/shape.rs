@@ -165,6 +165,8 @@ pub enum DType {
     F32,
     /// The upper half of an `F32`.
     Bf16,
+    /// A [`Cosine`](crate::Cosine).
+    Cosine,
     /// Counters, labels, indices.
     U32,
     /// Pixels and labels of a data set.
@@ -176,7 +178,7 @@ impl DType {
     pub fn bytes(self) -> usize {
         match self {
             DType::F32 | DType::U32 => 4,
-            DType::Bf16 => 2,
+            DType::Bf16 | DType::Cosine => 2,
             DType::U8 => 1,
         }
     }
@@ -187,6 +189,7 @@ impl fmt::Display for DType {
         f.write_str(match self {
             DType::F32 => "f32",
             DType::Bf16 => "bf16",
+            DType::Cosine => "cosine",
             DType::U32 => "u32",
             DType::U8 => "u8",
         })

@@ -3,7 +3,7 @@
 use crate::compare::Tolerance;
 use sphereface_tensor::op::{
     Add, Advance, Augmentation, Cast, Conv2dBackwardData, Conv2dBackwardWeight, Conv2dForward, GatherBatch, Gemm,
-    GradientNorm, Group, Layout, LinearBackwardData, LinearBackwardWeight, LinearForward, METRICS, Margin,
+    GradientNorm, Group, Layout, LinearBackwardData, LinearBackwardWeight, LinearForward, Logits, METRICS, Margin,
     MarginSoftmax, MarginSoftmaxBackward, MarginSoftmaxForward, Metrics, Op, Optimizer, PreluBackward, PreluForward,
     Rule, Scale,
 };
@@ -68,14 +68,35 @@ impl Case {
         self
     }
 
-    /// The same case of a head on tensor cores: gradients of the logits are rounded to TF32, of 11 bits, and the logits
-    /// themselves are wrong by a little.
+    /// The same case of a head on tensor cores: gradients of the products are rounded to TF32, of 11 bits, or where
+    /// directions are to bf16, to its 8 bits; and the logits themselves are wrong by a little. In bf16 it shows that those
+    /// of the other classes are together as large as the target's, so that they are wrong by as much again.
     pub fn with_rounded_gradients(self) -> Case {
+        let bf16 = matches!(&self.op, Op::MarginSoftmaxBackward(op) if op.0.rounded);
+        let rounding = if bf16 { 2.0 / 256.0 } else { 1.0 / 2048.0 };
         let tolerance = match self.tolerance {
-            Tolerance::Largest(factor) => Tolerance::Largest(factor + 1.0 / 2048.0 + 5e-5),
+            Tolerance::Largest(factor) => Tolerance::Largest(factor + rounding + 5e-5),
             other => other,
         };
         Case { tolerance, ..self }
+    }
+
+    /// The forward pass of the same head with products of directions that are rounded to bf16.
+    pub fn with_rounded_directions(mut self) -> Case {
+        if let Op::MarginSoftmaxForward(op) = &mut self.op {
+            op.0.rounded = true;
+            self.name += " rounded";
+        }
+        self
+    }
+
+    /// The forward pass of the same head that keeps its cosines.
+    pub fn with_kept_cosines(mut self) -> Case {
+        if let Op::MarginSoftmaxForward(op) = &mut self.op {
+            op.0.logits = Logits::Kept;
+            self.name += " kept";
+        }
+        self
     }
 
     /// The same case with bf16 in place of every operand that may be; `None` if there is none.
@@ -413,7 +434,7 @@ pub fn margin_softmax_forward_of(
     lambda: f64,
     [classes, dimension, batch, valid]: [usize; 4],
 ) -> Case {
-    let head = MarginSoftmax { classes, margin: Arc::clone(margin), scale };
+    let head = MarginSoftmax::new(classes, Arc::clone(margin), scale);
     let name = format!("margin_softmax {margin:?} {scale:?} λ {lambda} classes {classes} D{dimension} N{batch}");
     let labels = Type::u32(Shape::vector(Dim::N, batch));
     let reads = vec![
@@ -427,17 +448,20 @@ pub fn margin_softmax_forward_of(
     case(name, MarginSoftmaxForward(head), reads, Tolerance::Largest(2e-6))
 }
 
-/// The backward pass on a forward pass's operands and `log_sum_exp`, `target_cosine`, `norm` and `inverse_norm`.
+/// The backward pass on a forward pass's operands and `log_sum_exp`, `target_cosine`, `norm`, `inverse_norm`, and the
+/// cosines if it kept them.
 ///
 /// # Panics
 /// When `forward` is another operator.
-pub fn margin_softmax_backward_of(forward: &Case, statistics: [Fill; 4], tolerance: Tolerance) -> Case {
+pub fn margin_softmax_backward_of(forward: &Case, statistics: Vec<Fill>, tolerance: Tolerance) -> Case {
     let Op::MarginSoftmaxForward(op) = &forward.op else { panic!("{}: expected a head", forward.name) };
     let name = forward.name.replace("margin_softmax", "margin_softmax_backward");
     let mut reads = forward.reads.clone();
     let (row, class) = (forward.reads[0].0.shape.sizes().next().unwrap_or(0), op.0.classes);
+    let cosines = Shape::matrix((Dim::N, row), (Dim::Classes, class.next_multiple_of(8)));
     let [row, class] = [Shape::vector(Dim::N, row), Shape::vector(Dim::Classes, class)];
-    let kinds = [row.clone(), row.clone(), row, class].map(Type::f32);
+    let mut kinds = [row.clone(), row.clone(), row, class].map(Type::f32).to_vec();
+    kinds.push(Type { shape: cosines, dtype: DType::Cosine });
     reads.extend(kinds.into_iter().zip(statistics));
     case(name, MarginSoftmaxBackward(op.0.clone()), reads, tolerance)
 }

@@ -1,6 +1,6 @@
 //! Comparing a result with the f64 reference, element by element; NaN and infinity never pass.
 
-use sphereface_tensor::DType;
+use sphereface_tensor::{Cosine, DType};
 
 /// How far a result may be from the reference.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -14,7 +14,7 @@ pub enum Tolerance {
 }
 
 /// The largest error, as a multiple of what the tolerance's factor multiplies; a bf16 element may be half an ulp further
-/// away.
+/// away, a cosine half a step.
 ///
 /// `magnitudes` are the sums of the magnitudes of the products, or empty for the other tolerances.
 ///
@@ -41,9 +41,14 @@ pub fn largest_error(
         };
         let smallest = if tolerance == Tolerance::Exact { 0.0 } else { f64::from(f32::MIN_POSITIVE) };
         let bound = factor * scale + smallest;
-        // Eight bits of significand: half an ulp is at most 2⁻⁸ of the value before rounding.
-        let rounds = dtype == DType::Bf16 && tolerance != Tolerance::Exact;
-        let bound = bound + if rounds { (expected.abs() + bound) / 256.0 } else { 0.0 };
+        let bound = bound
+            + match dtype {
+                _ if tolerance == Tolerance::Exact => 0.0,
+                // Eight bits of significand: half an ulp is at most 2⁻⁸ of the value before rounding.
+                DType::Bf16 => (expected.abs() + bound) / 256.0,
+                DType::Cosine => 0.5 / f64::from(Cosine::STEPS),
+                DType::F32 | DType::U32 | DType::U8 => 0.0,
+            };
         let error = (found - expected).abs();
         if !found.is_finite() || !expected.is_finite() || error > bound {
             return Err(format!("element {i}: found {found}, expected {expected}, error {error:e} > {bound:e}"));

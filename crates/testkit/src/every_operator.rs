@@ -29,17 +29,24 @@ pub fn every_operator() -> Vec<Case> {
     }
     cases.extend(cases::gather_batch());
     cases.extend(cases::metrics());
-    // A head whose classes are the lanes of a warp, and one of tiles of classes with a tail.
-    for sizes in [[10, 2, 33, 20], [70, 20, 130, 129]] {
-        cases.extend(LOSSES.into_iter().flat_map(|loss| head(loss, sizes)));
+    // A head whose classes are the lanes of a warp, and the forms of one of tiles of classes with a tail.
+    cases.extend(LOSSES.into_iter().flat_map(|loss| head(loss, [10, 2, 33, 20], |case| case)));
+    let forms: [fn(Case) -> Case; 4] = [
+        |case| case,
+        Case::with_kept_cosines,
+        Case::with_rounded_directions,
+        |case| case.with_kept_cosines().with_rounded_directions(),
+    ];
+    for form in forms {
+        cases.extend(LOSSES.into_iter().flat_map(|loss| head(loss, [70, 20, 130, 129], form)));
     }
     cases
 }
 
-/// Both passes of a loss; sizes as in [`HEADS`](cases::HEADS), on numbers that TF32 holds exactly.
-fn head(loss: &Loss, sizes @ [classes, dimension, ..]: [usize; 4]) -> Vec<Case> {
+/// Both passes of a form of a loss; sizes as in [`HEADS`](cases::HEADS), on numbers that TF32 holds exactly.
+fn head(loss: &Loss, sizes @ [classes, dimension, ..]: [usize; 4], form: fn(Case) -> Case) -> Vec<Case> {
     let (margin, scale) = (loss.head)(4);
-    let mut forward = cases::margin_softmax_forward_of(&margin, scale, 5.0, sizes);
+    let mut forward = form(cases::margin_softmax_forward_of(&margin, scale, 5.0, sizes));
     forward.reads[..2].iter_mut().for_each(|(_, fill)| *fill = Fill::Tf32);
     // The backward pass reads what the forward pass found out: the reference's figures, on any backend.
     let results = CpuBackend::new(1).and_then(|mut backend| run_case(&forward, &mut backend));

@@ -18,6 +18,23 @@ pub struct HeadCase {
     pub scale: Scale,
     /// Annealing weight.
     pub lambda: f64,
+    /// Whether the forward pass keeps its cosines for the backward pass.
+    pub kept: bool,
+    /// How products are made.
+    pub products: HeadProducts,
+}
+
+/// How a backend makes the products of a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadProducts {
+    /// In fp32.
+    Exact,
+    /// Of operands rounded to TF32: the tests' are such that this changes nothing.
+    Tf32,
+    /// In fp32, of directions rounded to bf16: as the CPU does.
+    Rounded,
+    /// Of directions and gradients rounded to bf16.
+    Bf16,
 }
 
 /// What rounding a logit, and the log-sum-exp that is taken from it, does to a softmax.
@@ -33,15 +50,19 @@ pub(crate) fn softmax_error(classes: usize, dimension: usize) -> f64 {
     product + 4.0 * rounding(4.0 * dimension.sqrt(), classes)
 }
 
-/// The reference's `log_sum_exp`, `target_cosine`, `norm` and `inverse_norm`, for the backward pass.
-pub(crate) fn statistics(results: &[(Type, Array, Array, Array)]) -> [Fill; 4] {
-    [1, 2, 3, 4].map(|written| Fill::Values(results[written].2.values.clone()))
+/// The reference's `log_sum_exp`, `target_cosine`, `norm` and `inverse_norm`, and kept cosines, for the backward pass.
+pub(crate) fn statistics(results: &[(Type, Array, Array, Array)]) -> Vec<Fill> {
+    [1, 2, 3, 4, 6].iter().filter_map(|&written| Some(Fill::Values(results.get(written)?.2.values.clone()))).collect()
 }
 
 impl HeadCase {
     /// A loss at one λ.
     pub fn new(margin: impl Margin + 'static, scale: Scale, lambda: f64) -> Self {
-        HeadCase { margin: Arc::new(margin), scale, lambda }
+        HeadCase::of(Arc::new(margin), scale, lambda)
+    }
+
+    fn of(margin: Arc<dyn Margin>, scale: Scale, lambda: f64) -> Self {
+        HeadCase { margin, scale, lambda, kept: false, products: HeadProducts::Exact }
     }
 
     /// Every loss with every m that it takes, those that are annealed with and without annealing; then margins and scales that no
@@ -53,7 +74,7 @@ impl HeadCase {
             let lambdas = if loss.annealed { &[0.0, 5.0][..] } else { &[0.0][..] };
             for &m in margins {
                 let (margin, scale) = (loss.head)(m);
-                cases.extend(lambdas.iter().map(|&lambda| HeadCase { margin: Arc::clone(&margin), scale, lambda }));
+                cases.extend(lambdas.iter().map(|&lambda| HeadCase::of(Arc::clone(&margin), scale, lambda)));
             }
         }
         cases.extend([
@@ -69,27 +90,35 @@ impl HeadCase {
     ///
     /// # Panics
     /// When a result is outside its tolerance.
-    pub fn check(&self, sizes: [usize; 4], backend: &mut dyn Backend) -> f64 {
-        self.check_case(margin_softmax_forward_of(&self.margin, self.scale, self.lambda, sizes), sizes, false, backend)
-    }
-
-    /// As [`check`](Self::check) for kernels that round operands of products to TF32: on embeddings and weights that this
-    /// leaves as they are.
-    ///
-    /// # Panics
-    /// When a result is outside its tolerance.
-    pub fn check_rounded(&self, sizes: [usize; 4], backend: &mut dyn Backend) -> f64 {
-        let forward = margin_softmax_forward_of(&self.margin, self.scale, self.lambda, sizes).in_tf32();
-        self.check_case(forward, sizes, true, backend)
-    }
-
-    fn check_case(&self, forward: Case, sizes: [usize; 4], rounded: bool, backend: &mut dyn Backend) -> f64 {
+    pub fn check(&self, sizes @ [classes, dimension, ..]: [usize; 4], backend: &mut dyn Backend) -> f64 {
+        let forward = self.form(margin_softmax_forward_of(&self.margin, self.scale, self.lambda, sizes));
         let results = run_case(&forward, backend).unwrap_or_else(|error| panic!("{}: {error}", forward.name));
         let error = check_results(&forward, &results);
-        let [classes, dimension, ..] = sizes;
-        let tolerance = Tolerance::Largest(softmax_error(classes, dimension));
-        let backward = margin_softmax_backward_of(&forward, statistics(&results), tolerance);
-        error.max(check_case(&if rounded { backward.with_rounded_gradients() } else { backward }, backend))
+        error.max(self.check_backward(&forward, &results, softmax_error(classes, dimension), backend))
+    }
+
+    /// The forward pass as this head has it.
+    fn form(&self, forward: Case) -> Case {
+        let forward = if self.kept { forward.with_kept_cosines() } else { forward };
+        match self.products {
+            HeadProducts::Exact => forward,
+            HeadProducts::Tf32 => forward.in_tf32(),
+            HeadProducts::Rounded => forward.with_rounded_directions(),
+            HeadProducts::Bf16 => forward.with_rounded_directions().on_tensor_cores(),
+        }
+    }
+
+    /// The backward pass on what a forward pass found out, with a bound for fp32 products.
+    fn check_backward(
+        &self,
+        forward: &Case,
+        results: &[(Type, Array, Array, Array)],
+        bound: f64,
+        backend: &mut dyn Backend,
+    ) -> f64 {
+        let backward = margin_softmax_backward_of(forward, statistics(results), Tolerance::Largest(bound));
+        let on_tensor_cores = matches!(self.products, HeadProducts::Tf32 | HeadProducts::Bf16);
+        check_case(&if on_tensor_cores { backward.with_rounded_gradients() } else { backward }, backend)
     }
 
     /// Both passes on embeddings along, against and between the class weights: cosines of exactly ±1 and 0, and on both
@@ -116,10 +145,11 @@ impl HeadCase {
             (Type::f32(Shape::vector(Dim::Steps, 1)), Fill::Constant(self.lambda)),
             one(0.0),
         ];
-        let head = MarginSoftmax { classes, margin: Arc::clone(&self.margin), scale: self.scale };
+        let head = MarginSoftmax::new(classes, Arc::clone(&self.margin), self.scale);
         let (name, tolerance) = (format!("margin_softmax {head:?} λ {}", self.lambda), Tolerance::Largest(1e-6));
         let op = MarginSoftmaxForward(head).into();
-        let forward = Case { name: name.clone(), op, reads, updates: vec![], tolerance };
+        let forward = self.form(Case { name: name.clone(), op, reads, updates: vec![], tolerance });
+        let tolerance = forward.tolerance;
         let results = run_case(&forward, backend).unwrap_or_else(|error| panic!("{name}: {error}"));
         // Whether a tie counts as a miss is a matter of the last bit here, so hits are left out.
         let mut worst = 0.0f64;
@@ -129,7 +159,6 @@ impl HeadCase {
             worst = worst.max(error);
         }
         // Embeddings have length 3, so logits at most that.
-        let tolerance = Tolerance::Largest(1e-6 + rounding(3.0, classes));
-        worst.max(check_case(&margin_softmax_backward_of(&forward, statistics(&results), tolerance), backend))
+        worst.max(self.check_backward(&forward, &results, 1e-6 + rounding(3.0, classes), backend))
     }
 }

@@ -12,7 +12,7 @@ mod training;
 pub use compare::{Tolerance, assert_close, largest_error};
 pub use every_operator::every_operator;
 pub use gradient::check_gradients;
-pub use head::HeadCase;
+pub use head::{HeadCase, HeadProducts};
 pub use run::{PreparedCase, case_error, check_case, check_results, lower_case, prepare_case, run_case, to_tf32};
 pub use skip::{SKIPPED, skip};
 pub use training::TrainingCase;

@@ -6,7 +6,7 @@ use half::bf16;
 use rayon::prelude::*;
 use sphereface_tensor::op::{Array, Op};
 use sphereface_tensor::random::{Stream, normal, uniform};
-use sphereface_tensor::{Backend, Buffer, BufferId, DType, Error, Place, Plan, Program, Step, Type};
+use sphereface_tensor::{Backend, Buffer, BufferId, Cosine, DType, Error, Place, Plan, Program, Step, Type};
 
 /// Bytes of guard on both sides of a written buffer, in elements.
 const GUARD_BYTE: u8 = 0xA5;
@@ -21,6 +21,7 @@ fn decode(kind: &Type, bytes: &[u8]) -> Vec<f64> {
         DType::F32 => of(4).map(|b| f64::from(bytemuck::pod_read_unaligned::<f32>(b))).collect(),
         DType::U32 => of(4).map(|b| f64::from(bytemuck::pod_read_unaligned::<u32>(b))).collect(),
         DType::Bf16 => of(2).map(|b| f64::from(bytemuck::pod_read_unaligned::<bf16>(b))).collect(),
+        DType::Cosine => of(2).map(|b| f64::from(bytemuck::pod_read_unaligned::<Cosine>(b).value())).collect(),
         DType::U8 => of(1).map(|b| f64::from(b[0])).collect(),
     }
 }
@@ -31,6 +32,7 @@ fn encode(kind: &Type, values: &[f64]) -> Vec<u8> {
         DType::F32 => values.flat_map_iter(|&v| (v as f32).to_le_bytes()).collect(),
         DType::U32 => values.flat_map_iter(|&v| (v as u32).to_le_bytes()).collect(),
         DType::Bf16 => values.flat_map_iter(|&v| bf16::from_f64(v).to_le_bytes()).collect(),
+        DType::Cosine => values.flat_map_iter(|&v| bytemuck::bytes_of(&Cosine::new(v as f32)).to_vec()).collect(),
         DType::U8 => values.map(|&v| v as u8).collect(),
     }
 }
@@ -41,6 +43,7 @@ fn rounded(dtype: DType, value: f64) -> f64 {
         DType::F32 => f64::from(value as f32),
         DType::U32 => f64::from(value as u32),
         DType::Bf16 => bf16::from_f64(value).to_f64(),
+        DType::Cosine => f64::from(Cosine::new(value as f32).value()),
         DType::U8 => f64::from(value as u8),
     }
 }
@@ -245,7 +248,7 @@ pub fn case_error(case: &Case, backend: &mut dyn Backend) -> Result<f64, String>
 fn results_error(case: &Case, results: &[(Type, Array, Array, Array)]) -> Result<f64, String> {
     let mut worst = 0.0f64;
     for (index, (kind, found, expected, magnitude)) in results.iter().enumerate() {
-        let is_float = matches!(kind.dtype, DType::F32 | DType::Bf16);
+        let is_float = matches!(kind.dtype, DType::F32 | DType::Bf16 | DType::Cosine);
         let tolerance = if is_float { case.tolerance } else { Tolerance::Exact };
         let error = largest_error(kind.dtype, &found.values, &expected.values, &magnitude.values, tolerance);
         worst = worst.max(error.map_err(|error| format!("{} result {index} {kind}: {error}", case.name))?);

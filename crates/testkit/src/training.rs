@@ -1,7 +1,7 @@
 //! A whole training on made-up images, ready to run on any backend and on the reference.
 
 use sphereface_models::{ImageSource, LAMBDAS, LOSSES, Loss, Model, Network, RATES, Training};
-use sphereface_tensor::op::{Augmentation, MarginSoftmax, Rule};
+use sphereface_tensor::op::{Augmentation, Logits, MarginSoftmax, Rule};
 use sphereface_tensor::random::{Stream, uniform};
 use sphereface_tensor::{Backend, Error, PARAMETERS, ParameterSet, Plan, Reference};
 
@@ -23,11 +23,18 @@ pub struct TrainingCase {
 }
 
 impl TrainingCase {
-    /// A tiny network with every loss, with few classes and with many.
+    /// A tiny network with every loss, with few classes and with many, whose cosines are kept or not.
     pub fn tiny() -> Vec<TrainingCase> {
         let network = || Network::input([9, 8, 1]).stage(8, 1).stage(64, 0).linear(16);
         let of_all = |classes: usize| LOSSES.map(|loss| TrainingCase::new(network(), loss, classes, 40, 6));
-        [of_all(10), of_all(3000)].concat()
+        let kept = of_all(3000).map(TrainingCase::with_kept_cosines);
+        [of_all(10), kept, of_all(3000)].concat()
+    }
+
+    /// The same training with cosines that are kept for the backward pass.
+    pub fn with_kept_cosines(mut self) -> Self {
+        self.model.head.logits = Logits::Kept;
+        self
     }
 
     /// SphereFace-20 on faces with every loss, in batches of 256 of one image: to be lowered, not to be run.
@@ -53,7 +60,7 @@ impl TrainingCase {
         };
         let steps = 16;
         TrainingCase {
-            model: Model { network, head: MarginSoftmax { classes, margin, scale } },
+            model: Model { network, head: MarginSoftmax::new(classes, margin, scale) },
             training: Training {
                 source: ImageSource { name: "train", images },
                 batch,

@@ -83,6 +83,10 @@ pub(crate) struct CommonArgs {
     /// Margin of A-Softmax, 1 to 4 [default: 4]
     #[arg(long, value_name = "M", conflicts_with = "resume")]
     pub(crate) m: Option<u32>,
+    /// Where the backward pass has the logits from: recompute, or kept, in 16 bits each, for more than 32 classes
+    /// [default: recompute]
+    #[arg(long, value_name = "LOGITS", conflicts_with = "resume")]
+    pub(crate) logits: Option<String>,
     /// Passes over the training images [default: 5]
     #[arg(long, value_name = "N", conflicts_with = "resume")]
     pub(crate) epochs: Option<usize>,
@@ -225,6 +229,9 @@ pub(crate) struct PlanArgs {
     /// Images a step
     #[arg(long, value_name = "N", default_value_t = 32)]
     pub(crate) batch: usize,
+    /// Where the backward pass has the logits from: recompute or kept
+    #[arg(long, value_name = "LOGITS", default_value = "recompute")]
+    pub(crate) logits: String,
     /// Print every step of the training plan with operands, arithmetic and traffic
     #[arg(long)]
     pub(crate) steps: bool,
@@ -261,6 +268,7 @@ impl CommonArgs {
         self.data.apply(&mut config);
         set(&mut config.model.network, &self.model);
         set(&mut config.model.m, &self.m);
+        set(&mut config.model.logits, &self.logits);
         set(&mut config.training.epochs, &self.epochs);
         if self.epochs.is_some() {
             config.training.steps = None;

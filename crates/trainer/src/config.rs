@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use sphereface_models::margin::SphereFace;
 use sphereface_models::{LOSSES, Lambda, NETWORKS, Rate, loss, named_network};
-use sphereface_tensor::op::{Augmentation, Rule};
+use sphereface_tensor::op::{Augmentation, Logits, Rule};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -49,6 +49,8 @@ pub(crate) struct ModelConfig {
     pub(crate) dims: Vec<usize>,
     /// Margin of A-Softmax.
     pub(crate) m: u32,
+    /// `recompute` or `kept`: where the backward pass has the logits from.
+    pub(crate) logits: String,
 }
 
 /// How long and how fast.
@@ -114,6 +116,15 @@ pub(crate) struct BackendConfig {
     pub(crate) threads: usize,
 }
 
+/// Where the backward pass may have the logits from, by name.
+const LOGITS: [(&str, Logits); 2] = [("recompute", Logits::Recompute), ("kept", Logits::Kept)];
+
+/// The value of this name; `setting` is what an error calls it.
+pub(crate) fn logits(setting: &str, name: &str) -> Result<Logits> {
+    known(setting, name, LOGITS.iter().map(|(key, _)| *key))?;
+    Ok(LOGITS.iter().find(|(key, _)| *key == name).map_or_else(Logits::default, |(_, logits)| *logits))
+}
+
 impl Default for DataConfig {
     fn default() -> Self {
         DataConfig { set: "auto".into(), dir: None, validate: false, evaluate: None, sha256: None }
@@ -123,7 +134,7 @@ impl Default for DataConfig {
 impl Default for ModelConfig {
     fn default() -> Self {
         let losses = LOSSES.iter().map(|loss| loss.key.to_owned()).collect();
-        ModelConfig { network: "mnist".into(), losses, dims: vec![2, 3], m: 4 }
+        ModelConfig { network: "mnist".into(), losses, dims: vec![2, 3], m: 4, logits: "recompute".into() }
     }
 }
 
@@ -262,6 +273,7 @@ impl Config {
         ] {
             ensure!((low..=high).contains(&value), "{name}: expected {low} to {high}, found {value}");
         }
+        self.logits()?;
         known("training.rate_schedule", &training.rate_schedule, ["cosine", "steps"])?;
         known("training.lambda_schedule", &training.lambda_schedule, ["quadratic", "inverse"])?;
         known("optimizer.rule", &optimizer.rule, ["sgd", "nesterov", "adam", "adamw"])?;
@@ -269,6 +281,11 @@ impl Config {
         known("backend.tier", &backend.tier, ["auto", "simt", "mma"])?;
         known("backend.arena", &backend.arena, ["shared", "separate"])?;
         Ok(())
+    }
+
+    /// Where the backward pass has the logits from.
+    pub(crate) fn logits(&self) -> Result<Logits> {
+        logits("model.logits", &self.model.logits)
     }
 
     /// The update rule.

@@ -2,7 +2,7 @@
 
 use crate::checkpoint::replace;
 use crate::cli::{DataArgs, DevicesArgs, PlanArgs};
-use crate::config::Config;
+use crate::config::{Config, logits};
 use crate::device::{self, EMULATED};
 use crate::network;
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -27,10 +27,11 @@ pub(crate) fn plan(args: &PlanArgs) -> Result<()> {
     ensure!((1..=65_536).contains(&args.dim), "--dim: expected 1 to 65536, found {}", args.dim);
     ensure!((2..=10_000_000).contains(&args.classes), "--classes: expected 2 to 10000000, found {}", args.classes);
     ensure!((1..=65_536).contains(&args.batch), "--batch: expected 1 to 65536, found {}", args.batch);
+    let logits = logits("--logits", &args.logits)?;
     let network = named.network(image, args.dim);
     let sphereface = loss("sphereface").context("the loss 'sphereface'")?;
     let (margin, scale) = (sphereface.head)(4);
-    let model = Model { network, head: MarginSoftmax { classes: args.classes, margin, scale } };
+    let model = Model { network, head: MarginSoftmax { logits, ..MarginSoftmax::new(args.classes, margin, scale) } };
     let parameters = model.parameters()?;
     let info = network::info(named, &model, 4)?;
     let config = Config::default();

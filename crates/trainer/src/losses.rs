@@ -55,7 +55,7 @@ fn describe_one(loss: &Loss, config: &Config, steps: usize) -> LossInfo {
     let effective: Vec<EffectiveMargin> = effective.collect();
     let samples = each(lambdas(&[0.0, 5.0])).flat_map(|(m, lambda)| {
         let (margin, scale) = head(m);
-        let head = MarginSoftmax { classes: 2, margin, scale };
+        let head = MarginSoftmax::new(2, margin, scale);
         PLACES.map(|(embedding, class_weights)| sample(&head, m, lambda, embedding, class_weights))
     });
     LossInfo {
@@ -227,7 +227,7 @@ mod tests {
     fn samples_have_the_gradient_of_their_loss() {
         let loss = sphereface_models::loss("softmax").unwrap();
         let (margin, scale) = (loss.head)(1);
-        let head = MarginSoftmax { classes: 2, margin, scale };
+        let head = MarginSoftmax::new(2, margin, scale);
         for (embedding, class_weights) in PLACES {
             let at = sample(&head, None, 0.0, embedding, class_weights);
             for d in 0..2 {

@@ -179,7 +179,7 @@ mod tests {
 
     fn model(named: &NamedNetwork) -> Model {
         let (margin, scale) = (loss("sphereface").unwrap().head)(4);
-        Model { network: named.network([28, 28, 1], 3), head: MarginSoftmax { classes: 10, margin, scale } }
+        Model { network: named.network([28, 28, 1], 3), head: MarginSoftmax::new(10, margin, scale) }
     }
 
     fn plan(model: &Model) -> Plan {

@@ -7,7 +7,7 @@ use crate::progress::Verbosity;
 use anyhow::{Context, Result, ensure};
 use sphereface_data::{Dataset, ImageSet};
 use sphereface_models::{CLASS_WEIGHTS, ImageSource, LAMBDAS, LOG, Model, RATES, STEP, Training};
-use sphereface_tensor::op::{METRICS, MarginSoftmax, Scale};
+use sphereface_tensor::op::{FEW_CLASSES, Logits, METRICS, MarginSoftmax, Scale};
 use sphereface_tensor::{Backend, PARAMETERS, ParameterSet, Program, StepTime};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -112,9 +112,14 @@ pub(crate) struct Session {
 pub(crate) fn model(config: &Config, dataset: &Dataset) -> Result<Model> {
     let (margin, scale) = (config.loss()?.head)(config.model.m);
     let image = [dataset.train.height, dataset.train.width, dataset.train.channels];
+    let (classes, logits) = (dataset.classes, config.logits()?);
+    ensure!(
+        classes > FEW_CLASSES || logits == Logits::Recompute,
+        "model.logits: expected more than {FEW_CLASSES} classes to keep any, found {classes}"
+    );
     Ok(Model {
         network: config.network()?.network(image, config.model.dims[0]),
-        head: MarginSoftmax { classes: dataset.classes, margin, scale },
+        head: MarginSoftmax { logits, ..MarginSoftmax::new(classes, margin, scale) },
     })
 }
 

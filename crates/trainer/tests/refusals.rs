@@ -27,6 +27,10 @@ fn wrong_settings_name_field_expected_and_found() {
         ("compare --losses softmax,softmax", vec!["twice"]),
         ("plan --input 112x96", vec!["--input", "112x96"]),
         ("plan --model nothing", vec!["--model", "nothing"]),
+        ("train --logits none", vec!["model.logits", "recompute", "kept", "none"]),
+        ("train --logits kept --data mnist-10k", vec!["model.logits", "more than 32 classes", "10"]),
+        ("plan --logits none", vec!["--logits", "recompute", "none"]),
+        ("plan --logits kept --classes 32", vec!["logits", "more than 32 classes", "32"]),
     ] {
         let line = fail(&folder, arguments);
         assert!(words.iter().all(|word| line.contains(word)), "trainer {arguments}: {line}");

@@ -56,11 +56,11 @@ fn contexts() -> impl Iterator<Item = Context> {
     precisions.into_iter().flat_map(both)
 }
 
-fn head(sizes @ [classes, _, batch, _]: [usize; 4]) -> [Case; 2] {
+fn head(sizes @ [classes, _, batch, _]: [usize; 4], form: fn(Case) -> Case) -> [Case; 2] {
     let head = TrainingCase::tiny().pop().unwrap().model.head;
-    let forward = cases::margin_softmax_forward_of(&head.margin, head.scale, 5.0, sizes);
+    let forward = form(cases::margin_softmax_forward_of(&head.margin, head.scale, 5.0, sizes));
     assert!(batch < classes, "a head of many classes");
-    let statistics = [0; 4].map(|_| Fill::Constant(1.0));
+    let statistics = vec![Fill::Constant(1.0); if forward.name.contains("kept") { 5 } else { 4 }];
     let backward = cases::margin_softmax_backward_of(&forward, statistics, forward.tolerance);
     [forward, backward]
 }
@@ -78,8 +78,16 @@ fn large() -> Vec<Case> {
     let mut cases: Vec<Case> = convolutions.into_iter().flat_map(cases::conv2d_passes).collect();
     cases.extend(cases::linear_passes([7, 6, 256, 512, 512]));
     cases.push(cases::prelu_backward([112, 96, 256, 64]));
-    cases.extend(head([1_000_000, 512, 512, 512]));
-    cases.extend(head([1_000_003, 511, 512, 512]));
+    let forms: [fn(Case) -> Case; 4] = [
+        |case| case,
+        Case::with_kept_cosines,
+        Case::with_rounded_directions,
+        |case| case.with_kept_cosines().with_rounded_directions(),
+    ];
+    for form in forms {
+        cases.extend(head([1_000_000, 512, 512, 512], form));
+        cases.extend(head([1_000_003, 511, 512, 512], form));
+    }
     cases.push(cases::gather_batch_of([2000, 2000, 3], 256, 100));
     // All parameters of that network with that head.
     cases.push(cases::optimizer_of(Rule::Sgd { momentum: 0.9, nesterov: true }, None, 535_000_000));

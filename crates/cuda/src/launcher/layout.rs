@@ -43,7 +43,7 @@ fn layouts() -> Vec<Layout> {
             offset,
             factor,
         }),
-        layout!(margin_softmax::Head { batch, dimension, classes, steps, scale, constant, parameters }),
+        layout!(margin_softmax::Head { batch, dimension, classes, steps, scale, constant, rounded, pitch, parameters }),
         layout!(optimizer::Tile { start, length, decay, rate }),
         layout!(optimizer::Sgd { momentum, nesterov }),
         layout!(optimizer::Adam { beta1, beta2, epsilon, decoupled }),

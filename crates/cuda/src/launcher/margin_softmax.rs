@@ -1,5 +1,6 @@
-//! The fused head: of few classes in `small`, of many in `large`.
+//! The fused head: of few classes in `small`, of many in `large` and, backward, in `chunk`.
 
+mod chunk;
 mod large;
 mod small;
 
@@ -7,7 +8,7 @@ use super::Context;
 use crate::launch::{Io, Kernel, Launch, Operands, Slice};
 use bytemuck::{Pod, Zeroable};
 use sphereface_tensor::Error;
-use sphereface_tensor::op::{MARGIN_PARAMETERS, MarginSoftmax, Scale};
+use sphereface_tensor::op::{Logits, MARGIN_PARAMETERS, MarginSoftmax, Scale};
 
 /// `Head` of `kernels/margin_softmax.cuh`.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -19,6 +20,8 @@ pub(super) struct Head {
     pub(super) steps: u32,
     pub(super) scale: u32,
     pub(super) constant: f32,
+    pub(super) rounded: u32,
+    pub(super) pitch: u32,
     pub(super) parameters: [f64; MARGIN_PARAMETERS],
 }
 
@@ -32,6 +35,8 @@ const WARPS: usize = 8;
 /// What launches of one head share.
 struct Launcher {
     head: Head,
+    /// Whether the forward pass leaves all cosines to the backward pass.
+    kept: bool,
     define: String,
 }
 
@@ -47,7 +52,7 @@ pub(super) fn backward(spec: &MarginSoftmax, operands: &Operands<'_>, context: &
     let launcher = Launcher::new("margin_softmax_backward", spec, operands)?;
     Ok(match small::shared_bytes(&launcher) {
         Some(shared_bytes) => small::backward(launcher, shared_bytes),
-        None => large::backward(launcher, context),
+        None => chunk::backward(launcher, context),
     })
 }
 
@@ -69,16 +74,21 @@ impl Launcher {
             Scale::Constant(constant) => (2, constant),
         };
         let mut sizes = operands.reads[0].shape.sizes();
+        let (batch, dimension) = (sizes.next().unwrap_or(0), sizes.next().unwrap_or(0));
         let head = Head {
-            batch: sizes.next().unwrap_or(0) as u32,
-            dimension: sizes.next().unwrap_or(0) as u32,
+            batch: batch as u32,
+            dimension: dimension as u32,
             classes: spec.classes as u32,
             steps: operands.reads[4].shape.elements() as u32,
             scale,
             constant,
+            rounded: spec.rounded.into(),
+            // Copies of bf16 elements are of eight.
+            pitch: if spec.rounded { dimension.next_multiple_of(8) } else { dimension } as u32,
             parameters: spec.margin.parameters(),
         };
-        Ok(Launcher { head, define: format!("MARGIN_HEADER=\"{}\"", header.path) })
+        let kept = spec.logits == Logits::Kept;
+        Ok(Launcher { head, kept, define: format!("MARGIN_HEADER=\"{}\"", header.path) })
     }
 
     fn launch(&self, kernel: &str, blocks: usize) -> Launch {
@@ -95,6 +105,21 @@ impl Launcher {
 
     fn dimension(&self) -> usize {
         self.head.dimension as usize
+    }
+
+    /// Whether products are of directions rounded to bf16.
+    fn rounded(&self) -> bool {
+        self.head.rounded != 0
+    }
+
+    /// Elements of a row of the products' operands and of the sums of their gradients.
+    fn pitch(&self) -> usize {
+        self.head.pitch as usize
+    }
+
+    /// The same of a row of so many classes.
+    fn lines(&self, classes: usize) -> usize {
+        if self.rounded() { classes.next_multiple_of(8) } else { classes }
     }
 
     /// Finishes the gradient of the weights of some classes.

@@ -22,7 +22,8 @@ pub use gemm::{Gemm, GemmGeometry, Layout};
 pub use gradient_norm::GradientNorm;
 pub use linear::{LinearBackwardData, LinearBackwardWeight, LinearForward, LinearGeometry};
 pub use margin_softmax::{
-    Hit, MARGIN_PARAMETERS, Margin, MarginSoftmax, MarginSoftmaxBackward, MarginSoftmaxForward, Scale, TargetLogit,
+    FEW_CLASSES, Hit, Logits, MARGIN_PARAMETERS, Margin, MarginSoftmax, MarginSoftmaxBackward, MarginSoftmaxForward,
+    Scale, TargetLogit,
 };
 pub use metrics::{METRICS, Metrics};
 pub use optimizer::{Group, Optimizer, Rule};
@@ -94,6 +95,11 @@ pub trait Operator: fmt::Debug {
     fn may_be_bf16(&self, read: usize) -> bool {
         let _ = read;
         false
+    }
+
+    /// The operator that takes this one's place in a plan of bf16 activations, where another does.
+    fn narrowed(&self) -> Option<Op> {
+        None
     }
 
     /// Arithmetic for operands that passed the shape rule.

@@ -1,14 +1,11 @@
-//! Heads of many classes: tiles of products, chunks of classes.
+//! Heads of many classes, forward: tiles of products, and what both passes share.
 
-use super::{Launcher, SLOPES_BYTES, WARPS, reads};
-use crate::backend::{Options, Precision};
+use super::{Launcher, WARPS, reads};
+use crate::backend::Precision;
 use crate::launch::{Io, Kernel, Launch, Slice};
 use crate::launcher::Context;
-use crate::launcher::matrix_product::Products;
-use crate::launcher::tile::Scheme;
-use sphereface_tensor::DType;
-use sphereface_tensor::op::Layout;
-use std::ops::Deref;
+use sphereface_tensor::op::FEW_CLASSES;
+use std::ops::{Deref, Range};
 
 /// Bytes of `RowTerms`.
 const TERMS_BYTES: u64 = 16;
@@ -16,36 +13,40 @@ const TERMS_BYTES: u64 = 16;
 const ONLINE_BYTES: u64 = 16;
 /// A tile of `kernels/margin_softmax_tile.cuh`.
 const TILE_ROWS: usize = 128;
-const TILE_CLASSES: usize = 64;
+pub(super) const TILE_CLASSES: usize = 64;
 const TILE_THREADS: u32 = 128;
-/// Classes are split until there are as many blocks: four for each processor of the largest GPUs. A constant, so that
-/// every device sums in the same order.
-const BLOCKS: usize = 528;
-/// Gradients of products that exist at a time: 32 MiB, which the L2 cache of a large GPU holds.
-const CHUNK_GRADIENTS: usize = 8 << 20;
-/// The most classes of a chunk.
-const CHUNK_CLASSES: usize = 8192;
+/// The most elements of what exists of a chunk of classes at a time, so that the L2 cache of a large GPU holds it: 16 MiB
+/// of directions or gradients in bf16, 32 MiB of gradients in f32.
+pub(super) const CHUNK_ELEMENTS: usize = 8 << 20;
+/// The most classes of a chunk of the forward pass.
+const FORWARD_CLASSES: usize = 16_384;
 
 /// How tiles of products are made.
-struct HeadTile {
+pub(super) struct HeadTile {
     /// As the kernels' names have it.
     name: &'static str,
     shared_bytes: u32,
     /// Whether on tensor cores.
-    mma: bool,
+    pub(super) mma: bool,
     /// Warps that hold the same rows: softmaxes of a row that one block leaves.
     parts: usize,
+    /// Classes are split until there are as many blocks: as the largest GPUs hold at a time, or twice as many. A constant,
+    /// so that every device sums in the same order.
+    blocks: usize,
 }
 
 /// `SimtTile` of `kernels/margin_softmax_tile.cuh`.
-const SIMT: HeadTile = HeadTile { name: "f32", shared_bytes: 0, mma: false, parts: 1 };
-/// `MmaTf32Tile`: three stages of 128 bytes for each row and class.
-const MMA_TF32: HeadTile = HeadTile { name: "mma_tf32", shared_bytes: 3 * (128 + 64) * 128, mma: true, parts: 2 };
+const SIMT_F32: HeadTile = HeadTile { name: "f32", shared_bytes: 0, mma: false, parts: 1, blocks: 2 * 2 * 132 };
+const SIMT_BF16: HeadTile = HeadTile { name: "bf16", ..SIMT_F32 };
+/// `TensorTile`: three stages of 128 bytes for each row and class.
+const MMA_TF32: HeadTile =
+    HeadTile { name: "mma_tf32", shared_bytes: 3 * (128 + 64) * 128, mma: true, parts: 2, blocks: 3 * 132 };
+const MMA_BF16: HeadTile = HeadTile { name: "mma_bf16", ..MMA_TF32 };
 
 /// A launcher with the tiles it takes.
-struct Large {
+pub(super) struct Large {
     launcher: Launcher,
-    tile: HeadTile,
+    pub(super) tile: HeadTile,
 }
 
 impl Deref for Large {
@@ -58,27 +59,48 @@ impl Deref for Large {
 
 pub(super) fn forward(launcher: Launcher, context: &Context) -> Kernel {
     let launcher = Large::new(launcher, context);
-    let splits = launcher.splits();
+    let chunks = launcher.forward_chunks();
+    let longest = chunks.iter().map(Range::len).max().unwrap_or(0);
+    let splits = launcher.splits(longest);
     let terms_bytes = TERMS_BYTES * launcher.batch() as u64;
     let parts = splits * launcher.tile.parts;
     let partial_bytes = ONLINE_BYTES * (launcher.batch() * parts) as u64;
-    Kernel::new(terms_bytes + partial_bytes, move |io| {
-        let terms = io.workspace.part(0, terms_bytes);
-        let partial = io.workspace.part(terms_bytes, partial_bytes);
-        let [loss, log_sum_exp, target_cosine, norm, inverse_norm, hits] = io.writes[..] else { return vec![] };
-        let warps = launcher.batch() + launcher.classes();
+    let [rows_bytes, classes_bytes] = [launcher.batch(), longest].map(|count| launcher.directions_bytes(count));
+    Kernel::new(terms_bytes + partial_bytes + rows_bytes + classes_bytes, move |io| {
+        let mut at = 0;
+        let [terms, partial, row_directions, class_directions] =
+            [terms_bytes, partial_bytes, rows_bytes, classes_bytes].map(|bytes| {
+                at += bytes;
+                io.workspace.part(at - bytes, bytes)
+            });
+        let [loss, log_sum_exp, target_cosine, norm, inverse_norm, hits, ref kept @ ..] = io.writes[..] else {
+            return vec![];
+        };
+        let warps = launcher.batch() + if launcher.rounded() { 0 } else { launcher.classes() };
         let rows = reads(launcher.launch("margin_softmax_forward_rows", warps.div_ceil(WARPS)), io)
             .write(terms)
-            .write(inverse_norm)
+            .write_if((!launcher.rounded()).then_some(inverse_norm))
             .value(launcher.head);
-        let tiles = launcher
-            .tiles("margin_softmax_forward_tiles", splits)
-            .read(io.reads[0])
-            .read(io.reads[1])
-            .read(terms)
-            .read(inverse_norm)
-            .write(partial)
-            .value(launcher.head);
+        let mut launches = vec![rows];
+        launches.extend(launcher.rows(io, row_directions).1);
+        for chunk in &chunks {
+            let of_chunk = inverse_norm.part(4 * chunk.start as u64, 4 * chunk.len() as u64);
+            let (classes, directions) = launcher.chunk_weights(io, chunk, class_directions, Some(of_chunk));
+            launches.extend(directions);
+            let tiles = launcher
+                .tiles("margin_softmax_forward_tiles", splits)
+                .read(launcher.rows(io, row_directions).0)
+                .read(classes)
+                .read(terms)
+                .read(inverse_norm);
+            // The first chunk writes, the others go on.
+            let results = [Some(partial), kept.first().copied()];
+            let tiles = results.into_iter().fold(tiles, |launch, result| match result {
+                Some(result) if chunk.start > 0 => launch.update(result),
+                result => launch.write_if(result),
+            });
+            launches.push(tiles.value(launcher.head).value(chunk.start as u32).value(chunk.len() as u32));
+        }
         let merge = reads(launcher.launch("margin_softmax_forward_merge", launcher.batch().div_ceil(WARPS)), io)
             .read(partial)
             .write(loss)
@@ -88,85 +110,28 @@ pub(super) fn forward(launcher: Launcher, context: &Context) -> Kernel {
             .write(hits)
             .value(launcher.head)
             .value(parts as u32);
-        vec![rows, tiles, merge]
-    })
-}
-
-pub(super) fn backward(launcher: Launcher, context: &Context) -> Kernel {
-    let launcher = Large::new(launcher, context);
-    let chunks = launcher.chunks(context);
-    let most = |bytes: fn(&Chunk) -> u64| chunks.iter().map(bytes).max().unwrap_or(0).next_multiple_of(16);
-    let slopes_bytes = SLOPES_BYTES * launcher.batch() as u64;
-    let gradients_bytes = most(|chunk| (4 * chunk.by_row.products.rows * chunk.classes) as u64);
-    let sums_bytes = most(|chunk| chunk.by_class.bytes());
-    let parts_bytes = most(|chunk| chunk.by_row.bytes());
-    Kernel::new(slopes_bytes + gradients_bytes + sums_bytes + parts_bytes, move |io| {
-        let mut at = 0;
-        let [slopes, gradients, sums, parts] = [slopes_bytes, gradients_bytes, sums_bytes, parts_bytes].map(|bytes| {
-            at += bytes;
-            io.workspace.part(at - bytes, bytes)
-        });
-        let rows = launcher.launch("margin_softmax_backward_rows", launcher.batch().div_ceil(WARPS));
-        let rows = reads(rows, io).read(io.reads[6]).write(slopes);
-        let mut launches = vec![rows.value(launcher.head)];
-        for chunk in &chunks {
-            launches.extend(launcher.backward_chunk(io, chunk, slopes, [gradients, sums, parts]));
-        }
+        launches.push(merge);
         launches
     })
 }
 
-/// A product whose parts, or whose whole when it has but one, are left for a kernel that adds them up.
-struct Product {
-    products: Products,
-    scheme: Scheme,
-}
-
-impl Product {
-    fn new(context: &Context, layout: Layout, [rows, columns, length]: [usize; 3]) -> Self {
-        let products = Products { layout, rows, columns, length, segments: 1, batch: 1, own: [false; 2] };
-        Product { products, scheme: products.scheme(context, DType::F32) }
-    }
-
-    fn bytes(&self) -> u64 {
-        (4 * self.scheme.splits * self.products.rows * self.products.columns) as u64
-    }
-
-    fn launch(&self, kernel: &str, left: Slice, right: Slice, out: Slice) -> Launch {
-        let whole = self.scheme.splits == 1;
-        self.scheme
-            .launch("gemm", kernel)
-            .grid(self.products.grid(&self.scheme))
-            .read(left)
-            .read(right)
-            .read_if(None)
-            .read_if(None)
-            .read_if(None)
-            .write_if(whole.then_some(out))
-            .write_if((!whole).then_some(out))
-            .value(self.products.structure(&self.scheme))
-    }
-}
-
-/// Classes whose products' gradients exist at a time in the backward pass.
-struct Chunk {
-    first: usize,
-    classes: usize,
-    /// Gradients, turned, times embeddings: for `d_weight`.
-    by_class: Product,
-    /// Gradients times weights: for `d_embedding`.
-    by_row: Product,
-}
-
 impl Large {
-    fn new(launcher: Launcher, context: &Context) -> Self {
-        // Tensor cores take operands from where 16 bytes at a time were copied to.
-        let mma = context.mma && context.options.precision != Precision::Fp32 && launcher.dimension().is_multiple_of(4);
-        Large { launcher, tile: if mma { MMA_TF32 } else { SIMT } }
+    pub(super) fn new(launcher: Launcher, context: &Context) -> Self {
+        // Tensor cores take operands from where 16 bytes at a time were copied to: rounded ones are padded to that.
+        let tf32 = context.options.precision == Precision::Tf32
+            && launcher.classes() > FEW_CLASSES
+            && launcher.dimension().is_multiple_of(4);
+        let tile = match (launcher.rounded(), context.mma) {
+            (true, true) => MMA_BF16,
+            (true, false) => SIMT_BF16,
+            (false, true) if tf32 => MMA_TF32,
+            (false, _) => SIMT_F32,
+        };
+        Large { launcher, tile }
     }
 
     /// A launch over tiles of all rows.
-    fn tiles(&self, kernel: &str, columns: usize) -> Launch {
+    pub(super) fn tiles(&self, kernel: &str, columns: usize) -> Launch {
         self.launch(&format!("{kernel}_{}", self.tile.name), columns)
             .grid([columns as u32, self.row_tiles() as u32, 1])
             .block(TILE_THREADS)
@@ -177,68 +142,55 @@ impl Large {
         self.batch().div_ceil(TILE_ROWS)
     }
 
-    /// Parts of the classes, each with a running softmax of its own in the forward pass.
-    fn splits(&self) -> usize {
-        self.classes().div_ceil(TILE_CLASSES).min(BLOCKS.div_ceil(self.row_tiles()))
+    /// Parts of the classes of a chunk, each with a running softmax of its own in the forward pass.
+    fn splits(&self, classes: usize) -> usize {
+        classes.div_ceil(TILE_CLASSES).min(self.tile.blocks.div_ceil(self.row_tiles()))
     }
 
-    /// The chunks of the backward pass. On tensor cores, whose copies are of four classes, those that are left over have a
-    /// chunk of their own.
-    fn chunks(&self, context: &Context) -> Vec<Chunk> {
-        let longest = (CHUNK_GRADIENTS / self.batch()).clamp(1, CHUNK_CLASSES).next_multiple_of(TILE_CLASSES);
-        let whole = if self.tile.mma { self.classes() / 4 * 4 } else { self.classes() };
-        // Operands of the head are f32 whatever activations are.
-        let precision = if self.tile.mma { Precision::Tf32 } else { Precision::Fp32 };
-        let context = Context { options: Options { precision, ..context.options }, ..*context };
-        let (mut chunks, mut first) = (Vec::new(), 0);
-        while first < self.classes() {
-            let end = if first < whole { whole.min(first + longest) } else { self.classes() };
-            let (classes, batch, dimension) = (end - first, self.batch(), self.dimension());
-            let by_class = Product::new(&context, Layout::TN, [classes, dimension, batch]);
-            let by_row = Product::new(&context, Layout::NN, [batch, dimension, classes]);
-            chunks.push(Chunk { first, classes, by_class, by_row });
-            first = end;
-        }
-        chunks
+    /// Chunks of classes whose directions exist at a time; all classes, where products are of the weights as they are.
+    fn forward_chunks(&self) -> Vec<Range<usize>> {
+        let longest = (CHUNK_ELEMENTS / self.pitch()).clamp(1, FORWARD_CLASSES).next_multiple_of(TILE_CLASSES);
+        let longest = if self.rounded() { longest } else { self.classes() };
+        let firsts = (0..self.classes()).step_by(longest);
+        firsts.map(|first| first..self.classes().min(first + longest)).collect()
     }
 
-    /// What a chunk adds to `d_embedding`, and its part of `d_weight`.
-    fn backward_chunk(&self, io: &Io, chunk: &Chunk, slopes: Slice, workspace: [Slice; 3]) -> [Launch; 5] {
-        let &Chunk { first, classes, ref by_class, ref by_row } = chunk;
-        let [gradients, sums, parts] = workspace;
-        let gradients = gradients.part(0, (4 * self.batch() * classes) as u64);
-        let (sums, parts) = (sums.part(0, by_class.bytes()), parts.part(0, by_row.bytes()));
-        let row_bytes = 4 * self.dimension() as u64;
-        let weight = io.reads[1].part(first as u64 * row_bytes, classes as u64 * row_bytes);
+    /// Bytes of the directions of so many vectors, if there are any.
+    pub(super) fn directions_bytes(&self, vectors: usize) -> u64 {
+        if self.rounded() { (2 * self.lines(vectors) * self.pitch()) as u64 } else { 0 }
+    }
 
-        let tiles = self.tiles("margin_softmax_backward_tiles", classes.div_ceil(TILE_CLASSES));
-        let tiles = [0, 1, 2, 3, 6, 9]
-            .into_iter()
-            .fold(tiles, |launch, read| launch.read(io.reads[read]))
-            .read(slopes)
-            .write(gradients)
+    fn directions(&self, vectors: Slice, count: usize, out: Slice, inverse_norm: Option<Slice>) -> Launch {
+        self.launch("margin_softmax_directions", count.div_ceil(WARPS))
+            .read(vectors)
+            .write_if(inverse_norm)
+            .write(out)
             .value(self.head)
-            .value(first as u32)
-            .value(classes as u32);
-        let embedding = self
-            .launch("margin_softmax_backward_embedding", self.batch().div_ceil(WARPS))
-            .read(io.reads[0])
-            .read(io.reads[3])
-            .read(io.reads[8])
-            .read(slopes)
-            .read(parts);
-        // The first chunk writes, the others add.
-        let embedding = if first == 0 { embedding.write(io.writes[0]) } else { embedding.update(io.writes[0]) };
-        [
-            tiles,
-            by_class.launch("gemm_tn", gradients, io.reads[0], sums),
-            self.weight_gradient(io, slopes, sums, first, classes, by_class.scheme.splits),
-            by_row.launch("gemm_nn", gradients, weight, parts),
-            embedding
-                .value(self.head)
-                .value(by_row.scheme.splits as u32)
-                .value(u32::from(first == 0))
-                .value(u32::from(first + classes == self.classes())),
-        ]
+            .value(count as u32)
+    }
+
+    /// The embeddings as products take them, and the launch that makes them of embeddings as they are.
+    pub(super) fn rows(&self, io: &Io, directions: Slice) -> (Slice, Option<Launch>) {
+        if !self.rounded() {
+            return (io.reads[0], None);
+        }
+        (directions, Some(self.directions(io.reads[0], self.batch(), directions, None)))
+    }
+
+    /// The same of the weights of a chunk of classes.
+    pub(super) fn chunk_weights(
+        &self,
+        io: &Io,
+        chunk: &Range<usize>,
+        directions: Slice,
+        inverse_norm: Option<Slice>,
+    ) -> (Slice, Option<Launch>) {
+        let row_bytes = 4 * self.dimension() as u64;
+        let weights = io.reads[1].part(chunk.start as u64 * row_bytes, chunk.len() as u64 * row_bytes);
+        if !self.rounded() {
+            return (weights, None);
+        }
+        let directions = directions.part(0, self.directions_bytes(chunk.len()));
+        (directions, Some(self.directions(weights, chunk.len(), directions, inverse_norm)))
     }
 }

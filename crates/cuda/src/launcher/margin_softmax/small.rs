@@ -1,10 +1,9 @@
-//! Heads whose classes are the lanes of a warp.
+//! Heads of so few classes that they are the lanes of a warp.
 
 use super::{Launcher, SLOPES_BYTES, WARPS, reads};
 use crate::launch::Kernel;
+use sphereface_tensor::op::FEW_CLASSES;
 
-/// The most classes that the lanes of one warp are.
-const CLASSES: usize = 32;
 /// Rows whose part of the weights' gradient one block sums.
 const ROWS: usize = 16;
 /// What the weights may take of shared memory.
@@ -13,7 +12,7 @@ const WEIGHT_BYTES: usize = 40 * 1024;
 /// Shared memory for the weights; none when the head has too many classes.
 pub(super) fn shared_bytes(launcher: &Launcher) -> Option<u32> {
     let bytes = 4 * launcher.classes() * (launcher.dimension() | 1);
-    (launcher.classes() <= CLASSES && bytes <= WEIGHT_BYTES).then_some(bytes as u32)
+    (launcher.classes() <= FEW_CLASSES && bytes <= WEIGHT_BYTES).then_some(bytes as u32)
 }
 
 pub(super) fn forward(launcher: Launcher, shared_bytes: u32) -> Kernel {

@@ -1,0 +1,181 @@
+//! Heads of many classes, backward: a chunk of classes at a time.
+
+use super::large::{CHUNK_ELEMENTS, Large, TILE_CLASSES};
+use super::{Launcher, SLOPES_BYTES, THREADS, WARPS, reads};
+use crate::backend::{Options, Precision};
+use crate::launch::{Io, Kernel, Launch, Slice, blocks};
+use crate::launcher::Context;
+use crate::launcher::matrix_product::Products;
+use crate::launcher::tile::Scheme;
+use sphereface_tensor::DType;
+use sphereface_tensor::op::Layout;
+use std::ops::Range;
+
+/// The most classes of a chunk.
+const CHUNK_CLASSES: usize = 8192;
+/// The most blocks that walk over kept cosines.
+const KEPT_BLOCKS: u32 = 8 * 132;
+
+/// A product whose parts, or whose whole when it has but one, are left for a kernel that adds them up.
+struct Product {
+    products: Products,
+    scheme: Scheme,
+}
+
+impl Product {
+    fn new(context: &Context, dtype: DType, layout: Layout, [rows, columns, length]: [usize; 3]) -> Self {
+        let products = Products { layout, rows, columns, length, segments: 1, batch: 1, own: [false; 2] };
+        Product { products, scheme: products.scheme(context, dtype) }
+    }
+
+    fn bytes(&self) -> u64 {
+        (4 * self.scheme.splits * self.products.rows * self.products.columns) as u64
+    }
+
+    fn launch(&self, kernel: &str, left: Slice, right: Slice, out: Slice) -> Launch {
+        let whole = self.scheme.splits == 1;
+        self.scheme
+            .launch("gemm", kernel)
+            .grid(self.products.grid(&self.scheme))
+            .read(left)
+            .read(right)
+            .read_if(None)
+            .read_if(None)
+            .read_if(None)
+            .write_if(whole.then_some(out))
+            .write_if((!whole).then_some(out))
+            .value(self.products.structure(&self.scheme))
+    }
+}
+
+/// Classes whose products' gradients exist at a time.
+struct Chunk {
+    classes: Range<usize>,
+    /// Gradients, turned, times embeddings: for `d_weight`.
+    by_class: Product,
+    /// Gradients times weights: for `d_embedding`.
+    by_row: Product,
+}
+
+/// Workspace of the pass.
+struct Workspace {
+    slopes: Slice,
+    gradients: Slice,
+    sums: Slice,
+    parts: Slice,
+    row_directions: Slice,
+    class_directions: Slice,
+}
+
+pub(super) fn backward(launcher: Launcher, context: &Context) -> Kernel {
+    let launcher = Large::new(launcher, context);
+    let chunks = launcher.backward_chunks(context);
+    let most = |bytes: &dyn Fn(&Chunk) -> u64| chunks.iter().map(bytes).max().unwrap_or(0).next_multiple_of(16);
+    let sizes = [
+        SLOPES_BYTES * launcher.batch() as u64,
+        most(&|chunk| launcher.gradients_bytes(chunk)),
+        most(&|chunk| chunk.by_class.bytes()),
+        most(&|chunk| chunk.by_row.bytes()),
+        launcher.directions_bytes(launcher.batch()),
+        most(&|chunk| launcher.directions_bytes(chunk.classes.len())),
+    ];
+    Kernel::new(sizes.iter().sum(), move |io| {
+        let mut at = 0;
+        let [slopes, gradients, sums, parts, row_directions, class_directions] = sizes.map(|bytes| {
+            at += bytes;
+            io.workspace.part(at - bytes, bytes)
+        });
+        let workspace = Workspace { slopes, gradients, sums, parts, row_directions, class_directions };
+        let rows = launcher.launch("margin_softmax_backward_rows", launcher.batch().div_ceil(WARPS));
+        let mut launches = vec![reads(rows, io).read(io.reads[6]).write(slopes).value(launcher.head)];
+        launches.extend(launcher.rows(io, row_directions).1);
+        for chunk in &chunks {
+            launches.extend(launcher.backward_chunk(io, chunk, &workspace));
+        }
+        launches
+    })
+}
+
+impl Large {
+    fn element(&self) -> DType {
+        if self.rounded() { DType::Bf16 } else { DType::F32 }
+    }
+
+    fn gradients_bytes(&self, chunk: &Chunk) -> u64 {
+        (self.element().bytes() * self.batch() * self.lines(chunk.classes.len())) as u64
+    }
+
+    /// The chunks of the pass. In TF32, whose copies are of four classes, those that are left over have a chunk of their
+    /// own; rounded rows are padded.
+    fn backward_chunks(&self, context: &Context) -> Vec<Chunk> {
+        let widest = if self.rounded() { self.batch().max(self.pitch()) } else { self.batch() };
+        let longest = (CHUNK_ELEMENTS / widest).clamp(1, CHUNK_CLASSES).next_multiple_of(TILE_CLASSES);
+        let tf32 = self.tile.mma && !self.rounded();
+        let whole = if tf32 { self.classes() / 4 * 4 } else { self.classes() };
+        // A head of few classes, and one whose rows no copies fill, is fp32 in every precision.
+        let precision = if tf32 { Precision::Tf32 } else { Precision::Fp32 };
+        let context = Context { options: Options { precision, ..context.options }, ..*context };
+        let (mut chunks, mut first) = (Vec::new(), 0);
+        while first < self.classes() {
+            let end = if first < whole { whole.min(first + longest) } else { self.classes() };
+            let (lines, batch, pitch) = (self.lines(end - first), self.batch(), self.pitch());
+            let by_class = Product::new(&context, self.element(), Layout::TN, [lines, pitch, batch]);
+            let by_row = Product::new(&context, self.element(), Layout::NN, [batch, pitch, lines]);
+            chunks.push(Chunk { classes: first..end, by_class, by_row });
+            first = end;
+        }
+        chunks
+    }
+
+    /// What a chunk adds to `d_embedding`, and its part of `d_weight`.
+    fn backward_chunk(&self, io: &Io, chunk: &Chunk, workspace: &Workspace) -> Vec<Launch> {
+        let Chunk { classes, by_class, by_row } = chunk;
+        let slopes = workspace.slopes;
+        let gradients = workspace.gradients.part(0, self.gradients_bytes(chunk));
+        let (sums, parts) = (workspace.sums.part(0, by_class.bytes()), workspace.parts.part(0, by_row.bytes()));
+        let (rows, _) = self.rows(io, workspace.row_directions);
+        let (weights, directions) = self.chunk_weights(io, classes, workspace.class_directions, None);
+        let mut launches: Vec<Launch> = directions.into_iter().collect();
+        launches.push(self.gradients(io, chunk, [rows, weights], slopes, gradients));
+        launches.push(by_class.launch("gemm_tn", gradients, rows, sums));
+        let parts_of_sum = by_class.scheme.splits;
+        launches.push(self.weight_gradient(io, slopes, sums, classes.start, classes.len(), parts_of_sum));
+        launches.push(by_row.launch("gemm_nn", gradients, weights, parts));
+        let embedding = self
+            .launch("margin_softmax_backward_embedding", self.batch().div_ceil(WARPS))
+            .read(io.reads[0])
+            .read(io.reads[3])
+            .read(io.reads[8])
+            .read(slopes)
+            .read(parts);
+        // The first chunk writes, the others add.
+        let is_first = classes.start == 0;
+        let embedding = if is_first { embedding.write(io.writes[0]) } else { embedding.update(io.writes[0]) };
+        launches.push(
+            embedding
+                .value(self.head)
+                .value(by_row.scheme.splits as u32)
+                .value(u32::from(is_first))
+                .value(u32::from(classes.end == self.classes())),
+        );
+        launches
+    }
+
+    /// The gradients of a chunk's products, from tiles of them or from the cosines that the forward pass kept.
+    fn gradients(&self, io: &Io, chunk: &Chunk, operands: [Slice; 2], slopes: Slice, gradients: Slice) -> Launch {
+        let classes = &chunk.classes;
+        let add =
+            |launch: Launch, reads: &[usize]| reads.iter().fold(launch, |launch, &read| launch.read(io.reads[read]));
+        let launch = if self.kept {
+            let groups = self.batch() * self.lines(classes.len()).div_ceil(4);
+            let kernel = format!("margin_softmax_backward_kept_{}", self.element());
+            let launch = self.launch(&kernel, blocks(groups, THREADS, KEPT_BLOCKS) as usize);
+            add(launch, &[2, 3, 6, 8, 9]).read(slopes).read(io.reads[10])
+        } else {
+            let launch = self.tiles("margin_softmax_backward_tiles", classes.len().div_ceil(TILE_CLASSES));
+            let launch = operands.into_iter().fold(launch, Launch::read);
+            add(launch, &[2, 3, 6, 9]).read(slopes)
+        };
+        launch.write(gradients).value(self.head).value(classes.start as u32).value(classes.len() as u32)
+    }
+}

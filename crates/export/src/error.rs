@@ -1,8 +1,8 @@
-//! What can keep something from being exported.
+//! What can keep something from being exported, or read back.
 
 use std::fmt;
 
-/// Why there is no file. Displays as one line.
+/// Why there is no file, or nothing in it. Displays as one line.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -24,6 +24,15 @@ pub enum Error {
         /// Bytes that it would have.
         found: usize,
     },
+    /// A model's file holds something else than the model.
+    File {
+        /// The tensor.
+        tensor: String,
+        /// What it should be.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
     /// The header of a file could not be written.
     Header(serde_json::Error),
     /// The sprite could not be encoded.
@@ -40,6 +49,9 @@ impl fmt::Display for Error {
             Self::TooLarge { format, expected, found } => {
                 write!(f, "export: {format}: expected at most {expected} bytes, found {found}")
             }
+            Self::File { tensor, expected, found } => {
+                write!(f, "tensor '{tensor}': expected {expected}, found {found}")
+            }
             Self::Header(source) => write!(f, "export: safetensors: the header cannot be encoded: {source}"),
             Self::Sprite(source) => write!(f, "export: sprite: the images cannot be encoded: {source}"),
         }
@@ -52,7 +64,7 @@ impl std::error::Error for Error {
             Self::Model(source) => Some(source),
             Self::Header(source) => Some(source),
             Self::Sprite(source) => Some(source),
-            Self::Values { .. } | Self::TooLarge { .. } => None,
+            Self::Values { .. } | Self::TooLarge { .. } | Self::File { .. } => None,
         }
     }
 }

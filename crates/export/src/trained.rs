@@ -1,9 +1,9 @@
 //! A trained model in the field's layout: what both model formats hold.
 
 use crate::error::Error;
-use sphereface_models::{CLASS_WEIGHTS, LayerKind, Model, PIXEL_FACTOR, PIXEL_OFFSET};
+use sphereface_models::{CLASS_WEIGHTS, LayerKind, Model, PIXEL_FACTOR, PIXEL_OFFSET, TAPS};
 use sphereface_tensor::op::Scale;
-use sphereface_tensor::{Error as TensorError, ParameterSet};
+use sphereface_tensor::{Error as TensorError, Parameter, ParameterSet};
 
 /// A model with its trained values, and what a reader of its file should know.
 #[derive(Clone, Copy, Debug)]
@@ -44,56 +44,20 @@ impl Trained<'_> {
         if self.values.len() != self.parameters.length() {
             return Err(Error::Values { expected: self.parameters.length(), found: self.values.len() });
         }
-        let mut tensors = Vec::new();
-        for layer in self.model.network.layers() {
-            let (name, outputs) = (&layer.name, layer.output[2]);
-            let [height, width, inputs] = layer.input;
-            let bias = || Ok::<_, Error>(tensor(format!("{name}.bias"), &[outputs], self.of(&format!("{name}.bias"))?));
-            match layer.kind {
-                LayerKind::Conv2d { bias: has_bias, .. } => {
-                    let filter = self.of(&format!("{name}.filter"))?; // [R, S, C, K]
-                    let taps = filter.len() / (inputs * outputs);
-                    let side = taps.isqrt();
-                    let values = channels_outside(filter, taps, inputs, outputs);
-                    tensors.push(Tensor { name: weight(name), shape: vec![outputs, inputs, side, side], values });
-                    if has_bias {
-                        tensors.push(bias()?);
-                    }
-                }
-                LayerKind::Prelu => {
-                    tensors.push(tensor(weight(name), &[outputs], self.of(&format!("{name}.slope"))?));
-                }
-                LayerKind::Linear => {
-                    // [H, W, C, K]: flattened as the activations lie here, while others flatten [C, H, W].
-                    let rows = channels_outside(self.of(&weight(name))?, height * width, inputs, outputs);
-                    let shape = vec![outputs, inputs * height * width];
-                    tensors.push(Tensor { name: weight(name), shape, values: rows });
-                    tensors.push(bias()?);
-                }
-                LayerKind::Branch | LayerKind::Add => {}
-            }
-        }
-        tensors.push(self.class_weights()?);
-        Ok(tensors)
-    }
-
-    /// The class weights of the logits, `[classes, D]`.
-    fn class_weights(&self) -> Result<Tensor, Error> {
-        let dim = self.model.network.embedding;
-        let mut weights = tensor(CLASS_WEIGHTS.into(), &[self.model.head.classes, dim], self.of(CLASS_WEIGHTS)?);
+        let place = |place: Place| {
+            let values = &self.values[parameter(self.parameters, &place.parameter)?.range()];
+            let values = match place.product {
+                Some([pixels, inputs, outputs]) => transposed(values, pixels, inputs, outputs),
+                None => values.to_vec(),
+            };
+            Ok(Tensor { name: place.name, shape: place.shape, values })
+        };
+        let mut tensors = places(self.model).into_iter().map(place).collect::<Result<Vec<Tensor>, Error>>()?;
         if self.model.head.scale != Scale::InnerProduct {
-            for row in weights.values.chunks_exact_mut(dim) {
-                let norm = row.iter().map(|&w| f64::from(w).powi(2)).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
-                row.iter_mut().for_each(|w| *w = (f64::from(*w) / norm) as f32);
-            }
+            let class_weights = tensors.iter_mut().filter(|tensor| tensor.name == CLASS_WEIGHTS);
+            class_weights.for_each(|tensor| normalise(&mut tensor.values, self.model.network.embedding));
         }
-        Ok(weights)
-    }
-
-    /// The trained values of a parameter.
-    fn of(&self, name: &str) -> Result<&[f32], Error> {
-        let missing = || TensorError::Buffer { name: name.into(), message: "expected a parameter, found none".into() };
-        Ok(&self.values[self.parameters.get(name).ok_or_else(missing)?.range()])
+        Ok(tensors)
     }
 
     /// The given facts, and those that follow from the model: how to make its input, and what comes out.
@@ -119,21 +83,70 @@ fn pixel() -> String {
     format!("(byte - {PIXEL_OFFSET}) / {}", 1.0 / PIXEL_FACTOR)
 }
 
-fn weight(layer: &str) -> String {
-    format!("{layer}.weight")
+/// Where a parameter stands in a file.
+pub(crate) struct Place {
+    /// Name of the tensor.
+    pub(crate) name: String,
+    /// Its shape.
+    pub(crate) shape: Vec<usize>,
+    /// Name of our parameter.
+    pub(crate) parameter: String,
+    /// Pixels, C and K of a parameter `[pixels, C, K]` whose tensor is `[K, C, pixels]`: convolutions, and the fully
+    /// connected layer, which others flatten as `[C, H, W]`. All else is the same in both.
+    pub(crate) product: Option<[usize; 3]>,
 }
 
-fn tensor(name: String, shape: &[usize], values: &[f32]) -> Tensor {
-    Tensor { name, shape: shape.to_vec(), values: values.to_vec() }
+/// The places of all parameters in the order of the layers, class weights last.
+pub(crate) fn places(model: &Model) -> Vec<Place> {
+    let mut places = Vec::new();
+    let mut push = |name: String, shape: Vec<usize>, parameter: String, product| {
+        places.push(Place { name, shape, parameter, product });
+    };
+    for layer in model.network.layers() {
+        let (name, [height, width, inputs], outputs) = (&layer.name, layer.input, layer.output[2]);
+        let (weight, bias) = (format!("{name}.weight"), format!("{name}.bias"));
+        match layer.kind {
+            LayerKind::Conv2d { bias: has_bias, .. } => {
+                let product = Some([TAPS * TAPS, inputs, outputs]);
+                push(weight, vec![outputs, inputs, TAPS, TAPS], format!("{name}.filter"), product);
+                if has_bias {
+                    push(bias.clone(), vec![outputs], bias, None);
+                }
+            }
+            LayerKind::Prelu => push(weight, vec![outputs], format!("{name}.slope"), None),
+            LayerKind::Linear => {
+                let pixels = height * width;
+                push(weight.clone(), vec![outputs, inputs * pixels], weight, Some([pixels, inputs, outputs]));
+                push(bias.clone(), vec![outputs], bias, None);
+            }
+            LayerKind::Branch | LayerKind::Add => {}
+        }
+    }
+    push(CLASS_WEIGHTS.into(), vec![model.head.classes, model.network.embedding], CLASS_WEIGHTS.into(), None);
+    places
 }
 
-/// From `[pixels, C, K]` to `[K, C, pixels]`.
-fn channels_outside(values: &[f32], pixels: usize, inputs: usize, outputs: usize) -> Vec<f32> {
+/// The parameter of this name.
+pub(crate) fn parameter<'a>(parameters: &'a ParameterSet, name: &str) -> Result<&'a Parameter, TensorError> {
+    let missing = || TensorError::Buffer { name: name.into(), message: "expected a parameter, found none".into() };
+    parameters.get(name).ok_or_else(missing)
+}
+
+/// From `[a, b, c]` to `[c, b, a]`.
+pub(crate) fn transposed(values: &[f32], a: usize, b: usize, c: usize) -> Vec<f32> {
     let mut result = Vec::with_capacity(values.len());
-    for k in 0..outputs {
-        for c in 0..inputs {
-            result.extend((0..pixels).map(|pixel| values[(pixel * inputs + c) * outputs + k]));
+    for k in 0..c {
+        for j in 0..b {
+            result.extend((0..a).map(|i| values[(i * b + j) * c + k]));
         }
     }
     result
+}
+
+/// Makes each row a unit vector.
+fn normalise(values: &mut [f32], columns: usize) {
+    for row in values.chunks_exact_mut(columns) {
+        let norm = row.iter().map(|&w| f64::from(w).powi(2)).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
+        row.iter_mut().for_each(|w| *w = (f64::from(*w) / norm) as f32);
+    }
 }

@@ -14,6 +14,7 @@ mod checkpoint;
 mod cli;
 mod config;
 mod device;
+mod export;
 mod folder;
 mod inspect;
 mod interrupt;

@@ -1,10 +1,11 @@
 //! One training from its start, or from its checkpoint, to its results.
 
 use crate::config::Config;
+use crate::export;
 use crate::folder::{Folder, Line, TrainingSummary, history};
 use crate::interrupt;
 use crate::progress::{Progress, Verbosity};
-use crate::session::{LOG_ROWS, Row, Session};
+use crate::session::{Embedded, LOG_ROWS, Row, Session};
 use anyhow::{Result, bail};
 use sphereface_data::Dataset;
 use sphereface_report::{Embeddings, Training};
@@ -71,7 +72,7 @@ pub(crate) fn run(
     if step < steps {
         return Ok(Outcome::Paused { step, steps });
     }
-    Ok(Outcome::Finished(Box::new(finish(&mut session, config, dataset, lines)?)))
+    Ok(Outcome::Finished(Box::new(finish(&mut session, config, dataset, folder, lines)?)))
 }
 
 fn train(
@@ -187,8 +188,16 @@ fn mean_loss_since(lines: &[Line], after: usize) -> f64 {
     losses.iter().sum::<f64>() / losses.len().max(1) as f64
 }
 
-fn finish(session: &mut Session, config: &Config, dataset: &Dataset, lines: Vec<Line>) -> Result<Finished> {
+fn finish(
+    session: &mut Session,
+    config: &Config,
+    dataset: &Dataset,
+    folder: &Folder,
+    lines: Vec<Line>,
+) -> Result<Finished> {
     let (test, train) = (session.evaluate_test()?, session.evaluate_train()?);
+    let embedded = session.embed_test()?;
+    export::write(folder, session, config, dataset, &lines, &embedded)?;
     let loss = config.loss()?;
     let (steps, epochs_log) = history(&lines);
     let final_train_loss = epochs_log.last().map_or(f64::NAN, |epoch| epoch.train_loss);
@@ -206,7 +215,7 @@ fn finish(session: &mut Session, config: &Config, dataset: &Dataset, lines: Vec<
         epochs: session.epochs(session.steps()),
         folder: String::new(),
     };
-    let embeddings = if (2..=3).contains(&dim) { Some(embeddings(session, dataset)?) } else { None };
+    let embeddings = (2..=3).contains(&dim).then(|| embeddings(embedded, dataset));
     let title = if loss.annealed { format!("{}, m = {}", loss.title, config.model.m) } else { loss.title.into() };
     let report = Training {
         loss: loss.key.into(),
@@ -228,14 +237,13 @@ fn finish(session: &mut Session, config: &Config, dataset: &Dataset, lines: Vec<
     Ok(Finished { summary, report, lines, profile: session.profile() })
 }
 
-fn embeddings(session: &mut Session, dataset: &Dataset) -> Result<Embeddings> {
-    let embedded = session.embed_test()?;
-    Ok(Embeddings {
+fn embeddings(embedded: Embedded, dataset: &Dataset) -> Embeddings {
+    Embeddings {
         labels: dataset.test.labels.clone(),
         predictions: embedded.predictions,
         points: embedded.points,
         class_weights: embedded.class_weights,
-    })
+    }
 }
 
 /// Evenly spaced entries, the last one among them.

@@ -1,4 +1,4 @@
-"""Reads what a run left with NumPy and TensorBoard, and compares it with the run's log.
+"""Reads what a run left with NumPy, ONNX Runtime and TensorBoard, and compares it with the run's log.
 
 Usage: check_run.py FOLDER
 """
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy
+import onnxruntime
 from google.protobuf import text_format
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -70,4 +71,13 @@ width, height = embedding.sprite.single_image_dim
 sprite = Image.open(board / embedding.sprite.image_path)
 side = int(numpy.ceil(numpy.sqrt(len(points))))
 assert sprite.size == (side * width, side * height) and numpy.asarray(sprite).any()
+
+# The model makes these embeddings of these images, and its logits the accuracy.
+tiles = numpy.asarray(sprite).reshape(side, height, side, width).swapaxes(1, 2).reshape(-1, 1, height, width)
+images = (tiles[: len(points)].astype(numpy.float32) - 127.5) / 128
+session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+found, logits = session.run(["embeddings", "logits"], {"images": images})
+error = numpy.max(numpy.abs(found - points).max(1) / numpy.abs(points).max(1))
+assert error < 1e-5, error
+assert numpy.mean(logits.argmax(1) == labels) == accuracy
 print(f"{len(steps)} steps, {len(points)} embeddings")

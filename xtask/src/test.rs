@@ -1,6 +1,6 @@
 //! `cargo xtask test`: every test, one count at the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Write, stdout};
@@ -26,9 +26,10 @@ pub(crate) fn run(all: bool, cargo_args: &[String]) -> ExitCode {
         summary.failed += 1;
     }
     summary.skips(&fs::read_to_string(&skipped).unwrap_or_default());
-    for python in pythons.iter().flat_map(|pythons| [&pythons.packages, &pythons.torch]) {
-        summary.not_run.extend(python.as_ref().err().map(|reason| format!("tests of exported files: {reason}")));
-    }
+    let missing =
+        pythons.iter().flat_map(|pythons| [&pythons.packages, &pythons.torch]).filter_map(|it| it.as_ref().err());
+    let reasons: BTreeSet<String> = missing.map(|reason| format!("tests of exported files: {reason}")).collect();
+    summary.not_run.extend(reasons);
     // With arguments, somebody is at work on one part.
     match nvrtc {
         Ok(()) if cargo_args.is_empty() => summary.count("kernels", "compile_without_spills", kernels::check()),

@@ -20,6 +20,7 @@ const ARROWS: &[(&str, Allowed)] = &[
     ("sphereface-tensor", Only(&[])),
     ("sphereface-models", Only(&["sphereface-tensor"])),
     ("sphereface-data", Only(&[])),
+    ("sphereface-export", Only(&["sphereface-tensor", "sphereface-models"])),
     ("sphereface-report", Only(&[])),
     ("sphereface-kernels", Only(&[])),
     // A device is checked at its first use by the cases of the tests.
@@ -35,6 +36,7 @@ const ARROWS: &[(&str, Allowed)] = &[
             "sphereface-tensor",
             "sphereface-models",
             "sphereface-data",
+            "sphereface-export",
             "sphereface-report",
             "sphereface-cuda",
             "sphereface-emulator",

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
-use crate::{cargo, output_dir};
+use crate::{cargo, output_dir, python};
 
 /// Names the file to which tests append the error of each kernel they run, and which the table shows.
 pub(crate) const ERRORS: &str = "SPHEREFACE_KERNEL_ERRORS";
@@ -65,7 +65,7 @@ pub(crate) fn ensure_nvrtc() -> Result<(), String> {
     let Some(missing) = find()? else { return Ok(()) };
     println!("fetching {} into {}", missing.package, missing.folder);
     let pip = ["-m", "pip", "install", "--quiet", "--no-deps", "--target", &missing.folder, &missing.package];
-    let output = Command::new(python()).args(pip).output();
+    let output = Command::new(python::name()).args(pip).output();
     let failure = match output {
         Ok(output) if output.status.success() => match find()? {
             None => return Ok(()),
@@ -76,7 +76,7 @@ pub(crate) fn ensure_nvrtc() -> Result<(), String> {
             let last = text.lines().rfind(|line| line.starts_with("ERROR") || line.contains("No module")).unwrap_or("");
             format!("pip failed: {last}")
         }
-        Err(error) => format!("{}: {error}", python()),
+        Err(error) => format!("{}: {error}", python::name()),
     };
     Err(format!("{}; fetching it did not work: {failure}", missing.reason))
 }
@@ -99,8 +99,4 @@ fn find() -> Result<Option<Missing>, String> {
         (Some(reason), Some(package), Some(folder)) => Ok(Some(Missing { reason, package, folder })),
         _ => Err(format!("the kernels do not build: {}", String::from_utf8_lossy(&output.stderr).trim())),
     }
-}
-
-fn python() -> &'static str {
-    if cfg!(windows) { "python" } else { "python3" }
 }

@@ -7,6 +7,7 @@ mod check;
 mod kernels;
 mod kit;
 mod licences;
+mod python;
 mod test;
 mod tidy;
 
@@ -23,7 +24,8 @@ Commands:
   check                     Format, clippy, dependency arrows, tidy rules, docs and licences.
                             Every part runs; the end lists what failed and how to mend it.
   test [--all] [-- ARGS]    Every test that Rust alone can run. The last line is `N passed, M failed`.
-                            --all adds the checks of the report in a headless Chromium.
+                            --all adds the checks of the report in a headless Chromium, and those of exported files with
+                            Python's packages for them, which it installs into target/python.
                             ARGS go to `cargo test`:  cargo xtask test -- -p sphereface-tensor
   report RUN... [--out DIR] The report of finished runs, drawn again; of several side by side: `trainer report`.
   kernels [--document]      Every CUDA kernel compiled for its architectures: registers, shared memory, spills, occupancy

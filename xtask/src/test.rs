@@ -1,12 +1,13 @@
 //! `cargo xtask test`: every test, one count at the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Write, stdout};
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 
+use crate::python::{self, Pythons};
 use crate::{browser, cargo, kernels, output_dir};
 
 /// Names the file to which a test that cannot run appends a line, `name: reason`.
@@ -18,12 +19,17 @@ const RANDOM_SHAPES: &str = "PROPTEST_RNG_SEED";
 pub(crate) fn run(all: bool, cargo_args: &[String]) -> ExitCode {
     let mut summary = Summary::default();
     let nvrtc = kernels::ensure_nvrtc();
+    let pythons = all.then(python::ensure);
     let skipped = skipped_file();
-    if let Err(error) = cargo_test(cargo_args, &skipped, &mut summary) {
+    if let Err(error) = cargo_test(cargo_args, &skipped, pythons.as_ref(), &mut summary) {
         println!("FAILED: {error}");
         summary.failed += 1;
     }
     summary.skips(&fs::read_to_string(&skipped).unwrap_or_default());
+    let missing =
+        pythons.iter().flat_map(|pythons| [&pythons.packages, &pythons.torch]).filter_map(|it| it.as_ref().err());
+    let reasons: BTreeSet<String> = missing.map(|reason| format!("tests of exported files: {reason}")).collect();
+    summary.not_run.extend(reasons);
     // With arguments, somebody is at work on one part.
     match nvrtc {
         Ok(()) if cargo_args.is_empty() => summary.count("kernels", "compile_without_spills", kernels::check()),
@@ -61,7 +67,12 @@ fn skipped_file() -> PathBuf {
 ///
 /// # Errors
 /// When cargo fails for another reason than a test that was counted: a test does not compile, or crashes.
-fn cargo_test(cargo_args: &[String], skipped: &Path, summary: &mut Summary) -> Result<(), String> {
+fn cargo_test(
+    cargo_args: &[String],
+    skipped: &Path,
+    pythons: Option<&Pythons>,
+    summary: &mut Summary,
+) -> Result<(), String> {
     let mut command = cargo();
     command.args(["test", "--no-fail-fast"]);
     let chooses_package = cargo_args
@@ -73,6 +84,9 @@ fn cargo_test(cargo_args: &[String], skipped: &Path, summary: &mut Summary) -> R
     }
     if env::var_os(RANDOM_SHAPES).is_none() {
         command.env(RANDOM_SHAPES, "1");
+    }
+    for (variable, python) in pythons.into_iter().flat_map(Pythons::variables) {
+        command.env(variable, python);
     }
     command.env(SKIPPED, skipped).env(kernels::ERRORS, kernels::errors());
     command.args(cargo_args).stdin(Stdio::null()).stdout(Stdio::piped());

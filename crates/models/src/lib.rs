@@ -7,7 +7,7 @@ mod networks;
 mod schedule;
 
 pub use margin::{LOSSES, Loss, effective_margin, loss};
-pub use model::{CLASS_WEIGHTS, ImageSource, LAMBDAS, LOG, Model, RATES, STEP, Training};
-pub use network::{Initialisation, Layer, LayerKind, Network, Stage};
+pub use model::{CLASS_WEIGHTS, ImageSource, LAMBDAS, LOG, Model, PIXEL_FACTOR, PIXEL_OFFSET, RATES, STEP, Training};
+pub use network::{Initialisation, Layer, LayerKind, Network, Stage, TAPS};
 pub use networks::{NETWORKS, NamedNetwork, named_network};
 pub use schedule::{Lambda, Rate};

@@ -58,9 +58,10 @@ impl ImageSource {
     }
 }
 
-/// How bytes become numbers: `(byte − 127.5) / 128`.
-const OFFSET: f32 = 127.5;
-const FACTOR: f32 = 1.0 / 128.0;
+/// What is subtracted from the byte of a pixel: bytes become `(byte − 127.5) / 128`.
+pub const PIXEL_OFFSET: f32 = 127.5;
+/// What the difference is multiplied with.
+pub const PIXEL_FACTOR: f32 = 1.0 / 128.0;
 
 /// What a training plan needs to know besides the model.
 #[derive(Clone, Debug, PartialEq)]
@@ -175,7 +176,8 @@ impl Model {
     }
 
     fn gather(&self, batch: usize, seed: u64, shuffle: bool, augmentation: Augmentation) -> GatherBatch {
-        GatherBatch { image: self.network.image, batch, seed, shuffle, augmentation, offset: OFFSET, factor: FACTOR }
+        let (offset, factor) = (PIXEL_OFFSET, PIXEL_FACTOR);
+        GatherBatch { image: self.network.image, batch, seed, shuffle, augmentation, offset, factor }
     }
 
     fn gathered(

@@ -2,8 +2,8 @@
 
 use sphereface_tensor::{BufferId, Dim, Error, Init, ParameterSet, PlanBuilder, Shape};
 
-/// Filters of every convolution are 3×3 with one pixel of padding.
-const TAPS: usize = 3;
+/// Filters of every convolution are 3×3, with one pixel of padding.
+pub const TAPS: usize = 3;
 const PADDING: usize = 1;
 /// PReLU slopes start here.
 const SLOPE: f32 = 0.25;

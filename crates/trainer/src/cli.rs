@@ -170,7 +170,7 @@ pub(crate) struct TrainArgs {
 
 #[derive(Args, Debug, Clone)]
 pub(crate) struct EvalArgs {
-    /// Folder of a run
+    /// Folder of a run; its config.toml and model.safetensors are enough
     pub(crate) dir: PathBuf,
     #[command(flatten)]
     pub(crate) data: DataArgs,
@@ -178,7 +178,7 @@ pub(crate) struct EvalArgs {
 
 #[derive(Args, Debug, Clone)]
 pub(crate) struct EmbedArgs {
-    /// Folder of a run (of a comparison: one of the folders in it)
+    /// Folder of a run (of a comparison: one of the folders in it); its config.toml and model.safetensors are enough
     pub(crate) dir: PathBuf,
     /// File to write: .npy (float32 [N, D], labels beside it) or .csv (label, then D columns)
     #[arg(long, value_name = "FILE")]

@@ -176,6 +176,11 @@ impl Folder {
         self.file(checkpoint::FILE)
     }
 
+    /// The model of a finished training, which stands in for its checkpoint.
+    pub(crate) fn model(&self) -> PathBuf {
+        self.file("model.safetensors")
+    }
+
     pub(crate) fn has_checkpoint(&self) -> bool {
         self.checkpoint().is_file()
     }

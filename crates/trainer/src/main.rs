@@ -14,6 +14,7 @@ mod checkpoint;
 mod cli;
 mod config;
 mod device;
+mod export;
 mod film;
 mod folder;
 mod inspect;

@@ -87,6 +87,8 @@ pub(crate) fn run(
     let mut config = config.clone();
     config.data.sha256 = Some(dataset.sha256.clone());
     let (config, trainings) = (&config, config.trainings());
+    // What a model refuses, it refuses before anything is written.
+    trainings.iter().try_for_each(|training| session::model(training, &dataset).map(drop))?;
     let folder = match place {
         Place::New(given) => {
             let name = if let [training] = &trainings[..] { training.training_name(false) } else { command.to_owned() };

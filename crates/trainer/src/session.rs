@@ -6,9 +6,11 @@ use crate::device;
 use crate::progress::Verbosity;
 use anyhow::{Context, Result, ensure};
 use sphereface_data::{Dataset, ImageSet};
+use sphereface_export::pytorch;
 use sphereface_models::{CLASS_WEIGHTS, ImageSource, LAMBDAS, LOG, Model, RATES, STEP, Training};
 use sphereface_tensor::op::{FEW_CLASSES, Logits, METRICS, MarginSoftmax, Scale};
 use sphereface_tensor::{Backend, PARAMETERS, ParameterSet, Program, StepTime};
+use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -188,9 +190,30 @@ impl Session {
         Ok(())
     }
 
+    /// Takes the model of a finished training, without what going on would need.
+    pub(crate) fn load_model(&mut self, path: &Path) -> Result<()> {
+        let file = fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+        let values = pytorch::decode(&file, &self.model, &self.parameters);
+        let values = values.with_context(|| path.display().to_string())?;
+        self.backend.upload(PARAMETERS, bytemuck::cast_slice(&values))?;
+        self.steps_done = self.training.steps;
+        self.backend.upload(STEP, &(self.steps_done as u32).to_le_bytes())?;
+        Ok(())
+    }
+
     /// Saves a checkpoint.
     pub(crate) fn save(&mut self, path: &Path) -> Result<()> {
         checkpoint::save(path, &mut *self.backend, &self.parameters, self.training.rule)
+    }
+
+    /// Parameters of the model.
+    pub(crate) fn parameters(&self) -> &ParameterSet {
+        &self.parameters
+    }
+
+    /// Their block of values.
+    pub(crate) fn parameter_values(&mut self) -> Result<Vec<f32>> {
+        read(&mut *self.backend, PARAMETERS, self.parameters.length())
     }
 
     /// Network and head.

@@ -1,12 +1,13 @@
 //! One training from its start, or from its checkpoint, to its results.
 
 use crate::config::Config;
+use crate::export;
 use crate::film::{self, Recording};
 use crate::folder::{Folder, Line, TrainingSummary, records};
 use crate::interrupt;
 use crate::network::Profile;
 use crate::progress::{Progress, Verbosity};
-use crate::session::{LOG_ROWS, Row, Session};
+use crate::session::{Embedded, LOG_ROWS, Row, Session};
 use anyhow::{Result, bail};
 use sphereface_data::Dataset;
 use sphereface_report::{Embeddings, Training};
@@ -84,7 +85,7 @@ pub(crate) fn run(
     if step < steps {
         return Ok(Outcome::Paused { step, steps });
     }
-    let mut finished = finish(&mut session, config, dataset, history)?;
+    let mut finished = finish(&mut session, config, dataset, folder, history)?;
     if config.backend.device != "emulator" {
         let model = session.model().clone();
         finished.profile = Some(Profile::new(&model, &session.step_times()?)?);
@@ -213,9 +214,17 @@ fn mean_loss_since(lines: &[Line], after: usize) -> f64 {
     losses.iter().sum::<f64>() / losses.len().max(1) as f64
 }
 
-fn finish(session: &mut Session, config: &Config, dataset: &Dataset, history: History) -> Result<Finished> {
+fn finish(
+    session: &mut Session,
+    config: &Config,
+    dataset: &Dataset,
+    folder: &Folder,
+    history: History,
+) -> Result<Finished> {
     let History { lines, film } = history;
     let (test, train) = (session.evaluate_test()?, session.evaluate_train()?);
+    let embedded = session.embed_test(dataset.test.len())?;
+    export::write(folder, session, config, dataset, &lines, &embedded)?;
     let loss = config.loss()?;
     let (steps, epochs_log) = records(&lines);
     let final_train_loss = epochs_log.last().map_or(f64::NAN, |epoch| epoch.train_loss);
@@ -233,7 +242,7 @@ fn finish(session: &mut Session, config: &Config, dataset: &Dataset, history: Hi
         epochs: session.epochs(session.steps()),
         folder: String::new(),
     };
-    let embeddings = if (2..=3).contains(&dim) { Some(embeddings(session, dataset)?) } else { None };
+    let embeddings = (2..=3).contains(&dim).then(|| embeddings(embedded, dataset));
     let title =
         if loss.margins.is_empty() { loss.title.into() } else { format!("{}, m = {}", loss.title, config.model.m) };
     let report = Training {
@@ -255,14 +264,13 @@ fn finish(session: &mut Session, config: &Config, dataset: &Dataset, history: Hi
     Ok(Finished { summary, report, lines, counts: session.profile(), profile: None })
 }
 
-fn embeddings(session: &mut Session, dataset: &Dataset) -> Result<Embeddings> {
-    let embedded = session.embed_test(dataset.test.len())?;
-    Ok(Embeddings {
+fn embeddings(embedded: Embedded, dataset: &Dataset) -> Embeddings {
+    Embeddings {
         labels: dataset.test.labels.clone(),
         predictions: embedded.predictions,
         points: embedded.points,
         class_weights: embedded.class_weights,
-    })
+    }
 }
 
 /// Evenly spaced entries, the last one among them.

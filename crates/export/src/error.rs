@@ -1,0 +1,76 @@
+//! What can keep something from being exported, or read back.
+
+use std::fmt;
+
+/// Why there is no file, or nothing in it. Displays as one line.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// A parameter of the network is not among the trained ones, or the network is none.
+    Model(sphereface_tensor::Error),
+    /// The block of trained values has another length than its parameters.
+    Values {
+        /// Length of the parameters.
+        expected: usize,
+        /// Length of the values.
+        found: usize,
+    },
+    /// A file of this format cannot be that large.
+    TooLarge {
+        /// Name of the format.
+        format: &'static str,
+        /// Most bytes of a file.
+        expected: usize,
+        /// Bytes that it would have.
+        found: usize,
+    },
+    /// A model's file holds something else than the model.
+    File {
+        /// The tensor.
+        tensor: String,
+        /// What it should be.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+    /// The header of a file could not be written.
+    Header(serde_json::Error),
+    /// The sprite could not be encoded.
+    Sprite(png::EncodingError),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Model(source) => write!(f, "export: {source}"),
+            Self::Values { expected, found } => {
+                write!(f, "export: parameters: expected {expected} values, found {found}")
+            }
+            Self::TooLarge { format, expected, found } => {
+                write!(f, "export: {format}: expected at most {expected} bytes, found {found}")
+            }
+            Self::File { tensor, expected, found } => {
+                write!(f, "tensor '{tensor}': expected {expected}, found {found}")
+            }
+            Self::Header(source) => write!(f, "export: safetensors: the header cannot be encoded: {source}"),
+            Self::Sprite(source) => write!(f, "export: sprite: the images cannot be encoded: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Model(source) => Some(source),
+            Self::Header(source) => Some(source),
+            Self::Sprite(source) => Some(source),
+            Self::Values { .. } | Self::TooLarge { .. } | Self::File { .. } => None,
+        }
+    }
+}
+
+impl From<sphereface_tensor::Error> for Error {
+    fn from(source: sphereface_tensor::Error) -> Self {
+        Self::Model(source)
+    }
+}

@@ -23,7 +23,7 @@ class Curves {
     this.at = -1;
     this.beside = [this];
     const text = document.createElementNS(svg.namespaceURI, "text");
-    for (const [name, value] of Object.entries({ class: "readout", x: this.chart.frame[1], y: 29, "text-anchor": "end" }))
+    for (const [name, value] of Object.entries({ class: "chart-value", x: this.chart.frame[1], y: 29, "text-anchor": "end" }))
       text.setAttribute(name, value);
     this.readout = svg.appendChild(text);
     const point = (event) => {

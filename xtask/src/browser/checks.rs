@@ -30,8 +30,6 @@ pub(crate) const CHECKS: &[Check] = &[
     ("report_picture_names_the_point_under_a_finger", PHONE, pictures_name_points_to_a_finger),
     ("report_sphere_turns_by_dragging", DESKTOP, sphere_turns_by_dragging),
     ("report_sphere_turns_under_a_finger", PHONE, sphere_turns_under_a_finger),
-    ("report_embedding_and_weights_are_draggable", DESKTOP, mathematics_follows_the_mouse),
-    ("report_embedding_and_weights_follow_a_finger", PHONE, mathematics_follows_a_finger),
     ("report_margin_and_lambda_change_the_plots", DESKTOP, mathematics_follows_its_sliders),
     ("report_sphere_turns_by_itself", View { still: false, ..DESKTOP }, sphere_turns_by_itself),
     ("report_is_still_with_reduced_motion", DESKTOP, nothing_moves),
@@ -210,31 +208,8 @@ fn changes(
     page.wait_until(what, &format!("{state} !== {before}"))
 }
 
-/// Embedding and class weights of the mathematics, and the picture that follows them.
+/// Embedding and class weights of the mathematics.
 const HANDLES: [&str; 3] = ["embedding", "one", "two"];
-const SCENE: &str = "document.querySelector('.boundaries').innerText";
-
-fn mathematics_follows_the_mouse(page: &mut Page<'_>) -> Result<(), String> {
-    for kind in HANDLES {
-        let handle = format!(".boundaries .handle.{kind}");
-        changes(page, SCENE, &format!("dragging {handle} changes nothing"), |page| {
-            page.drag(&handle, CENTRE, (1.4, 1.2))
-        })?;
-        page.focus(&handle)?;
-        changes(page, SCENE, &format!("ArrowLeft on {handle} changes nothing"), |page| page.press("ArrowLeft"))?;
-    }
-    Ok(())
-}
-
-fn mathematics_follows_a_finger(page: &mut Page<'_>) -> Result<(), String> {
-    for kind in HANDLES {
-        let handle = format!(".boundaries .handle.{kind}");
-        changes(page, SCENE, &format!("a finger on {handle} changes nothing"), |page| {
-            page.swipe(&handle, CENTRE, (1.4, 1.2))
-        })?;
-    }
-    Ok(())
-}
 
 fn mathematics_follows_its_sliders(page: &mut Page<'_>) -> Result<(), String> {
     for place in 1..=2 {
@@ -424,9 +399,10 @@ fn classes_follow(page: &mut Page<'_>, act: impl Fn(&mut Page<'_>) -> Result<(),
 }
 
 fn classes_follow_the_mouse(page: &mut Page<'_>) -> Result<(), String> {
-    classes_follow(page, |page| page.drag(EMBEDDING, CENTRE, (-1.0, 0.2)))?;
     // A weight's length counts for a loss that scores by it, its direction for all.
-    classes_follow(page, |page| page.drag(".handle.one", CENTRE, (1.0, 1.5)))
+    HANDLES
+        .iter()
+        .try_for_each(|kind| classes_follow(page, |page| page.drag(&format!(".handle.{kind}"), CENTRE, (1.4, 1.2))))
 }
 
 fn classes_follow_a_finger(page: &mut Page<'_>) -> Result<(), String> {

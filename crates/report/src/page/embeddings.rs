@@ -117,7 +117,7 @@ fn geometry(report: &Report, all: &[Measurement<'_>]) -> String {
     format!(
         "<p>A margin is meant to change where embeddings stand: closer to their own class, further from the others. Does it?{seeds}</p>\n\
          <div class=\"geometry\">\n{}</div>\n\
-         <dl class=\"terms\">\n\
+         <dl class=\"measures\">\n\
          <div><dt>To own class, to nearest other</dt><dd>Mean angle of a test image to the weight of its own class, and to the nearest \
          of the other weights.</dd></div>\n\
          <div><dt>Fisher score</dt><dd>Scatter of the images around the mean direction of their class, divided by the scatter of these \

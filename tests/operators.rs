@@ -19,6 +19,19 @@ fn conv2d_matches_reference() {
     check(cases::conv2d());
 }
 
+/// By both algorithms: fewer products are held to the same bound.
+#[test]
+fn winograd_matches_reference() {
+    let mut exact = CpuBackend::new(2).unwrap().with_exact_conv();
+    let mut default = CpuBackend::new(2).unwrap();
+    for case in cases::winograd() {
+        check_case(&case, &mut exact);
+        check_case(&case, &mut default);
+        let of = |backend: &mut CpuBackend| run_case(&case, backend).unwrap().swap_remove(0).1.values;
+        assert_ne!(of(&mut exact), of(&mut default), "{}: computed in the same way", case.name);
+    }
+}
+
 #[test]
 fn long_sums_match_reference() {
     check(cases::long_sums());

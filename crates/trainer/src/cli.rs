@@ -117,6 +117,9 @@ pub(crate) struct CommonArgs {
     /// Launch the kernels of a step one by one on a CUDA device, not as a graph; the results are the same
     #[arg(long, conflicts_with = "resume")]
     pub(crate) no_graph: bool,
+    /// Compute every product of a convolution on the CPU: no Winograd algorithm, which takes fewer
+    #[arg(long, conflicts_with = "resume")]
+    pub(crate) exact_conv: bool,
     /// Print at the end what each layer takes of a step's time, or, on the emulator, what each kernel did
     #[arg(long)]
     pub(crate) profile: bool,
@@ -284,6 +287,7 @@ impl CommonArgs {
         set(&mut config.backend.tier, &self.tier);
         set(&mut config.backend.arena, &self.arena);
         config.backend.graph &= !self.no_graph;
+        config.backend.exact_conv |= self.exact_conv;
         set(&mut config.backend.threads, &self.threads);
         if config.backend.device == "emulator" {
             config.data.evaluate.get_or_insert(2 * config.training.batch);

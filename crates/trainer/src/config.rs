@@ -112,6 +112,8 @@ pub(crate) struct BackendConfig {
     pub(crate) arena: String,
     /// Whether a CUDA device replays whole steps as graphs.
     pub(crate) graph: bool,
+    /// Whether the CPU computes every product of a convolution.
+    pub(crate) exact_conv: bool,
     /// 0 means one for each core.
     pub(crate) threads: usize,
 }
@@ -176,6 +178,7 @@ impl Default for BackendConfig {
             tier: "auto".into(),
             arena: "shared".into(),
             graph: true,
+            exact_conv: false,
             threads: 0,
         }
     }

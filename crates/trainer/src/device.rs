@@ -51,6 +51,7 @@ fn gpu(device: &str) -> Option<usize> {
 
 fn on_cpu(settings: &BackendConfig) -> Result<Box<dyn Backend>> {
     let backend = CpuBackend::new(settings.threads)?;
+    let backend = if settings.exact_conv { backend.with_exact_conv() } else { backend };
     match settings.precision.as_str() {
         "fp32" => Ok(Box::new(backend)),
         "bf16" => Ok(Box::new(backend.in_bf16())),

@@ -4,6 +4,9 @@ use super::product::{Matrix, Panels};
 use crate::op::Conv2dGeometry;
 use rayon::prelude::*;
 
+/// From this many rows of the result on, copying the filters takes less time than reading rows of panels far apart.
+const MANY_ROWS: usize = 512;
+
 /// What is known of the filters of one step before it runs.
 #[derive(Clone, Copy)]
 pub(super) struct FilterLayout {
@@ -18,7 +21,9 @@ impl FilterLayout {
     /// Filters that activations `[N, C]` are multiplied with.
     pub(super) fn forward(g: &Conv2dGeometry) -> Self {
         let size = [g.inputs, g.outputs];
-        FilterLayout { taps: g.taps[0] * g.taps[1], size, transposed: false, copied: !Panels::fit(g.outputs) }
+        let rows = g.output_height * g.output_width * g.batch;
+        let copied = !Panels::fit(g.outputs) || rows >= MANY_ROWS;
+        FilterLayout { taps: g.taps[0] * g.taps[1], size, transposed: false, copied }
     }
 
     /// Filters that gradients `[N, K]` are multiplied with.

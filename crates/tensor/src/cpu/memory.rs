@@ -3,15 +3,55 @@
 use super::LINE;
 use crate::error::Error;
 use arrayvec::ArrayVec;
-use bytemuck::{Pod, Zeroable};
+use memmap2::MmapMut;
 
 /// The most buffers a step reads, writes or updates (its workspace included).
 pub(super) const MAX_PORTS: usize = 12;
 
-/// One cache line, so that the blocks are aligned to it.
-#[derive(Clone, Copy, Zeroable, Pod)]
-#[repr(C, align(64))]
-struct Line([f32; LINE]);
+/// Bytes of a large page.
+const PAGE: usize = 2 << 20;
+
+/// Zeros from the system, which cost nothing until they are touched. Large pages are asked for: a tile of a Winograd
+/// transform touches 72 places far apart, more than a processor remembers the translations of.
+#[derive(Default)]
+struct Block {
+    map: Option<MmapMut>,
+    /// In use, in floats.
+    length: usize,
+}
+
+impl Block {
+    /// Makes the block this many floats long; `what` it holds is for the message.
+    fn grow(&mut self, length: usize, what: &str) -> Result<(), Error> {
+        let room = self.map.as_mut().map_or(0, |map| in_pages(map).len());
+        if length > room {
+            let bytes = (length * size_of::<f32>()).next_multiple_of(PAGE);
+            let mut map = MmapMut::map_anon(bytes + PAGE).map_err(|_| {
+                let megabytes = bytes.div_ceil(1_000_000);
+                let message =
+                    format!("expected {megabytes} MB of memory for {what}, found less (a smaller batch needs less)");
+                Error::Backend { backend: "cpu", message }
+            })?;
+            #[cfg(target_os = "linux")]
+            let _ = map.advise(memmap2::Advice::HugePage); // without them it is slower, not wrong
+            in_pages(&mut map)[..self.length].copy_from_slice(self.floats());
+            self.map = Some(map);
+        }
+        self.length = length;
+        Ok(())
+    }
+
+    fn floats(&mut self) -> &mut [f32] {
+        let length = self.length;
+        self.map.as_mut().map_or(&mut [], |map| &mut in_pages(map)[..length])
+    }
+}
+
+/// The floats of a map from its first large page on.
+fn in_pages(map: &mut MmapMut) -> &mut [f32] {
+    let start = map.as_ptr().align_offset(PAGE).min(map.len());
+    bytemuck::cast_slice_mut(&mut map[start..])
+}
 
 /// Which block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,40 +128,33 @@ impl Ports {
 /// Persistent buffers, and the arena that all programs share.
 #[derive(Default)]
 pub(super) struct Memory {
-    persistent: Vec<Line>,
-    arena: Vec<Line>,
+    persistent: Block,
+    arena: Block,
 }
 
 impl Memory {
     /// A new persistent place of zeros.
     pub(super) fn grow(&mut self, length: usize) -> Result<Slot, Error> {
-        let start = self.persistent_length();
-        resize(&mut self.persistent, start / LINE + length.div_ceil(LINE), "persistent buffers")?;
+        let start = self.persistent.length;
+        self.persistent.grow(start + length.next_multiple_of(LINE), "persistent buffers")?;
         Ok(Slot { space: Space::Persistent, start, length })
     }
 
     /// Makes the arena at least this long.
     pub(super) fn reserve_arena(&mut self, length: usize) -> Result<(), Error> {
-        let lines = length.div_ceil(LINE).max(self.arena.len());
-        resize(&mut self.arena, lines, "activations")
-    }
-
-    /// Length of the persistent block in floats.
-    pub(super) fn persistent_length(&self) -> usize {
-        LINE * self.persistent.len()
+        self.arena.grow(length.next_multiple_of(LINE).max(self.arena.length), "activations")
     }
 
     /// Bytes of a persistent place.
     pub(super) fn bytes_mut(&mut self, slot: Slot) -> &mut [u8] {
-        let floats: &mut [f32] = bytemuck::cast_slice_mut(&mut self.persistent);
-        bytemuck::cast_slice_mut(&mut floats[slot.start..slot.end()])
+        bytemuck::cast_slice_mut(&mut self.persistent.floats()[slot.start..slot.end()])
     }
 
     /// Operands of a step; written ones hold NaN in debug builds, so that nothing unwritten goes unnoticed.
     pub(super) fn io(&mut self, ports: &Ports) -> Io<'_> {
         let mut taken: [Option<&mut [f32]>; MAX_PORTS] = [const { None }; MAX_PORTS];
-        let persistent = Rest::carve(bytemuck::cast_slice_mut(&mut self.persistent), &ports.changed[0], &mut taken);
-        let arena = Rest::carve(bytemuck::cast_slice_mut(&mut self.arena), &ports.changed[1], &mut taken);
+        let persistent = Rest::carve(self.persistent.floats(), &ports.changed[0], &mut taken);
+        let arena = Rest::carve(self.arena.floats(), &ports.changed[1], &mut taken);
         let reads = ports
             .reads
             .iter()
@@ -135,16 +168,6 @@ impl Memory {
         let updates = taken.by_ref().take(ports.updates).collect();
         Io { reads, writes, updates, workspace: taken.next().unwrap_or_default() }
     }
-}
-
-fn resize(block: &mut Vec<Line>, lines: usize, what: &str) -> Result<(), Error> {
-    block.try_reserve_exact(lines - block.len()).map_err(|_| {
-        let megabytes = (lines * size_of::<Line>()).div_ceil(1_000_000);
-        let message = format!("expected {megabytes} MB of memory for {what}, found less (a smaller batch needs less)");
-        Error::Backend { backend: "cpu", message }
-    })?;
-    block.resize(lines, Line::zeroed());
-    Ok(())
 }
 
 /// What is left of a block after the changed places have been taken out.

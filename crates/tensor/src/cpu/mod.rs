@@ -16,9 +16,12 @@ mod margin_softmax;
 mod memory;
 mod metrics;
 mod optimizer;
+#[allow(unsafe_code)] // Disjoint parts of one buffer for the threads, each handed out once.
+mod parts;
 mod prelu;
 #[allow(unsafe_code)] // The one place where the CPU backend reads through raw pointers: the innermost loop of products.
 mod product;
+mod winograd;
 
 use crate::arena::{Request, assign};
 use crate::backend::{Backend, Program, StepTime};
@@ -56,10 +59,18 @@ struct Operands<'a> {
     updates: Vec<&'a Type>,
 }
 
+/// What kernels are chosen by, besides operator and shapes.
+#[derive(Clone, Copy)]
+struct Choice {
+    threads: usize,
+    /// Whether convolutions may take fewer products than their definition.
+    winograd: bool,
+}
+
 /// The kernel for an operator with these operands.
-fn kernel(op: &Op, operands: &Operands<'_>) -> Result<Kernel, Error> {
+fn kernel(op: &Op, operands: &Operands<'_>, choice: Choice) -> Result<Kernel, Error> {
     let mut kinds = operands.reads.iter().chain(&operands.writes);
-    let kernel = f32_kernel(op, operands)?;
+    let kernel = f32_kernel(op, operands, choice)?;
     if kinds.any(|kind| kind.dtype == DType::Bf16) && !matches!(op, Op::Cast(_)) {
         return Ok(bf16::staged(kernel, operands));
     }
@@ -67,12 +78,12 @@ fn kernel(op: &Op, operands: &Operands<'_>) -> Result<Kernel, Error> {
 }
 
 /// The kernel that computes on f32 words.
-fn f32_kernel(op: &Op, operands: &Operands<'_>) -> Result<Kernel, Error> {
+fn f32_kernel(op: &Op, operands: &Operands<'_>, choice: Choice) -> Result<Kernel, Error> {
     match op {
         Op::GatherBatch(op) => Ok(gather_batch::gather_batch(*op, operands)),
-        Op::Conv2dForward(op) => conv2d::forward(*op, operands),
-        Op::Conv2dBackwardData(op) => conv2d::backward_data(*op, operands),
-        Op::Conv2dBackwardWeight(op) => conv2d::backward_weight(*op, operands),
+        Op::Conv2dForward(op) => conv2d::forward(*op, operands, choice),
+        Op::Conv2dBackwardData(op) => conv2d::backward_data(*op, operands, choice),
+        Op::Conv2dBackwardWeight(op) => conv2d::backward_weight(*op, operands, choice),
         Op::LinearForward(_) => linear::forward(operands),
         Op::LinearBackwardData(_) => linear::backward_data(operands),
         Op::LinearBackwardWeight(_) => linear::backward_weight(operands),
@@ -104,6 +115,8 @@ pub struct CpuBackend {
     memory: Memory,
     /// Whether activations are bf16.
     narrowed: bool,
+    /// Whether convolutions are computed by their definition.
+    exact_conv: bool,
     persistent: HashMap<String, (Slot, Type)>,
     programs: Vec<Vec<LoweredStep>>,
 }
@@ -120,13 +133,25 @@ impl CpuBackend {
             .build()
             .map_err(|error| Error::Backend { backend: "cpu", message: format!("threads: {error}") })?;
         let memory = Memory::default();
-        Ok(CpuBackend { pool, memory, narrowed: false, persistent: HashMap::new(), programs: Vec::new() })
+        Ok(CpuBackend {
+            pool,
+            memory,
+            narrowed: false,
+            exact_conv: false,
+            persistent: HashMap::new(),
+            programs: Vec::new(),
+        })
     }
 
     /// The same with activations and weights of products in bf16, see [`Plan::narrowed`]: slower, and there to show
     /// what that precision comes to.
     pub fn in_bf16(self) -> Self {
         CpuBackend { narrowed: true, ..self }
+    }
+
+    /// The same with convolutions computed by their definition, product by product, never by Winograd's algorithm.
+    pub fn with_exact_conv(self) -> Self {
+        CpuBackend { exact_conv: true, ..self }
     }
 
     /// Number of threads.
@@ -202,8 +227,9 @@ impl Backend for CpuBackend {
         let narrowed = if self.narrowed { Some(plan.narrowed()?) } else { None };
         let plan = narrowed.as_ref().unwrap_or(plan);
         let mut slots = self.persistent_slots(plan)?;
+        let choice = Choice { threads: self.threads(), winograd: !self.exact_conv };
         let kernels: Vec<Kernel> =
-            plan.steps.iter().map(|step| kernel(&step.op, &operands(plan, step))).collect::<Result<_, _>>()?;
+            plan.steps.iter().map(|step| kernel(&step.op, &operands(plan, step), choice)).collect::<Result<_, _>>()?;
         // Buffers of the arena first, then one workspace a step.
         let lifetimes = plan.lifetimes();
         let buffers = lifetimes.iter().enumerate().filter_map(|(index, life)| life.map(|life| (index, life)));

@@ -60,7 +60,8 @@ impl<'a> Matrix<'a> {
         self.block(rows.start, rows.len(), 0, self.columns)
     }
 
-    fn block(self, first_row: usize, rows: usize, first_column: usize, columns: usize) -> Self {
+    /// Some of the rows and columns.
+    pub(super) fn block(self, first_row: usize, rows: usize, first_column: usize, columns: usize) -> Self {
         assert!(first_row + rows <= self.rows && first_column + columns <= self.columns, "block of a matrix");
         let start = first_row * self.row_stride + first_column * self.column_stride;
         let data = if rows * columns == 0 { &[] } else { &self.data[start..] };
@@ -107,6 +108,11 @@ impl<'a> Panels<'a> {
     pub(super) fn packed(data: &'a [f32], rows: usize, columns: usize) -> Self {
         assert!(Panels::packed_length(rows, columns) <= data.len(), "panels of {rows}×{columns}");
         Panels { data, rows, columns, row_stride: WIDTH, panel_stride: rows * WIDTH }
+    }
+
+    /// Panels whose starts are `panel_stride` apart.
+    pub(super) fn apart(data: &'a [f32], rows: usize, columns: usize, panel_stride: usize) -> Self {
+        Panels { data, rows, columns, row_stride: WIDTH, panel_stride }
     }
 
     /// Whether rows of this many values are whole panels.
@@ -208,7 +214,7 @@ impl<'a, 'o> Sum<'a, 'o> {
 }
 
 /// `out (+)= Σ left · right`, all products of one size.
-fn sum_of_products(out: &mut [f32], stride: usize, into: Into, terms: &[(Matrix<'_>, Panels<'_>)]) {
+pub(super) fn sum_of_products(out: &mut [f32], stride: usize, into: Into, terms: &[(Matrix<'_>, Panels<'_>)]) {
     let Some((left, right)) = terms.first() else { return };
     let (rows, columns) = (left.rows, right.columns);
     assert!(stride >= columns && span(rows, columns, stride, 1) <= out.len(), "result of a product");

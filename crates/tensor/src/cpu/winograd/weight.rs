@@ -1,0 +1,139 @@
+//! The gradient of the filters: `Gᵀ [Σ (A dy Aᵀ) ⊙ (Bᵀ x B)] G`, summed over tiles and images as products of matrices.
+
+use super::super::parts::Partition;
+use super::super::product::{Matrix, Panels, Sum};
+use super::form::Map;
+use super::tiling::{Task, tasks};
+use super::transform::{grid, transform};
+use super::{TAPS, filter_maps, spaced};
+use crate::op::Conv2dGeometry;
+use rayon::prelude::*;
+
+/// Rows of a task's matrices.
+const ROWS: usize = 64;
+/// Floats of the transformed tiles that are kept before they are summed: a part of the last-level cache.
+const KEPT: usize = 2 << 20;
+/// Input channels of a component whose gradient is one task.
+const CHANNELS: usize = 64;
+/// Input channels whose gradients of all taps are one task.
+const BLOCK: usize = 16;
+
+/// The pass made ready.
+pub(in super::super) struct WeightGradient {
+    g: Conv2dGeometry,
+    maps: [Map; 2],
+    counts: [usize; 2],
+    /// In groups that are summed together.
+    tasks: Vec<Vec<Task>>,
+    partition: Partition,
+}
+
+impl WeightGradient {
+    /// The pass of a convolution of this geometry.
+    pub(in super::super) fn new(g: &Conv2dGeometry) -> Self {
+        let [(_, rows, i), (_, columns, j)] = [g.height, g.width].map(filter_maps);
+        let all = tasks(g, g.batch.min(ROWS), ROWS);
+        let mut gradient = WeightGradient {
+            g: *g,
+            maps: [rows, columns],
+            counts: [i, j],
+            tasks: vec![],
+            partition: Partition::new(TAPS * TAPS, g.inputs, BLOCK),
+        };
+        let longest = all.iter().map(|task| gradient.length(task)).max().unwrap_or(1);
+        gradient.tasks = all.chunks((KEPT / longest).max(1)).map(<[Task]>::to_vec).collect();
+        gradient
+    }
+
+    /// Floats of a task's transformed inputs, and of these with its transformed gradients.
+    fn places(&self, task: &Task) -> [usize; 2] {
+        let components: usize = task.components().iter().product();
+        let of = |channels: usize| components * spaced(task.rows() * channels);
+        [of(self.g.inputs), of(self.g.inputs) + of(self.g.outputs)]
+    }
+
+    fn length(&self, task: &Task) -> usize {
+        self.places(task)[1]
+    }
+
+    /// Floats of a task's place, and of all tasks of a group.
+    fn group(&self) -> [usize; 2] {
+        let place = self.tasks.iter().flatten().map(|task| self.length(task)).max().unwrap_or(0);
+        [place, place * self.tasks.iter().map(Vec::len).max().unwrap_or(0)]
+    }
+
+    fn sums(&self) -> usize {
+        self.counts[0] * self.counts[1] * self.g.inputs * self.g.outputs
+    }
+
+    /// Floats of scratch.
+    pub(in super::super) fn workspace(&self) -> usize {
+        self.sums() + self.group()[1]
+    }
+
+    /// `d_filter` `[3, 3, C, K]` from `x` and `d_y`.
+    pub(in super::super) fn run(&self, x: &[f32], d_y: &[f32], workspace: &mut [f32], d_filter: &mut [f32]) {
+        let Conv2dGeometry { inputs, outputs, .. } = self.g;
+        let (sums, transformed) = workspace.split_at_mut(self.sums());
+        let [place, _] = self.group();
+        let channels = if inputs.is_multiple_of(CHANNELS) { CHANNELS } else { inputs };
+        for (number, tasks) in self.tasks.iter().enumerate() {
+            tasks.par_iter().zip(transformed.par_chunks_mut(place)).for_each(|(task, to)| {
+                let (left, right) = to.split_at_mut(self.places(task)[0]);
+                self.transform(task, x, inputs, Map::Input, left);
+                self.transform(task, d_y, outputs, Map::OutputGradient, right);
+            });
+            let transformed = &*transformed;
+            sums.par_chunks_mut(channels * outputs).enumerate().for_each(|(index, out)| {
+                let (component, first) = (index * channels / inputs, index * channels % inputs);
+                if number == 0 {
+                    out.fill(0.0);
+                }
+                let mut sum = Sum::new(out, outputs);
+                for (task, from) in tasks.iter().zip(transformed.chunks(place)) {
+                    let Some(at) = task.position([component / self.counts[1], component % self.counts[1]]) else {
+                        continue;
+                    };
+                    let (left, right) = from.split_at(self.places(task)[0]);
+                    let rows = task.rows();
+                    let left = Matrix::new(&left[at * spaced(rows * inputs)..], rows, inputs);
+                    let right = Matrix::new(&right[at * spaced(rows * outputs)..], rows, outputs);
+                    sum.add(left.transposed().rows(first..first + channels), Panels::in_place(right));
+                }
+                sum.flush();
+            });
+        }
+        let sums = &*sums;
+        let parts = self.partition.of(d_filter);
+        (0..inputs.div_ceil(BLOCK)).into_par_iter().for_each(|block| {
+            let channels = self.partition.block(block);
+            let from = grid(self.counts, |i, j| {
+                let first = (i * self.counts[1] + j) * inputs;
+                Some(&sums[(first + channels.start) * outputs..(first + channels.end) * outputs])
+            });
+            let mut to = grid([TAPS, TAPS], |r, s| parts.take(r * TAPS + s, block));
+            transform(self.maps, &from, &mut to);
+        });
+    }
+
+    fn transform(&self, task: &Task, from: &[f32], channels: usize, map: fn(super::form::Form) -> Map, to: &mut [f32]) {
+        let maps = task.forms.map(map);
+        let distance = spaced(task.rows() * channels);
+        let length = task.images.len() * channels;
+        for (index, tile) in task.tiles.iter().enumerate() {
+            let from = grid(maps.map(|map| map.sizes()[0]), |i, j| {
+                let border = |d: usize| if matches!(maps[d], Map::Input(_)) { task.forms[d].border() } else { 0 };
+                let place =
+                    |d: usize, at: usize, size: usize| (tile[d] + at).checked_sub(border(d)).filter(|&at| at < size);
+                let (h, w) = (place(0, i, self.g.height)?, place(1, j, self.g.width)?);
+                Some(&from[((h * self.g.width + w) * self.g.batch + task.images.start) * channels..][..length])
+            });
+            let mut to = to.chunks_mut(distance);
+            let mut to = grid(task.components(), |_, _| match to.next() {
+                Some(component) => &mut component[index * length..][..length],
+                None => &mut [],
+            });
+            transform(maps, &from, &mut to);
+        }
+    }
+}

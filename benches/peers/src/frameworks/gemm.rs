@@ -1,4 +1,5 @@
 //! The crate `gemm`: the matrix product under most of Rust's libraries.
+#![allow(unsafe_code)] // Its one function is unsafe.
 
 use crate::arrays::{Array, Inputs};
 use crate::case::{Case, Dtype};

@@ -32,6 +32,8 @@ class Session:
     def prepare(self, request):
         case, variant = request["prepare"], request.get("variant") or ""
         known = cases.variants(case)
+        if not known:
+            raise Missing("this case is not supported")
         if variant not in known:
             raise Missing(f"{case['kind']}: expected a variant of {known}, found {variant!r}")
         self.prepared = None  # its memory is free before the next takes its own

@@ -200,10 +200,10 @@ def head(case, inputs, variant):
     x, w = (inputs[name].to(DEVICE, torch.float32).requires_grad_() for name in ("x", "w"))
     label = inputs["labels"].to(DEVICE).long()
     loss_of = torch.compile(a_softmax) if "compiled" in variant else a_softmax
-    autocast = case.get("dtype") == "bf16"
+    context = narrow(case)
 
     def run(x, w, label):
-        with torch.autocast(DEVICE, torch.bfloat16, enabled=autocast):
+        with context():
             loss = loss_of(x, w, label, case["m"], case["lambda"])
         return loss.detach(), *torch.autograd.grad(loss, (x, w))
 
@@ -274,10 +274,9 @@ class Network(nn.Module):
         return [{"params": others}, {"params": biases, "lr": 2 * rate, "weight_decay": 0.0}]
 
 
-def narrow(case, variant):
-    """A context in which convolutions and products are bf16, if the case or the variant asks for it."""
-    enabled = case.get("dtype") == "bf16" or "bf16" in variant.split()
-    return lambda: torch.autocast(DEVICE, torch.bfloat16, enabled=enabled)
+def narrow(case):
+    """A context in which convolutions and products are bf16, if the case asks for it."""
+    return lambda: torch.autocast(DEVICE, torch.bfloat16, enabled=case.get("dtype") == "bf16")
 
 
 def batches(inputs):
@@ -316,7 +315,7 @@ class TrainingStep:
         self.network = Network(case, inputs, layout_of(variant), trained=True)
         self.rule = sgd(self.network.groups(case["rate"]), case, "fused")
         self.images, self.labels = batches(inputs)
-        self.narrow, self.done, self.step = narrow(case, variant), 0, self.eager
+        self.narrow, self.done, self.step = narrow(case), 0, self.eager
         self.loss = torch.compile(self.network.loss) if "compiled" in variant else self.network.loss
         if "graph" in variant:
             self.step = self.captured()
@@ -359,7 +358,7 @@ class Forward:
         dtype_of(case)
         network = Network(case, inputs, layout_of(variant), trained=False)
         self.images, _ = batches({"labels": torch.zeros(1), **inputs})
-        self.narrow, self.done, self.embed = narrow(case, variant), 0, network.eval()
+        self.narrow, self.done, self.embed = narrow(case), 0, network.eval()
         # Compiled for weights that are constants: packed for oneDNN once.
         compiled = "compiled" in variant
         self.context = torch.no_grad if compiled else torch.inference_mode
@@ -443,7 +442,7 @@ KINDS = {**dict.fromkeys(OPERATORS, Operator), "training_step": TrainingStep, "f
 
 
 def variants(case):
-    """The ways to run a case that may be the fastest. Names with bf16 are of another precision than the case's."""
+    """The ways to run a case that may be the fastest, the likeliest first."""
     kind = case["kind"]
     if kind not in KINDS:
         return []
@@ -458,6 +457,4 @@ def variants(case):
         return layouts
     if DEVICE == "cuda":
         return ["channels_last graph", "channels_last", "channels_last compiled"]
-    compiled = ["channels_last compiled"] if shutil.which("c++") or shutil.which("g++") else []
-    narrowed = ["channels_last bf16"] if torch.cpu._is_avx512_bf16_supported() else []
-    return layouts + compiled + narrowed
+    return layouts + (["channels_last compiled"] if shutil.which("c++") or shutil.which("g++") else [])

@@ -19,6 +19,24 @@ pub(crate) enum Case {
     Other,
 }
 
+impl Case {
+    /// Whether its operands are 32 bits wide, and products as exact as that.
+    pub(crate) fn is_f32(&self) -> bool {
+        let dtype = match self {
+            Case::Gemm(case) => case.dtype,
+            Case::Conv2dForward(case)
+            | Case::Conv2dBackwardData(case)
+            | Case::Conv2dBackwardWeight(case)
+            | Case::FusedForward(case) => case.dtype,
+            Case::Head(case) => case.dtype,
+            Case::TrainingStep(case) => case.dtype,
+            Case::Forward(case) => case.dtype,
+            Case::Optimizer(_) | Case::Other => Dtype::F32,
+        };
+        dtype == Dtype::F32
+    }
+}
+
 /// `c = a · b`, where `a` is `[m, k]` and `b` is `[k, n]`, or their transposes.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Gemm {
@@ -26,13 +44,15 @@ pub(crate) struct Gemm {
     pub(crate) n: usize,
     pub(crate) k: usize,
     pub(crate) transposed: [bool; 2],
+    #[serde(default)]
     pub(crate) dtype: Dtype,
 }
 
 /// Type of the operands.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Dtype {
+    #[default]
     F32,
     Tf32,
     Bf16,
@@ -46,6 +66,7 @@ pub(crate) struct Convolution {
     pub(crate) taps: usize,
     pub(crate) stride: usize,
     pub(crate) padding: usize,
+    #[serde(default)]
     pub(crate) dtype: Dtype,
 }
 
@@ -61,6 +82,7 @@ impl Convolution {
 pub(crate) struct Head {
     #[serde(flatten)]
     pub(crate) margin: Margin,
+    #[serde(default)]
     pub(crate) dtype: Dtype,
 }
 
@@ -111,12 +133,16 @@ pub(crate) struct Training {
     pub(crate) margin: Margin,
     #[serde(flatten)]
     pub(crate) rule: Sgd,
+    #[serde(default)]
+    pub(crate) dtype: Dtype,
 }
 
 /// Forward passes of a network.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Embedding {
     pub(crate) network: Network,
+    #[serde(default)]
+    pub(crate) dtype: Dtype,
 }
 
 /// A SphereFace network: channels and residual units of each stage.

@@ -1,7 +1,7 @@
 //! candle: its CPU backend in pure Rust.
 
 use crate::arrays::{ACTIVATION, Array, FILTER, FILTER_BACK, Inputs};
-use crate::case::{Case, Convolution, Dtype, Embedding, Head, Layer, Margin, Network, Sgd, Training};
+use crate::case::{Case, Convolution, Embedding, Head, Layer, Margin, Network, Sgd, Training};
 use crate::protocol::{Framework, Prepared};
 use anyhow::{Context, Result, bail};
 use candle_core::backprop::GradStore;
@@ -29,16 +29,7 @@ impl Framework for Candle {
     }
 
     fn supports(&self, case: &Case) -> bool {
-        match case {
-            Case::Gemm(case) => case.dtype == Dtype::F32,
-            Case::Conv2dForward(case)
-            | Case::Conv2dBackwardData(case)
-            | Case::Conv2dBackwardWeight(case)
-            | Case::FusedForward(case) => case.dtype == Dtype::F32,
-            Case::Head(case) => case.dtype == Dtype::F32,
-            Case::Optimizer(_) | Case::TrainingStep(_) | Case::Forward(_) => true,
-            Case::Other => false,
-        }
+        case.is_f32() && !matches!(case, Case::Other)
     }
 
     fn prepare(&self, case: &Case, inputs: &Inputs) -> Result<Prepared> {

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)] // Its one function is unsafe.
 
 use crate::arrays::{Array, Inputs};
-use crate::case::{Case, Dtype};
+use crate::case::Case;
 use crate::protocol::{Framework, Prepared};
 use anyhow::{Result, bail, ensure};
 use gemm::Parallelism;
@@ -22,7 +22,7 @@ impl Framework for Gemm {
     }
 
     fn supports(&self, case: &Case) -> bool {
-        matches!(case, Case::Gemm(case) if case.dtype == Dtype::F32)
+        case.is_f32() && matches!(case, Case::Gemm(_))
     }
 
     fn prepare(&self, case: &Case, inputs: &Inputs) -> Result<Prepared> {

@@ -14,8 +14,6 @@ const UNSAFE: &[&str] = &[
     "crates/tensor/src/cpu/parts.rs",
     "crates/tensor/src/cpu/product.rs",
     "tests/allocations.rs",
-    "crates/tensor/src/cpu/product.rs",
-    "tests/allocations.rs",
 ];
 
 /// Words that say nothing about a thing, as a part of a file's, folder's or function's name.

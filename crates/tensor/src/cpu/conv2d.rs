@@ -3,7 +3,7 @@
 use super::filters::FilterLayout;
 use super::parts::Partition;
 use super::prelu::{backward_pixel, rectify, sum_pixels};
-use super::product::{Matrix, Panels, Sum};
+use super::product::{Into, Matrix, Panels, Sum};
 use super::winograd::{self, Convolution, Direction, WeightGradient};
 use super::{Choice, Kernel, Operands};
 use crate::error::Error;
@@ -89,7 +89,7 @@ pub(super) fn forward(op: Conv2dForward, operands: &Operands<'_>, choice: Choice
             }
             if span == 1 {
                 // All taps of one pixel are one sum.
-                let mut sum = Sum::new(y, g.outputs);
+                let mut sum = Sum::new(y, g.outputs, Into::Add);
                 for (tap, [r, s]) in g.tap_positions() {
                     if let (Some(h), Some(w)) = (g.input_row(p, r), g.input_column(columns.start, s)) {
                         sum.add(pixels(x, [g.width, g.batch, g.inputs], h, w, 1, 1), filters.tap(tap));
@@ -103,7 +103,7 @@ pub(super) fn forward(op: Conv2dForward, operands: &Operands<'_>, choice: Choice
                 for_each_run(&g, s, columns.clone(), |run, first, distance| {
                     let left = pixels(x, [g.width, g.batch, g.inputs], h, first, run.len(), distance);
                     let out = &mut y[(run.start - columns.start) * pixel..][..run.len() * pixel];
-                    let mut sum = Sum::new(out, g.outputs);
+                    let mut sum = Sum::new(out, g.outputs, Into::Add);
                     sum.add(left, filters.tap(tap));
                     sum.flush();
                 });
@@ -152,7 +152,7 @@ pub(super) fn backward_data(op: Conv2dBackwardData, operands: &Operands<'_>, cho
             let gradient =
                 |p: usize, q: usize, count: usize| pixels(d_y, [g.output_width, g.batch, g.outputs], p, q, count, 1);
             if span == 1 {
-                let mut sum = Sum::new(d_x, g.inputs);
+                let mut sum = Sum::new(d_x, g.inputs, Into::Add);
                 for (tap, [r, s]) in g.tap_positions() {
                     let output =
                         (output_of(h, r, &g, g.output_height), output_of(columns.start, s, &g, g.output_width));
@@ -167,7 +167,7 @@ pub(super) fn backward_data(op: Conv2dBackwardData, operands: &Operands<'_>, cho
                 let Some(p) = output_of(h, r, &g, g.output_height) else { continue };
                 let mut add = |w: Range<usize>, q: usize| {
                     let out = &mut d_x[(w.start - columns.start) * pixel..][..w.len() * pixel];
-                    let mut sum = Sum::new(out, g.inputs);
+                    let mut sum = Sum::new(out, g.inputs, Into::Add);
                     sum.add(gradient(p, q, w.len()), filters.tap(tap));
                     sum.flush();
                 };
@@ -330,7 +330,7 @@ pub(super) fn backward_weight(
             let (tap, first_channel) = (index * block / g.inputs, index * block % g.inputs);
             let (r, s) = (tap / g.taps[1], tap % g.taps[1]);
             d_filter.fill(0.0);
-            let mut sum = Sum::new(d_filter, g.outputs);
+            let mut sum = Sum::new(d_filter, g.outputs, Into::Add);
             for p in 0..g.output_height {
                 let Some(h) = g.input_row(p, r) else { continue };
                 for_each_run(&g, s, 0..g.output_width, |run, first, distance| {

@@ -176,18 +176,19 @@ pub(super) fn product(out: &mut [f32], stride: usize, into: Into, left: Matrix<'
     }
 }
 
-/// Adds products of one size to a result, several at a time.
+/// Sums products of one size into a result, several at a time.
 pub(super) struct Sum<'a, 'o> {
     out: &'o mut [f32],
     stride: usize,
+    into: Into,
     terms: ArrayVec<(Matrix<'a>, Panels<'a>), TERMS>,
     depth: usize,
 }
 
 impl<'a, 'o> Sum<'a, 'o> {
-    /// Adds to `out`, whose rows are `stride` apart.
-    pub(super) fn new(out: &'o mut [f32], stride: usize) -> Self {
-        Sum { out, stride, terms: ArrayVec::new(), depth: 0 }
+    /// A sum that goes into `out`, whose rows are `stride` apart; one of nothing is zero everywhere.
+    pub(super) fn new(out: &'o mut [f32], stride: usize, into: Into) -> Self {
+        Sum { out, stride, into, terms: ArrayVec::new(), depth: 0 }
     }
 
     /// Adds `left · right`.
@@ -201,14 +202,18 @@ impl<'a, 'o> Sum<'a, 'o> {
 
     /// Adds `left · right`, where `right` does not lie in panels.
     pub(super) fn add_product(&mut self, left: Matrix<'_>, right: Matrix<'_>) {
-        product(self.out, self.stride, Into::Add, left, right);
+        product(self.out, self.stride, self.into, left, right);
+        self.into = Into::Add;
     }
 
     /// Brings the result up to date.
     pub(super) fn flush(&mut self) {
         if !self.terms.is_empty() {
-            sum_of_products(self.out, self.stride, Into::Add, &self.terms);
+            sum_of_products(self.out, self.stride, self.into, &self.terms);
+        } else if self.into == Into::Overwrite {
+            self.out.fill(0.0);
         }
+        self.into = Into::Add;
         (self.depth, self.terms) = (0, ArrayVec::new());
     }
 }
@@ -294,9 +299,13 @@ impl Blocks<'_> {
         let width = (self.columns - column).min(VECTORS * S::F32_LANES);
         for (i, sums) in sums.iter().enumerate() {
             let out = &mut self.out[(row + i) * self.stride + column..][..width];
-            for (out, &sum) in out.chunks_mut(S::F32_LANES).zip(sums) {
-                let sum = if self.into == Into::Add { simd.add_f32s(simd.partial_load_f32s(out), sum) } else { sum };
-                simd.partial_store_f32s(out, sum);
+            let (whole, rest) = S::as_mut_simd_f32s(out);
+            for (out, &sum) in whole.iter_mut().zip(sums) {
+                *out = if self.into == Into::Add { simd.add_f32s(*out, sum) } else { sum };
+            }
+            if let Some(&sum) = sums.get(whole.len()).filter(|_| !rest.is_empty()) {
+                let sum = if self.into == Into::Add { simd.add_f32s(simd.partial_load_f32s(rest), sum) } else { sum };
+                simd.partial_store_f32s(rest, sum);
             }
         }
         ROWS

@@ -5,7 +5,7 @@ use arrayvec::ArrayVec;
 use pulp::{Arch, Simd, WithSimd};
 
 /// Floats that go through both dimensions at a time; what lies between stays in the first-level cache.
-const LONG: usize = 64;
+const LONG: usize = 32;
 /// The same for what is left over.
 const SHORT: usize = 16;
 

@@ -1,7 +1,7 @@
 //! The gradient of the filters: `Gᵀ [Σ (A dy Aᵀ) ⊙ (Bᵀ x B)] G`, summed over tiles and images as products of matrices.
 
 use super::super::parts::Partition;
-use super::super::product::{Matrix, Panels, Sum};
+use super::super::product::{Into, Matrix, Panels, Sum};
 use super::form::Map;
 use super::tiling::{Task, tasks};
 use super::transform::{grid, transform};
@@ -10,9 +10,9 @@ use crate::op::Conv2dGeometry;
 use rayon::prelude::*;
 
 /// Rows of a task's matrices.
-const ROWS: usize = 64;
-/// Floats of the transformed tiles that are kept before they are summed: a part of the last-level cache.
-const KEPT: usize = 2 << 20;
+const ROWS: usize = 32;
+/// Floats of the transformed tiles that are kept before they are summed, at least: a part of the last-level cache.
+const KEPT: usize = 5 << 18;
 /// Input channels of a component whose gradient is one task.
 const CHANNELS: usize = 64;
 /// Input channels whose gradients of all taps are one task.
@@ -41,7 +41,9 @@ impl WeightGradient {
             partition: Partition::new(TAPS * TAPS, g.inputs, BLOCK),
         };
         let longest = all.iter().map(|task| gradient.length(task)).max().unwrap_or(1);
-        gradient.tasks = all.chunks((KEPT / longest).max(1)).map(<[Task]>::to_vec).collect();
+        // Large sums are read and written as seldom as possible.
+        let kept = KEPT.max(2 * gradient.sums());
+        gradient.tasks = all.chunks((kept / longest).max(1)).map(<[Task]>::to_vec).collect();
         gradient
     }
 
@@ -86,10 +88,7 @@ impl WeightGradient {
             let transformed = &*transformed;
             sums.par_chunks_mut(channels * outputs).enumerate().for_each(|(index, out)| {
                 let (component, first) = (index * channels / inputs, index * channels % inputs);
-                if number == 0 {
-                    out.fill(0.0);
-                }
-                let mut sum = Sum::new(out, outputs);
+                let mut sum = Sum::new(out, outputs, if number == 0 { Into::Overwrite } else { Into::Add });
                 for (task, from) in tasks.iter().zip(transformed.chunks(place)) {
                     let Some(at) = task.position([component / self.counts[1], component % self.counts[1]]) else {
                         continue;

@@ -93,6 +93,12 @@ pub(super) struct Memory {
 }
 
 impl Memory {
+    /// Makes room for persistent places of this length together, so that they are not moved for each of them.
+    pub(super) fn reserve_persistent(&mut self, length: usize) -> Result<(), Error> {
+        let lines = self.persistent.len() + length.div_ceil(LINE);
+        reserve(&mut self.persistent, lines, "persistent buffers")
+    }
+
     /// A new persistent place of zeros.
     pub(super) fn grow(&mut self, length: usize) -> Result<Slot, Error> {
         let start = self.persistent_length();
@@ -137,12 +143,16 @@ impl Memory {
     }
 }
 
-fn resize(block: &mut Vec<Line>, lines: usize, what: &str) -> Result<(), Error> {
+fn reserve(block: &mut Vec<Line>, lines: usize, what: &str) -> Result<(), Error> {
     block.try_reserve_exact(lines - block.len()).map_err(|_| {
         let megabytes = (lines * size_of::<Line>()).div_ceil(1_000_000);
         let message = format!("expected {megabytes} MB of memory for {what}, found less (a smaller batch needs less)");
         Error::Backend { backend: "cpu", message }
-    })?;
+    })
+}
+
+fn resize(block: &mut Vec<Line>, lines: usize, what: &str) -> Result<(), Error> {
+    reserve(block, lines, what)?;
     block.resize(lines, Line::zeroed());
     Ok(())
 }

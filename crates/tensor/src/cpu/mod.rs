@@ -7,6 +7,8 @@ mod advance;
 mod bf16;
 mod cast;
 mod conv2d;
+mod dot;
+mod exp;
 mod filters;
 mod gather_batch;
 mod gemm;
@@ -24,7 +26,7 @@ use crate::arena::{Request, assign};
 use crate::backend::{Backend, Program, StepTime};
 use crate::error::Error;
 use crate::op::Op;
-use crate::plan::{BufferId, Lifetime, Place, Plan, Step};
+use crate::plan::{Buffer, BufferId, Lifetime, Place, Plan, Step};
 use crate::shape::{DType, Type};
 use memory::{Io, Memory, Ports, Slot, Space};
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -164,6 +166,9 @@ impl CpuBackend {
     /// The place of every buffer but those of the arena.
     fn persistent_slots(&mut self, plan: &Plan) -> Result<Vec<Option<Slot>>, Error> {
         let mut slots = vec![None; plan.buffers.len()];
+        let is_new = |b: &&Buffer| b.place == Place::Persistent && !self.persistent.contains_key(&b.name);
+        let lengths = plan.buffers.iter().filter(is_new).map(|buffer| words(&buffer.kind).next_multiple_of(LINE));
+        self.memory.reserve_persistent(lengths.sum())?;
         for (slot, buffer) in slots.iter_mut().zip(&plan.buffers) {
             if buffer.place == Place::Persistent {
                 *slot = Some(self.declare(&buffer.name, &buffer.kind, |memory| memory.grow(words(&buffer.kind)))?);

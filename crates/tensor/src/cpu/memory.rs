@@ -117,6 +117,11 @@ impl Memory {
         LINE * self.persistent.len()
     }
 
+    /// Bytes of both blocks: persistent, arena.
+    pub(super) fn bytes(&self) -> [usize; 2] {
+        [&self.persistent, &self.arena].map(|block| block.len() * size_of::<Line>())
+    }
+
     /// Bytes of a persistent place.
     pub(super) fn bytes_mut(&mut self, slot: Slot) -> &mut [u8] {
         let floats: &mut [f32] = bytemuck::cast_slice_mut(&mut self.persistent);

@@ -6,6 +6,7 @@ mod add;
 mod advance;
 mod bf16;
 mod cast;
+mod ceiling;
 mod conv2d;
 mod dot;
 mod exp;
@@ -21,6 +22,8 @@ mod optimizer;
 mod prelu;
 #[allow(unsafe_code)] // The one place where the CPU backend reads through raw pointers: the innermost loop of products.
 mod product;
+
+pub use ceiling::{Ceilings, measure_ceilings};
 
 use crate::arena::{Request, assign};
 use crate::backend::{Backend, Program, StepTime};
@@ -100,6 +103,17 @@ struct LoweredStep {
     ports: Ports,
 }
 
+/// Memory of a [`CpuBackend`], in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allocated {
+    /// For persistent buffers.
+    pub persistent: usize,
+    /// For all else.
+    pub arena: usize,
+    /// The most scratch memory that a step has within the arena.
+    pub scratch: usize,
+}
+
 /// Runs plans on the threads of this machine.
 pub struct CpuBackend {
     pool: ThreadPool,
@@ -116,11 +130,7 @@ impl CpuBackend {
     /// # Errors
     /// [`Error::Backend`], when the threads cannot be started.
     pub fn new(threads: usize) -> Result<Self, Error> {
-        let pool = ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|index| format!("cpu-backend-{index}"))
-            .build()
-            .map_err(|error| Error::Backend { backend: "cpu", message: format!("threads: {error}") })?;
+        let pool = start_threads(threads)?;
         let memory = Memory::default();
         Ok(CpuBackend { pool, memory, narrowed: false, persistent: HashMap::new(), programs: Vec::new() })
     }
@@ -134,6 +144,14 @@ impl CpuBackend {
     /// Number of threads.
     pub fn threads(&self) -> usize {
         self.pool.current_num_threads()
+    }
+
+    /// Memory that is allocated now.
+    pub fn allocated(&self) -> Allocated {
+        let [persistent, arena] = self.memory.bytes();
+        let steps = self.programs.iter().flatten();
+        let scratch = 4 * steps.map(|step| step.kernel.workspace).max().unwrap_or(0);
+        Allocated { persistent, arena, scratch }
     }
 
     fn declare(
@@ -186,6 +204,15 @@ impl CpuBackend {
         }
         Ok(slots)
     }
+}
+
+/// This many threads; 0 means one for each core.
+fn start_threads(threads: usize) -> Result<ThreadPool, Error> {
+    ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|index| format!("cpu-backend-{index}"))
+        .build()
+        .map_err(|error| Error::Backend { backend: "cpu", message: format!("threads: {error}") })
 }
 
 /// Length of a buffer in floats.

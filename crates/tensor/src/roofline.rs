@@ -218,7 +218,7 @@ mod tests {
     use super::*;
     use crate::builder::PlanBuilder;
     use crate::parameters::{Init, ParameterSet};
-    use crate::shape::{Dim, Shape, Type};
+    use crate::shape::{Shape, Type};
 
     /// 1,000 operations a second, 2,000 in bf16, and 100 bytes.
     fn machine() -> Machine {

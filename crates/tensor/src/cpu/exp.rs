@@ -9,8 +9,7 @@ const ROUND: f32 = 12_582_912.0; // 1.5 · 2²³
 /// ln 2 in two parts: a product of the first with a whole number below 2⁹ is exact.
 const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
 /// `(eʳ − 1 − r) / r²` for `|r| ≤ ln 2 / 2`, highest power first (Moshier, Cephes `expf`).
-const POLYNOMIAL: [f32; 6] =
-    [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1];
+const POLYNOMIAL: [f32; 6] = [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
 
 /// `eˣ`, wrong by less than 1.1 units in the last place, for results below the smallest normal number by less than 1.1 of
 /// the smallest one; the same bits on every machine, as it needs no fused multiply-add.

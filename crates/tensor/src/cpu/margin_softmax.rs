@@ -382,7 +382,7 @@ pub(super) fn backward(spec: MarginSoftmax, operands: &Operands<'_>) -> Kernel {
                 product(d_x, pitch, Into::Add, weights.rows(first..first + d_x.len() / pitch), gradients);
             });
         }
-        let d_rows = d_embedding.par_chunks_mut(dimension).zip(&head.rows[..]);
+        let d_rows = d_embedding.par_chunks_mut(dimension).zip(head.rows);
         d_rows.enumerate().for_each(|(i, (d_x, row))| {
             if i >= count {
                 return d_x.fill(0.0);

@@ -74,8 +74,8 @@ fn metrics_match_reference() {
 
 #[test]
 fn margin_softmax_matches_reference() {
-    let mut backend = CpuBackend::new(2).unwrap();
     for head in HeadCase::all() {
+        let mut backend = CpuBackend::new(2).unwrap(); // a backend keeps the operands of all that it has run
         for sizes in cases::HEADS {
             head.check(sizes, &mut backend);
         }

@@ -13,6 +13,7 @@ mod parameters;
 mod plan;
 pub mod random;
 mod reference;
+pub mod roofline;
 mod shape;
 
 pub use backend::{Backend, Program, StepTime};

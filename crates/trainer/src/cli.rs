@@ -238,6 +238,17 @@ pub(crate) struct PlanArgs {
     /// Print every step of the training plan with operands, arithmetic and traffic
     #[arg(long)]
     pub(crate) steps: bool,
+    /// Predict what a step takes at best, by the roofline: on h100, h200, a100, rtx4090, on this machine's CPU (this, in
+    /// about a second), or on the machine of a TOML file with name, fp32, bandwidth and, where known, tf32, bf16
+    /// (operations and bytes a second), overhead (seconds a step) and memory (bytes)
+    #[arg(long, value_name = "NAME|FILE")]
+    pub(crate) machine: Option<String>,
+    /// Precision of the prediction: fp32, tf32 or bf16
+    #[arg(long, value_name = "PRECISION", default_value = "fp32", requires = "machine")]
+    pub(crate) precision: String,
+    /// Threads of this machine for --machine this; 0 means one for each core
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "machine")]
+    pub(crate) threads: usize,
     /// Draw the graph into this file, too
     #[arg(long, value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,

@@ -5,6 +5,7 @@ use crate::cli::{DataArgs, DevicesArgs, PlanArgs};
 use crate::config::{Config, logits};
 use crate::device::{self, EMULATED};
 use crate::network;
+use crate::prediction;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use sphereface_cuda::driver::gpus;
 use sphereface_cuda::nvrtc::Nvrtc;
@@ -28,6 +29,8 @@ pub(crate) fn plan(args: &PlanArgs) -> Result<()> {
     ensure!((2..=10_000_000).contains(&args.classes), "--classes: expected 2 to 10000000, found {}", args.classes);
     ensure!((1..=65_536).contains(&args.batch), "--batch: expected 1 to 65536, found {}", args.batch);
     let logits = logits("--logits", &args.logits)?;
+    let precision = prediction::precision(&args.precision)?;
+    let machine = args.machine.as_deref().map(|name| prediction::machine(name, args.threads)).transpose()?;
     let network = named.network(image, args.dim);
     let sphereface = loss("sphereface").context("the loss 'sphereface'")?;
     let (margin, scale) = (sphereface.head)(4);
@@ -76,6 +79,9 @@ pub(crate) fn plan(args: &PlanArgs) -> Result<()> {
     let arena = plan.arena_bytes() as f64 * 1e-6;
     let blocks = (2 + training.rule.states().len()) as f64 * 4e-6 * parameters.length() as f64;
     tell!("{arena:>14.1} MB of activations, {blocks:.1} MB of parameters, gradients, state");
+    if let Some(machine) = &machine {
+        tell!("\n{}", prediction::table(&model, &plan, args.batch, machine, precision)?);
+    }
     Ok(())
 }
 

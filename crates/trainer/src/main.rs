@@ -22,6 +22,7 @@ mod interrupt;
 mod listing;
 mod losses;
 mod network;
+mod prediction;
 mod progress;
 mod report;
 mod run;

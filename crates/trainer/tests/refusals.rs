@@ -29,6 +29,9 @@ fn wrong_settings_name_field_expected_and_found() {
         ("plan --model nothing", vec!["--model", "nothing"]),
         ("train --logits none", vec!["model.logits", "recompute", "kept", "none"]),
         ("train --logits kept --data mnist-10k", vec!["model.logits", "more than 32 classes", "10"]),
+        ("plan --machine nothing", vec!["--machine", "h100", "this", "nothing"]),
+        ("plan --machine h100 --precision fp64", vec!["--precision", "fp32", "fp64"]),
+        ("plan --machine this --precision tf32", vec!["tf32", "fp32"]),
         ("plan --logits none", vec!["--logits", "recompute", "none"]),
         ("plan --logits kept --classes 32", vec!["logits", "more than 32 classes", "32"]),
     ] {

@@ -1,54 +1,83 @@
 //! The fused head: logits exist one tile of classes at a time.
+//!
+//! A tile lies as `[classes, N]`: class weights are read in place and once for the whole batch, and a vector holds one class
+//! of sixteen rows of the batch, so that nothing has to be summed across its lanes. `pitch` is N, rounded up to whole
+//! vectors.
 
+mod lanes;
+
+use super::dot::dot;
 use super::product::{Into, Matrix, product};
-use super::{Kernel, Operands};
+use super::{Kernel, LINE, Operands};
 use crate::cosine::Cosine;
 use crate::op::margin_softmax::NORM_FLOOR;
 use crate::op::{Hit, Logits, MarginSoftmax, Scale, TargetLogit};
+use bytemuck::{Pod, Zeroable};
 use half::bf16;
+use lanes::{Accumulate, LANES, LOWEST, PARTIALS, Slopes, merge};
 use pulp::Arch;
 use rayon::prelude::*;
 
 /// Classes of a tile.
 const TILE: usize = 1024;
-/// Rows that one task handles.
-const ROWS: usize = 32;
+/// Classes, or elements of an embedding, that one task handles.
+const ROWS: usize = 64;
 
-/// The most negative finite float: where a maximum starts, so that differences stay finite.
-const LOWEST: f32 = f32::MIN;
-
-/// What the head knows of one row besides its loss.
-#[derive(Clone, Copy)]
+/// What the head knows of one row of the batch, in f64 from the f32 operands.
+#[derive(Clone, Copy, Zeroable, Pod)]
+#[repr(C)]
 struct Row {
-    /// Inner product becomes logit: `κ / ‖x‖` (times `1 / ‖w‖` where weights are normalised).
-    factor: f32,
-    target: Target,
-}
-
-/// The target's entry of a row, in f64 from the f32 operands.
-#[derive(Clone, Copy)]
-struct Target {
-    label: usize,
+    /// `‖x‖`.
+    norm: f64,
+    label: u64,
+    /// Of the target, as is `value` and `slope`: its logit before the scale.
     cosine: f64,
-    bent: TargetLogit,
+    value: f64,
+    slope: f64,
     /// What multiplies cosines, for this row and the target's class.
     scale: f64,
+    /// Inner product becomes logit: `κ / ‖x‖` (times `1 / ‖w‖` where weights are normalised).
+    factor: f64,
 }
 
-/// Sizes and operands that both passes share.
-struct Head<'a> {
-    spec: &'a MarginSoftmax,
-    embedding: &'a [f32],
-    weight: &'a [f32],
-    /// The embeddings as products take them.
-    rows: &'a [f32],
-    labels: &'a [u32],
-    lambda: f64,
+/// Sizes of a head, and of its scratch memory in floats; all of those are multiples of [`LINE`].
+#[derive(Clone, Copy)]
+struct Sizes {
+    batch: usize,
     dimension: usize,
+    pitch: usize,
+    /// What [`Head::new`] takes: of each row what is known, and the embeddings rounded and transposed.
+    head: [usize; 3],
+    /// The logits of a tile.
+    tile: usize,
+    /// The weights of a tile, where they are rounded.
+    weights: usize,
+}
+
+impl Sizes {
+    fn new(spec: &MarginSoftmax, operands: &Operands<'_>) -> Self {
+        let mut sizes = operands.reads[0].shape.sizes();
+        let (batch, dimension) = (sizes.next().unwrap_or(0), sizes.next().unwrap_or(0));
+        let pitch = batch.next_multiple_of(LANES);
+        let tile = TILE.min(spec.classes);
+        let rounded = |rows: usize| if spec.rounded { (rows * dimension).next_multiple_of(LINE) } else { 0 };
+        let rows = (batch * size_of::<Row>() / 4).next_multiple_of(LINE);
+        let head = [rows, rounded(batch), dimension * pitch];
+        Sizes { batch, dimension, pitch, head, tile: tile * pitch, weights: rounded(tile) }
+    }
+}
+
+/// Takes places of these lengths from the front of a block.
+fn take<'a, const COUNT: usize>(block: &mut &'a mut [f32], lengths: [usize; COUNT]) -> [&'a mut [f32]; COUNT] {
+    lengths.map(|length| {
+        let (place, rest) = std::mem::take(block).split_at_mut(length);
+        *block = rest;
+        place
+    })
 }
 
 fn norm(vector: &[f32]) -> f64 {
-    vector.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt().max(f64::from(NORM_FLOOR))
+    dot(vector, vector).sqrt().max(f64::from(NORM_FLOOR))
 }
 
 /// Vectors with their directions rounded to bf16: each its norm times that.
@@ -61,343 +90,324 @@ fn round_directions(vectors: &[f32], dimension: usize, out: &mut [f32]) {
     });
 }
 
-/// Floats of scratch memory for what is rounded: all embeddings, and the weights of a tile.
-fn rounded_lengths(spec: &MarginSoftmax, batch: usize, dimension: usize) -> [usize; 2] {
-    if spec.rounded { [batch * dimension, TILE.min(spec.classes) * dimension] } else { [0; 2] }
+/// Operands, and what both passes make of them first.
+struct Head<'a> {
+    spec: &'a MarginSoftmax,
+    sizes: Sizes,
+    weight: &'a [f32],
+    embedding: &'a [f32],
+    rows: &'a [Row],
+    /// The embeddings as products take them, `[N, D]`.
+    x: &'a [f32],
+    /// The same, `[D, pitch]`, filled up with zeros.
+    x_transposed: &'a [f32],
 }
 
 impl<'a> Head<'a> {
-    /// `scratch` is of the first of [`rounded_lengths`].
-    fn new(spec: &'a MarginSoftmax, reads: &[&'a [f32]], dimension: usize, scratch: &'a mut [f32]) -> Self {
-        let lambdas = reads[4];
-        let rows = if spec.rounded {
-            round_directions(reads[0], dimension, scratch);
-            scratch
-        } else {
-            reads[0]
-        };
+    fn new(spec: &'a MarginSoftmax, sizes: Sizes, reads: &[&'a [f32]], scratch: &mut &'a mut [f32]) -> Self {
+        let Sizes { batch, dimension, pitch, head, .. } = sizes;
+        let (embedding, weight, lambdas) = (reads[0], reads[1], reads[4]);
+        let labels: &[u32] = bytemuck::cast_slice(reads[2]);
         let step = bytemuck::cast_slice::<f32, u32>(reads[5])[0] as usize;
-        Head {
-            spec,
-            embedding: reads[0],
-            weight: reads[1],
-            rows,
-            labels: bytemuck::cast_slice(reads[2]),
-            lambda: f64::from(lambdas[step.min(lambdas.len() - 1)]),
-            dimension,
-        }
-    }
-
-    fn row(&self, index: usize) -> Row {
-        let x = &self.embedding[index * self.dimension..][..self.dimension];
-        let label = self.labels[index] as usize;
-        let w = &self.weight[label * self.dimension..][..self.dimension];
-        let (x_norm, w_norm) = (norm(x), norm(w));
-        let dot: f64 = x.iter().zip(w).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
-        let cosine = (dot / (x_norm * w_norm)).clamp(-1.0, 1.0);
-        let (factor, scale) = match self.spec.scale {
-            Scale::InnerProduct => (1.0, x_norm * w_norm),
-            Scale::FeatureNorm => (1.0, x_norm),
-            Scale::Constant(scale) => (f64::from(scale) / x_norm, f64::from(scale)),
+        let lambda = f64::from(lambdas[step.min(lambdas.len() - 1)]);
+        let [rows, rounded, x_transposed] = take(scratch, head);
+        let rows: &mut [Row] = bytemuck::cast_slice_mut(&mut rows[..batch * size_of::<Row>() / 4]);
+        rows.par_iter_mut().zip(embedding.par_chunks(dimension)).zip(labels).for_each(|((row, x), &label)| {
+            let w = &weight[label as usize * dimension..][..dimension];
+            *row = Row::new(spec, lambda, label, x, w);
+        });
+        let x = if spec.rounded {
+            round_directions(embedding, dimension, &mut rounded[..batch * dimension]);
+            rounded
+        } else {
+            embedding
         };
-        let bent = self.spec.margin.target(cosine, self.lambda);
-        Row { factor: factor as f32, target: Target { label, cosine, bent, scale } }
+        x_transposed.par_chunks_mut(LANES * pitch).enumerate().for_each(|(block, out)| {
+            out.fill(0.0);
+            for (n, x) in x[..batch * dimension].chunks_exact(dimension).enumerate() {
+                let x = &x[block * LANES..];
+                out[n..].iter_mut().step_by(pitch).zip(x).for_each(|(out, x)| *out = *x);
+            }
+        });
+        Head { spec, sizes, weight, embedding, rows, x, x_transposed }
     }
 
-    /// What each class's inner product is multiplied with.
-    fn class_factor<'b>(&self, inverse_norm: &'b [f32]) -> Option<&'b [f32]> {
-        (self.spec.scale != Scale::InnerProduct).then_some(inverse_norm)
-    }
-
-    /// The weights of a tile as products take them; `scratch` is of the second of [`rounded_lengths`].
-    fn weights<'b>(&self, tile: &Tile, scratch: &'b mut [f32]) -> &'b [f32]
+    /// The weights of a tile as products take them; `scratch` is for those that are rounded.
+    fn weights<'b>(&self, tile: &Classes, scratch: &'b mut [f32]) -> &'b [f32]
     where
         'a: 'b,
     {
-        let weights = &self.weight[tile.first * self.dimension..][..tile.length * self.dimension];
+        let dimension = self.sizes.dimension;
+        let weights = &self.weight[tile.first * dimension..][..tile.length * dimension];
         if !self.spec.rounded {
             return weights;
         }
         let scratch = &mut scratch[..weights.len()];
-        round_directions(weights, self.dimension, scratch);
+        round_directions(weights, dimension, scratch);
         scratch
     }
 
-    /// Logits without margin of some rows for the classes of a tile, apart from the row's factor: `[rows, classes]` in
-    /// `out`.
-    fn logits(&self, first_row: usize, tile: &Tile, weights: &[f32], inverse_norm: &[f32], out: &mut [f32]) {
-        let rows = out.len() / tile.length;
-        let x = Matrix::new(&self.rows[first_row * self.dimension..], rows, self.dimension);
-        let w = Matrix::new(weights, tile.length, self.dimension);
-        product(out, tile.length, Into::Overwrite, x, w.transposed());
-        if let Some(factors) = self.class_factor(inverse_norm) {
-            let factors = &factors[tile.first..][..tile.length];
-            Arch::new().dispatch(|| {
-                for row in out.chunks_exact_mut(tile.length) {
-                    row.iter_mut().zip(factors).for_each(|(z, factor)| *z *= factor);
-                }
-            });
-        }
+    /// Inner products of some classes with all rows, `[classes, pitch]`.
+    fn inner_products(&self, weights: &[f32], out: &mut [f32]) {
+        let Sizes { dimension, pitch, .. } = self.sizes;
+        let weights = Matrix::new(weights, weights.len() / dimension, dimension);
+        product(out, pitch, Into::Overwrite, weights, Matrix::new(self.x_transposed, dimension, pitch));
     }
 
-    /// What makes cosines of a row's [`logits`](Self::logits) for the classes of a tile: the norms they are multiples of.
-    fn norms<'b>(&self, tile: &Tile, norm: f32, inverse_norm: &'b [f32]) -> impl Iterator<Item = f32> + 'b {
-        let is_product = self.spec.scale == Scale::InnerProduct;
-        inverse_norm[tile.first..][..tile.length]
-            .iter()
-            .map(move |inverse| if is_product { norm / inverse } else { norm })
+    /// Leaves the cosines of a tile with all rows to the backward pass: `[N, classes]`, rows `kept_pitch` apart.
+    fn keep(&self, tile: &Classes, inverse_norm: &[f32], products: &[f32], kept: &mut [Cosine]) {
+        let (pitch, kept_pitch) = (self.sizes.pitch, kept_pitch(self.spec));
+        let blocks = kept.par_chunks_mut(LANES * kept_pitch).zip(self.rows.par_chunks(LANES));
+        blocks.enumerate().for_each(|(block, (kept, rows))| {
+            for (at, (products, inverse)) in products.chunks_exact(pitch).zip(inverse_norm).enumerate() {
+                let kept = kept[tile.first + at..].iter_mut().step_by(kept_pitch);
+                for ((kept, row), product) in kept.zip(rows).zip(&products[block * LANES..]) {
+                    *kept = Cosine::new(product * inverse / row.norm as f32);
+                }
+            }
+        });
+    }
+
+    /// The inner products again of which [`keep`](Self::keep) has left the cosines.
+    fn restore(&self, classes: &Classes, inverse_norm: &[f32], kept: &[Cosine], out: &mut [f32]) {
+        let pitch = self.sizes.pitch;
+        out.fill(0.0);
+        for (i, (row, kept)) in self.rows.iter().zip(kept.chunks_exact(kept_pitch(self.spec))).enumerate() {
+            let cosines = kept[classes.first..].iter().zip(inverse_norm);
+            for (out, (cosine, inverse)) in out[i..].iter_mut().step_by(pitch).zip(cosines) {
+                *out = cosine.value() * (row.norm as f32 / inverse);
+            }
+        }
+    }
+}
+
+/// Distance of the rows of kept cosines.
+fn kept_pitch(spec: &MarginSoftmax) -> usize {
+    spec.classes.next_multiple_of(8)
+}
+
+impl Row {
+    fn new(spec: &MarginSoftmax, lambda: f64, label: u32, x: &[f32], w: &[f32]) -> Self {
+        let (norm, w_norm) = (norm(x), norm(w));
+        let cosine = (dot(x, w) / (norm * w_norm)).clamp(-1.0, 1.0);
+        let (factor, scale) = match spec.scale {
+            Scale::InnerProduct => (1.0, norm * w_norm),
+            Scale::FeatureNorm => (1.0, norm),
+            Scale::Constant(scale) => (f64::from(scale) / norm, f64::from(scale)),
+        };
+        let TargetLogit { value, slope } = spec.margin.target(cosine, lambda);
+        Row { norm, label: u64::from(label), cosine, value, slope, scale, factor }
+    }
+
+    /// The target's logit with the margin.
+    fn logit(&self) -> f64 {
+        self.scale * self.value
+    }
+
+    /// Gradient of the loss with respect to the target's logit: `softmax − 1`.
+    fn error(&self, log_sum_exp: f32) -> f64 {
+        (self.logit() - f64::from(log_sum_exp)).exp_m1()
+    }
+
+    /// What the bending of the target's logit adds to the gradient of the mean loss along the embedding's direction, where
+    /// that is not normalised.
+    fn radial(&self, log_sum_exp: f32, count: usize) -> f64 {
+        let bent = self.value - self.slope * self.cosine;
+        self.scale / self.norm * self.error(log_sum_exp) / count as f64 * bent
+    }
+
+    /// Place of the target among some classes.
+    fn target(&self, classes: &Classes) -> Option<usize> {
+        (self.label as usize).checked_sub(classes.first).filter(|&at| at < classes.length)
     }
 }
 
 /// Classes `first .. first + length`.
-struct Tile {
+struct Classes {
     first: usize,
     length: usize,
 }
 
-fn tiles(classes: usize) -> impl Iterator<Item = Tile> {
-    (0..classes).step_by(TILE).map(move |first| Tile { first, length: TILE.min(classes - first) })
+fn tiles(classes: usize) -> impl Iterator<Item = Classes> {
+    (0..classes).step_by(TILE).map(move |first| Classes { first, length: TILE.min(classes - first) })
 }
 
-/// Largest values and sum of exponentials of a row over the tiles so far.
-#[derive(Clone, Copy, bytemuck::Zeroable, bytemuck::Pod)]
-#[repr(C)]
-struct Online {
-    largest: f32,
-    sum: f32,
-    /// Largest logit of the other classes.
-    rival: f32,
-    /// Largest cosine of the other classes, times the row's norm.
-    rival_cosine: f32,
+fn partials(pitch: usize, block: &mut [f32]) -> [&mut [f32]; PARTIALS] {
+    take(&mut &mut *block, [pitch; PARTIALS])
 }
 
 pub(super) fn forward(spec: MarginSoftmax, operands: &Operands<'_>) -> Kernel {
-    let mut sizes = operands.reads[0].shape.sizes();
-    let (batch, dimension) = (sizes.next().unwrap_or(0), sizes.next().unwrap_or(0));
-    let classes = spec.classes;
-    let tile_length = TILE.min(classes);
-    let [rows_length, weights_length] = rounded_lengths(&spec, batch, dimension);
-    let workspace = batch * (tile_length + size_of::<Online>() / 4) + rows_length + weights_length;
+    let sizes = Sizes::new(&spec, operands);
+    let Sizes { dimension, pitch, .. } = sizes;
+    let tasks = TILE.min(spec.classes).div_ceil(ROWS);
+    let lengths = [sizes.tile, sizes.weights, PARTIALS * pitch, tasks * PARTIALS * pitch, pitch, pitch];
+    let workspace = sizes.head.iter().chain(&lengths).sum();
     Kernel::new(workspace, move |mut io| {
-        let (scratch, workspace) = io.workspace.split_at_mut(rows_length);
-        let (rounded_weights, workspace) = workspace.split_at_mut(weights_length);
-        let head = Head::new(&spec, &io.reads, dimension, scratch);
+        let mut scratch = io.workspace;
+        let head = Head::new(&spec, sizes, &io.reads, &mut scratch);
+        let [products, rounded, total, partial, factor, label] = take(&mut scratch, lengths);
         let count = bytemuck::cast_slice::<f32, u32>(io.reads[3])[0] as usize;
         let [loss, log_sum_exp, target_cosine, norms, inverse_norm, hits, kept @ ..] = &mut io.writes[..] else {
             return;
         };
         let mut kept: Option<&mut [Cosine]> = kept.first_mut().map(|kept| bytemuck::cast_slice_mut(kept));
-        let pitch = classes.next_multiple_of(8);
         if let Some(kept) = &mut kept {
             kept.fill(Cosine::default());
         }
-        inverse_norm.par_iter_mut().with_min_len(256).zip(head.weight.par_chunks(dimension)).for_each(
-            |(inverse, w)| {
-                *inverse = (1.0 / norm(w)) as f32;
-            },
-        );
-        let inverse_norm = &**inverse_norm;
-        let (online, logits) = workspace.split_at_mut(batch * size_of::<Online>() / 4);
-        let online: &mut [Online] = bytemuck::cast_slice_mut(online);
-        online.fill(Online { largest: LOWEST, sum: 0.0, rival: LOWEST, rival_cosine: LOWEST });
-        for tile in tiles(classes) {
-            let weights = head.weights(&tile, rounded_weights);
-            let logits = &mut logits[..batch * tile.length];
-            let chunks = logits.par_chunks_mut(ROWS * tile.length);
-            chunks.enumerate().for_each(|(chunk, logits)| {
-                head.logits(chunk * ROWS, &tile, weights, inverse_norm, logits);
-            });
-            if let Some(kept) = &mut kept {
-                let rows = kept.par_chunks_mut(pitch).zip(logits.par_chunks(tile.length));
-                rows.enumerate().for_each(|(row, (kept, logits))| {
-                    let norm = norm(&head.embedding[row * dimension..][..dimension]) as f32;
-                    let norms = head.norms(&tile, norm, inverse_norm);
-                    let kept = kept[tile.first..].iter_mut().zip(logits);
-                    kept.zip(norms).for_each(|((kept, z), norm)| *kept = Cosine::new(z / norm));
-                });
-            }
-            let chunks = logits.par_chunks_mut(ROWS * tile.length);
-            chunks.zip(online.par_chunks_mut(ROWS)).enumerate().for_each(|(chunk, (logits, online))| {
-                for (i, (z, online)) in logits.chunks_exact_mut(tile.length).zip(online).enumerate() {
-                    accumulate(&head.row(chunk * ROWS + i), &tile, &head, inverse_norm, z, online);
+        factor.fill(0.0);
+        factor.iter_mut().zip(head.rows).for_each(|(factor, row)| *factor = row.factor as f32);
+        let label: &mut [u32] = bytemuck::cast_slice_mut(label);
+        label.fill(0);
+        label.iter_mut().zip(head.rows).for_each(|(label, row)| *label = row.label as u32);
+        let (factor, label) = (&*factor, &*label);
+        let mut total = partials(pitch, total);
+        for (total, start) in total.iter_mut().zip([LOWEST, 0.0, LOWEST]) {
+            total.fill(start);
+        }
+        for tile in tiles(spec.classes) {
+            let inverse_norm = &mut inverse_norm[tile.first..][..tile.length];
+            let products = &mut products[..tile.length * pitch];
+            let weights = head.weights(&tile, rounded).par_chunks(ROWS * dimension);
+            let classes = weights.zip(inverse_norm.par_chunks_mut(ROWS));
+            let results = products.par_chunks_mut(ROWS * pitch).zip(partial.par_chunks_mut(PARTIALS * pitch));
+            classes.zip(results).enumerate().for_each(|(task, ((weights, inverse_norm), (products, partial)))| {
+                let first = tile.first + task * ROWS;
+                for (inverse, w) in inverse_norm.iter_mut().zip(head.weight[first * dimension..].chunks(dimension)) {
+                    *inverse = (1.0 / norm(w)) as f32;
                 }
+                head.inner_products(weights, products);
+                let inner_product = spec.scale == Scale::InnerProduct;
+                let out = partials(pitch, partial);
+                let first = first as u32;
+                Arch::new().dispatch(Accumulate { first, inner_product, inverse_norm, factor, label, products, out });
             });
+            for partial in partial.chunks_exact_mut(PARTIALS * pitch).take(tile.length.div_ceil(ROWS)) {
+                merge(&mut total, partials(pitch, partial));
+            }
+            if let Some(kept) = &mut kept {
+                head.keep(&tile, inverse_norm, products, kept);
+            }
         }
         let hits: &mut [u32] = bytemuck::cast_slice_mut(hits);
-        for i in 0..batch {
-            let (target, online) = (head.row(i).target, online[i]);
-            let x_norm = norm(&head.embedding[i * dimension..][..dimension]);
-            log_sum_exp[i] = online.largest + online.sum.ln();
-            target_cosine[i] = target.cosine as f32;
-            norms[i] = x_norm as f32;
-            loss[i] = if i < count { log_sum_exp[i] - (target.scale * target.bent.value) as f32 } else { 0.0 };
-            let plain = (target.scale * target.cosine) as f32;
+        let [rival, sum, rival_cosine] = total;
+        for (i, row) in head.rows.iter().enumerate() {
+            let plain = (row.scale * row.cosine) as f32;
             let wins = [
-                (plain > online.rival, Hit::Logits),
-                ((x_norm * target.cosine) as f32 > online.rival_cosine, Hit::Cosines),
-                ((target.scale * target.bent.value) as f32 > online.rival, Hit::Penalised),
+                (plain > rival[i], Hit::Logits),
+                ((row.norm * row.cosine) as f32 > rival_cosine[i], Hit::Cosines),
+                (row.logit() as f32 > rival[i], Hit::Penalised),
             ];
             let bits: u32 = wins.iter().map(|&(win, hit)| if win { hit as u32 } else { 0 }).sum();
-            hits[i] = if i < count { bits } else { 0 };
+            let largest = f64::from(rival[i]).max(row.logit());
+            let sum = f64::from(sum[i]) * (f64::from(rival[i]) - largest).exp() + (row.logit() - largest).exp();
+            let logarithm = largest + sum.ln();
+            log_sum_exp[i] = logarithm as f32;
+            target_cosine[i] = row.cosine as f32;
+            norms[i] = row.norm as f32;
+            (loss[i], hits[i]) = if i < count { ((logarithm - row.logit()) as f32, bits) } else { (0.0, 0) };
         }
     })
-}
-
-/// Takes the logits of one row and tile into its running maxima and sum.
-fn accumulate(row: &Row, tile: &Tile, head: &Head<'_>, inverse_norm: &[f32], z: &mut [f32], online: &mut Online) {
-    let target = row.target.label.checked_sub(tile.first).filter(|&at| at < tile.length);
-    z.iter_mut().for_each(|z| *z *= row.factor);
-    for (j, &z) in z.iter().enumerate().filter(|&(j, _)| Some(j) != target) {
-        online.rival = online.rival.max(z);
-        // z = κ ω cos θ; comparing ‖x‖ cos θ compares cosines.
-        let cosine = match head.spec.scale {
-            Scale::InnerProduct => z * inverse_norm[tile.first + j],
-            Scale::FeatureNorm => z,
-            Scale::Constant(_) => z / row.factor,
-        };
-        online.rival_cosine = online.rival_cosine.max(cosine);
-    }
-    if let Some(at) = target {
-        z[at] = (row.target.scale * row.target.bent.value) as f32;
-    }
-    let largest = z.iter().copied().fold(online.largest, f32::max);
-    let sum: f32 = z.iter().map(|z| (z - largest).exp()).sum();
-    online.sum = online.sum * (online.largest - largest).exp() + sum;
-    online.largest = largest;
 }
 
 pub(super) fn backward(spec: MarginSoftmax, operands: &Operands<'_>) -> Kernel {
-    let mut sizes = operands.reads[0].shape.sizes();
-    let (batch, dimension) = (sizes.next().unwrap_or(0), sizes.next().unwrap_or(0));
-    let classes = spec.classes;
-    let [rows_length, weights_length] = rounded_lengths(&spec, batch, dimension);
-    let workspace = batch * (TILE.min(classes) + 1) + rows_length + weights_length;
+    let sizes = Sizes::new(&spec, operands);
+    let Sizes { dimension, pitch, .. } = sizes;
+    let lengths = [sizes.tile, sizes.weights, dimension * pitch, pitch, pitch, pitch];
+    let workspace = sizes.head.iter().chain(&lengths).sum();
     Kernel::new(workspace, move |mut io| {
-        let (scratch, workspace) = io.workspace.split_at_mut(rows_length);
-        let (rounded_weights, workspace) = workspace.split_at_mut(weights_length);
-        let head = Head::new(&spec, &io.reads, dimension, scratch);
-        let pitch = classes.next_multiple_of(8);
+        let mut scratch = io.workspace;
+        let head = Head::new(&spec, sizes, &io.reads, &mut scratch);
+        let [gradients, rounded, d_transposed, factor, share, shift] = take(&mut scratch, lengths);
         let kept: Option<&[Cosine]> = (spec.logits == Logits::Kept).then(|| bytemuck::cast_slice(io.reads[10]));
         let count = bytemuck::cast_slice::<f32, u32>(io.reads[3])[0] as usize;
-        let (log_sum_exp, norms, inverse_norm) = (io.reads[6], io.reads[8], io.reads[9]);
+        let (log_sum_exp, inverse_norm) = (io.reads[6], io.reads[9]);
         let [d_embedding, d_weight] = &mut io.writes[..] else { return };
-        let (radial, gradients) = workspace.split_at_mut(batch);
-        d_embedding.fill(0.0);
-        radial.fill(0.0);
-        for tile in tiles(classes) {
-            // The gradient with respect to each inner product, [N, classes of the tile].
-            let weights = head.weights(&tile, rounded_weights);
-            let gradients = &mut gradients[..batch * tile.length];
-            let chunks = gradients.par_chunks_mut(ROWS * tile.length).zip(radial.par_chunks_mut(ROWS));
-            chunks.enumerate().for_each(|(chunk, (gradients, radial))| {
+        // Rows past the count have no share in anything.
+        factor.fill(0.0);
+        share.fill(0.0);
+        shift.fill(0.0);
+        for (i, row) in head.rows[..count].iter().enumerate() {
+            factor[i] = row.factor as f32;
+            share[i] = row.factor as f32 / count as f32;
+            shift[i] = log_sum_exp[i];
+        }
+        let (factor, share, shift) = (&*factor, &*share, &*shift);
+        d_transposed.fill(0.0);
+        for tile in tiles(spec.classes) {
+            // The gradient with respect to each inner product with a normalised weight, [classes of the tile, N].
+            let weights = head.weights(&tile, rounded);
+            let gradients = &mut gradients[..tile.length * pitch];
+            let d_tile = &mut d_weight[tile.first * dimension..][..tile.length * dimension];
+            let tasks = gradients.par_chunks_mut(ROWS * pitch).zip(d_tile.par_chunks_mut(ROWS * dimension));
+            tasks.zip(weights.par_chunks(ROWS * dimension)).enumerate().for_each(|(task, ((g, d_w), weights))| {
+                let classes = Classes { first: tile.first + task * ROWS, length: weights.len() / dimension };
+                let inverse_norm = &inverse_norm[classes.first..][..classes.length];
                 match kept {
-                    Some(kept) => {
-                        for (i, logits) in gradients.chunks_exact_mut(tile.length).enumerate() {
-                            let row = chunk * ROWS + i;
-                            let cosines = logits.iter_mut().zip(&kept[row * pitch + tile.first..]);
-                            let norms = head.norms(&tile, norms[row], inverse_norm);
-                            cosines.zip(norms).for_each(|((z, cosine), norm)| *z = cosine.value() * norm);
-                        }
-                    }
-                    None => head.logits(chunk * ROWS, &tile, weights, inverse_norm, gradients),
+                    Some(kept) => head.restore(&classes, inverse_norm, kept, g),
+                    None => head.inner_products(weights, g),
                 }
-                for (i, z) in gradients.chunks_exact_mut(tile.length).enumerate() {
-                    let row = chunk * ROWS + i;
-                    if row < count {
-                        radial[i] += head.slopes(row, &tile, log_sum_exp[row], norms[row], 1.0 / count as f64, z);
-                    } else {
-                        z.fill(0.0);
+                let inner_product = spec.scale == Scale::InnerProduct;
+                Arch::new().dispatch(Slopes {
+                    inner_product,
+                    inverse_norm,
+                    factor,
+                    share,
+                    log_sum_exp: shift,
+                    products: g,
+                });
+                for (i, row) in head.rows[..count].iter().enumerate() {
+                    if let Some(at) = row.target(&classes) {
+                        g[at * pitch + i] = (row.factor * row.error(log_sum_exp[i]) * row.slope / count as f64) as f32;
+                    }
+                }
+                let g_rows = Matrix::strided(g, classes.length, count, pitch);
+                product(d_w, dimension, Into::Overwrite, g_rows, Matrix::new(head.x, count, dimension));
+                if spec.scale != Scale::InnerProduct {
+                    let weights = &head.weight[classes.first * dimension..];
+                    for ((d_w, w), &inverse) in
+                        d_w.chunks_exact_mut(dimension).zip(weights.chunks(dimension)).zip(inverse_norm)
+                    {
+                        let along = f64::from(inverse * inverse) * dot(w, d_w);
+                        scale_and_add(d_w, inverse, -inverse * along as f32, w);
+                    }
+                    for (g, &inverse) in g.chunks_exact_mut(pitch).zip(inverse_norm) {
+                        g.iter_mut().for_each(|g| *g *= inverse);
                     }
                 }
             });
-            let d_tile = &mut d_weight[tile.first * dimension..][..tile.length * dimension];
-            head.weight_gradient(&tile, gradients, inverse_norm, d_tile);
-            head.embedding_gradient(&tile, weights, gradients, inverse_norm, d_embedding);
+            let (weights, gradients) =
+                (Matrix::new(weights, tile.length, dimension).transposed(), Matrix::new(gradients, tile.length, pitch));
+            d_transposed.par_chunks_mut(ROWS * pitch).enumerate().for_each(|(task, d_x)| {
+                let first = task * ROWS;
+                product(d_x, pitch, Into::Add, weights.rows(first..first + d_x.len() / pitch), gradients);
+            });
         }
-        if matches!(spec.scale, Scale::Constant(_)) {
-            head.remove_radial(norms, d_embedding);
-        } else {
-            head.add_radial(&radial[..count], norms, inverse_norm, d_embedding, d_weight);
+        let d_rows = d_embedding.par_chunks_mut(dimension).zip(head.rows);
+        d_rows.enumerate().for_each(|(i, (d_x, row))| {
+            if i >= count {
+                return d_x.fill(0.0);
+            }
+            d_x.iter_mut().zip(d_transposed[i..].iter().step_by(pitch)).for_each(|(d, from)| *d = *from);
+            let x = &head.embedding[i * dimension..][..dimension];
+            // With a constant scale the loss does not change along the embedding, else not only by the angle.
+            let along = match spec.scale {
+                Scale::Constant(_) => -dot(d_x, x) / row.norm / row.norm,
+                _ => row.radial(log_sum_exp[i], count) / row.norm,
+            };
+            scale_and_add(d_x, 1.0, along as f32, x);
+        });
+        if spec.scale == Scale::InnerProduct {
+            for (i, row) in head.rows[..count].iter().enumerate() {
+                let (label, w) = (row.label as usize, inverse_norm[row.label as usize]);
+                let at = label * dimension..(label + 1) * dimension;
+                let along = row.radial(log_sum_exp[i], count) as f32 * row.norm as f32 * w * w;
+                scale_and_add(&mut d_weight[at.clone()], 1.0, along, &head.weight[at]);
+            }
         }
     })
 }
 
-impl Head<'_> {
-    /// Turns the [`logits`](Self::logits) of one row and tile into the gradient of the loss with respect to them; returns
-    /// what the bending of the target's logit, if it is in the tile, adds to the gradient along the embedding's direction
-    /// where that is not normalised.
-    fn slopes(&self, index: usize, tile: &Tile, log_sum_exp: f32, norm: f32, per_row: f64, z: &mut [f32]) -> f32 {
-        let Row { factor, target } = self.row(index);
-        let weight = factor * per_row as f32;
-        z.iter_mut().for_each(|z| *z = weight * (factor * *z - log_sum_exp).exp());
-        let Some(at) = target.label.checked_sub(tile.first).filter(|&at| at < tile.length) else { return 0.0 };
-        let TargetLogit { value, slope } = target.bent;
-        let g = (target.scale * value - f64::from(log_sum_exp)).exp_m1() * per_row;
-        z[at] = (f64::from(factor) * g * slope) as f32;
-        (target.scale / f64::from(norm) * g * (value - slope * target.cosine)) as f32
-    }
-
-    /// Gradient of the class weights of a tile: `gᵀ x`, without the part along the weight where that is normalised.
-    fn weight_gradient(&self, tile: &Tile, gradients: &[f32], inverse_norm: &[f32], d_tile: &mut [f32]) {
-        let batch = gradients.len() / tile.length;
-        let x = Matrix::new(self.rows, batch, self.dimension);
-        d_tile.par_chunks_mut(ROWS * self.dimension).enumerate().for_each(|(chunk, d_w)| {
-            let classes = d_w.len() / self.dimension;
-            let g = Matrix::strided(&gradients[chunk * ROWS..], batch, classes, tile.length);
-            product(d_w, self.dimension, Into::Overwrite, g.transposed(), x);
-            let Some(factors) = self.class_factor(inverse_norm) else { return };
-            for (class, d_w) in (tile.first + chunk * ROWS..).zip(d_w.chunks_exact_mut(self.dimension)) {
-                let w = &self.weight[class * self.dimension..][..self.dimension];
-                let factor = factors[class];
-                let along = factor * factor * w.iter().zip(&*d_w).map(|(w, d)| w * d).sum::<f32>();
-                d_w.iter_mut().zip(w).for_each(|(d, w)| *d = factor * (*d - along * w));
-            }
-        });
-    }
-
-    /// Adds a tile's part of the embeddings' gradient, `g ŵ`; multiplies `gradients` with the weights' factors.
-    fn embedding_gradient(
-        &self,
-        tile: &Tile,
-        weights: &[f32],
-        gradients: &mut [f32],
-        inverse_norm: &[f32],
-        d_x: &mut [f32],
-    ) {
-        let chunks = d_x.par_chunks_mut(ROWS * self.dimension).zip(gradients.par_chunks_mut(ROWS * tile.length));
-        chunks.for_each(|(d_x, g)| {
-            if let Some(factors) = self.class_factor(inverse_norm) {
-                let factors = &factors[tile.first..][..tile.length];
-                for row in g.chunks_exact_mut(tile.length) {
-                    row.iter_mut().zip(factors).for_each(|(g, factor)| *g *= factor);
-                }
-            }
-            let rows = d_x.len() / self.dimension;
-            let w = Matrix::new(weights, tile.length, self.dimension);
-            product(d_x, self.dimension, Into::Add, Matrix::new(g, rows, tile.length), w);
-        });
-    }
-
-    /// Takes the gradients along the embeddings' own directions away: with a constant scale the loss does not change there.
-    fn remove_radial(&self, norms: &[f32], d_x: &mut [f32]) {
-        let rows = d_x.par_chunks_mut(self.dimension).zip(self.embedding.par_chunks(self.dimension)).zip(norms);
-        rows.for_each(|((d_x, x), norm)| {
-            let along = d_x.iter().zip(x).map(|(d, x)| d * x).sum::<f32>() / norm / norm;
-            d_x.iter_mut().zip(x).for_each(|(d, x)| *d -= along * x);
-        });
-    }
-
-    /// Adds the gradients along the embeddings' own directions, and for the original softmax along the target weights'.
-    fn add_radial(&self, radial: &[f32], norms: &[f32], inverse_norm: &[f32], d_x: &mut [f32], d_w: &mut [f32]) {
-        let of = |index: usize| index * self.dimension..(index + 1) * self.dimension;
-        for (i, &along) in radial.iter().enumerate().filter(|&(_, &along)| along != 0.0) {
-            let factor = along / norms[i];
-            d_x[of(i)].iter_mut().zip(&self.embedding[of(i)]).for_each(|(d, x)| *d += factor * x);
-            if self.spec.scale == Scale::InnerProduct {
-                let label = self.labels[i] as usize;
-                let factor = along * norms[i] * inverse_norm[label] * inverse_norm[label];
-                d_w[of(label)].iter_mut().zip(&self.weight[of(label)]).for_each(|(d, w)| *d += factor * w);
-            }
-        }
-    }
+/// `out = scale · out + factor · added`.
+fn scale_and_add(out: &mut [f32], scale: f32, factor: f32, added: &[f32]) {
+    out.iter_mut().zip(added).for_each(|(out, added)| *out = scale * *out + factor * added);
 }

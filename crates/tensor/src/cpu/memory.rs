@@ -23,6 +23,13 @@ struct Block {
 impl Block {
     /// Makes the block this many floats long; `what` it holds is for the message.
     fn grow(&mut self, length: usize, what: &str) -> Result<(), Error> {
+        self.reserve(length, what)?;
+        self.length = length;
+        Ok(())
+    }
+
+    /// Makes room for as many floats.
+    fn reserve(&mut self, length: usize, what: &str) -> Result<(), Error> {
         let room = self.map.as_mut().map_or(0, |map| in_pages(map).len());
         if length > room {
             let bytes = (length * size_of::<f32>()).next_multiple_of(PAGE);
@@ -37,7 +44,6 @@ impl Block {
             in_pages(&mut map)[..self.length].copy_from_slice(self.floats());
             self.map = Some(map);
         }
-        self.length = length;
         Ok(())
     }
 
@@ -133,6 +139,11 @@ pub(super) struct Memory {
 }
 
 impl Memory {
+    /// Makes room for persistent places of this length together, so that they are not moved for each of them.
+    pub(super) fn reserve_persistent(&mut self, length: usize) -> Result<(), Error> {
+        self.persistent.reserve(self.persistent.length + length.next_multiple_of(LINE), "persistent buffers")
+    }
+
     /// A new persistent place of zeros.
     pub(super) fn grow(&mut self, length: usize) -> Result<Slot, Error> {
         let start = self.persistent.length;
@@ -143,6 +154,11 @@ impl Memory {
     /// Makes the arena at least this long.
     pub(super) fn reserve_arena(&mut self, length: usize) -> Result<(), Error> {
         self.arena.grow(length.next_multiple_of(LINE).max(self.arena.length), "activations")
+    }
+
+    /// Bytes of both blocks: persistent, arena.
+    pub(super) fn bytes(&self) -> [usize; 2] {
+        [&self.persistent, &self.arena].map(|block| block.length * size_of::<f32>())
     }
 
     /// Bytes of a persistent place.

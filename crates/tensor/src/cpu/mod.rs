@@ -6,7 +6,10 @@ mod add;
 mod advance;
 mod bf16;
 mod cast;
+mod ceiling;
 mod conv2d;
+mod dot;
+mod exp;
 mod filters;
 mod gather_batch;
 mod gemm;
@@ -23,11 +26,13 @@ mod prelu;
 mod product;
 mod winograd;
 
+pub use ceiling::{Ceilings, measure_ceilings};
+
 use crate::arena::{Request, assign};
 use crate::backend::{Backend, Program, StepTime};
 use crate::error::Error;
 use crate::op::Op;
-use crate::plan::{BufferId, Lifetime, Place, Plan, Step};
+use crate::plan::{Buffer, BufferId, Lifetime, Place, Plan, Step};
 use crate::shape::{DType, Type};
 use memory::{Io, Memory, Ports, Slot, Space};
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -109,6 +114,17 @@ struct LoweredStep {
     ports: Ports,
 }
 
+/// Memory of a [`CpuBackend`], in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allocated {
+    /// For persistent buffers.
+    pub persistent: usize,
+    /// For all else.
+    pub arena: usize,
+    /// The most scratch memory that a step has within the arena.
+    pub scratch: usize,
+}
+
 /// Runs plans on the threads of this machine.
 pub struct CpuBackend {
     pool: ThreadPool,
@@ -127,11 +143,7 @@ impl CpuBackend {
     /// # Errors
     /// [`Error::Backend`], when the threads cannot be started.
     pub fn new(threads: usize) -> Result<Self, Error> {
-        let pool = ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|index| format!("cpu-backend-{index}"))
-            .build()
-            .map_err(|error| Error::Backend { backend: "cpu", message: format!("threads: {error}") })?;
+        let pool = start_threads(threads)?;
         let memory = Memory::default();
         Ok(CpuBackend {
             pool,
@@ -157,6 +169,14 @@ impl CpuBackend {
     /// Number of threads.
     pub fn threads(&self) -> usize {
         self.pool.current_num_threads()
+    }
+
+    /// Memory that is allocated now.
+    pub fn allocated(&self) -> Allocated {
+        let [persistent, arena] = self.memory.bytes();
+        let steps = self.programs.iter().flatten();
+        let scratch = 4 * steps.map(|step| step.kernel.workspace).max().unwrap_or(0);
+        Allocated { persistent, arena, scratch }
     }
 
     fn declare(
@@ -189,6 +209,9 @@ impl CpuBackend {
     /// The place of every buffer but those of the arena.
     fn persistent_slots(&mut self, plan: &Plan) -> Result<Vec<Option<Slot>>, Error> {
         let mut slots = vec![None; plan.buffers.len()];
+        let is_new = |b: &&Buffer| b.place == Place::Persistent && !self.persistent.contains_key(&b.name);
+        let lengths = plan.buffers.iter().filter(is_new).map(|buffer| words(&buffer.kind).next_multiple_of(LINE));
+        self.memory.reserve_persistent(lengths.sum())?;
         for (slot, buffer) in slots.iter_mut().zip(&plan.buffers) {
             if buffer.place == Place::Persistent {
                 *slot = Some(self.declare(&buffer.name, &buffer.kind, |memory| memory.grow(words(&buffer.kind)))?);
@@ -206,6 +229,15 @@ impl CpuBackend {
         }
         Ok(slots)
     }
+}
+
+/// This many threads; 0 means one for each core.
+fn start_threads(threads: usize) -> Result<ThreadPool, Error> {
+    ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|index| format!("cpu-backend-{index}"))
+        .build()
+        .map_err(|error| Error::Backend { backend: "cpu", message: format!("threads: {error}") })
 }
 
 /// Length of a buffer in floats.

@@ -86,6 +86,11 @@ pub struct PreparedCase {
 }
 
 impl PreparedCase {
+    /// Values of the operands that are read, then of those that are updated, before the first run.
+    pub fn operands(&self) -> &[Array] {
+        &self.arrays
+    }
+
     /// The case's only step.
     pub fn step(&self) -> &Step {
         &self.plan.steps[0]
@@ -96,11 +101,11 @@ impl PreparedCase {
     }
 }
 
-/// Lowers a case, whose operands are still to be uploaded: the plan of its one step, with guards between all buffers.
+/// The plan of a case's one step, with guards between all buffers.
 ///
 /// # Errors
-/// [`Error`], when the shape rule or the backend refuses the case.
-pub fn lower_case(case: &Case, backend: &mut dyn Backend) -> Result<(Plan, Program), Error> {
+/// [`Error`], when the shape rule refuses the case.
+pub fn plan_of_case(case: &Case) -> Result<Plan, Error> {
     let reads: Vec<&Type> = case.reads.iter().map(|(kind, _)| kind).collect();
     let updates: Vec<&Type> = case.updates.iter().map(|(kind, _)| kind).collect();
     let writes = case.op.outputs(&reads, &updates)?;
@@ -126,6 +131,15 @@ pub fn lower_case(case: &Case, backend: &mut dyn Backend) -> Result<(Plan, Progr
         writes: write_ids.to_vec(),
         updates: update_ids.to_vec(),
     });
+    Ok(plan)
+}
+
+/// Lowers a case, whose operands are still to be uploaded: see [`plan_of_case`].
+///
+/// # Errors
+/// [`Error`], when the shape rule or the backend refuses the case.
+pub fn lower_case(case: &Case, backend: &mut dyn Backend) -> Result<(Plan, Program), Error> {
+    let plan = plan_of_case(case)?;
     let program = backend.lower(&plan)?;
     Ok((plan, program))
 }
@@ -245,7 +259,8 @@ pub fn case_error(case: &Case, backend: &mut dyn Backend) -> Result<f64, String>
     results_error(case, &results)
 }
 
-fn results_error(case: &Case, results: &[(Type, Array, Array, Array)]) -> Result<f64, String> {
+/// The largest error of results of [`run_case`], or the first that is outside its tolerance.
+pub(crate) fn results_error(case: &Case, results: &[(Type, Array, Array, Array)]) -> Result<f64, String> {
     let mut worst = 0.0f64;
     for (index, (kind, found, expected, magnitude)) in results.iter().enumerate() {
         let is_float = matches!(kind.dtype, DType::F32 | DType::Bf16 | DType::Cosine);

@@ -91,6 +91,21 @@ impl PreparedCase {
         &self.arrays
     }
 
+    /// Values of the operands that are written, then of those that are updated, as the backend has them now.
+    ///
+    /// # Errors
+    /// [`Error`], when the device fails.
+    pub fn results(&self, backend: &mut dyn Backend) -> Result<Vec<Array>, Error> {
+        let ids = self.step().writes.iter().chain(&self.step().updates);
+        let download = |&id: &BufferId| {
+            let Buffer { name, kind, .. } = self.plan.buffer(id);
+            let mut bytes = vec![0; kind.bytes()];
+            backend.download(name, &mut bytes)?;
+            Ok(Array { shape: kind.shape.clone(), values: decode(kind, &bytes) })
+        };
+        ids.map(download).collect()
+    }
+
     /// The case's only step.
     pub fn step(&self) -> &Step {
         &self.plan.steps[0]
@@ -186,16 +201,13 @@ pub fn run_case(case: &Case, backend: &mut dyn Backend) -> Result<Vec<(Type, Arr
     let mut updated = update_arrays.to_vec();
     let expected = case.op.reference(&read_refs, &mut updated);
     let magnitude = magnitudes(&case.op, read_arrays, update_arrays);
-    let mut results = Vec::new();
-    let all = expected.into_iter().chain(updated).zip(magnitude);
-    for (&id, (expected, magnitude)) in prepared.step().writes.iter().chain(&prepared.step().updates).zip(all) {
-        let buffer = plan.buffer(id);
-        let mut bytes = vec![0; buffer.kind.bytes()];
-        backend.download(&buffer.name, &mut bytes)?;
-        let found = Array { shape: buffer.kind.shape.clone(), values: decode(&buffer.kind, &bytes) };
-        results.push((buffer.kind.clone(), found, expected, magnitude));
-    }
-    Ok(results)
+    let step = prepared.step();
+    let kinds = plan.kinds(&step.writes).into_iter().chain(plan.kinds(&step.updates));
+    let all = expected.into_iter().chain(updated).zip(magnitude).zip(kinds);
+    let found = prepared.results(backend)?;
+    let results = found.into_iter().zip(all);
+    let results = results.map(|(found, ((expected, magnitude), kind))| (kind.clone(), found, expected, magnitude));
+    Ok(results.collect())
 }
 
 /// Sums of the magnitudes of the products that make up each written and updated element: what the reference makes of the

@@ -1,0 +1,264 @@
+//! A run of the bench: each case checked, prepared for us and for every peer, compared, and timed in rounds.
+
+use crate::ceilings::Ceilings;
+use crate::device::{Choice, Device};
+use crate::machine::available_memory;
+use crate::measure::{Contestant, Method, interleaved, ratios};
+use crate::peer::{LIMIT, Launch, Peer};
+use crate::prepared::{Prepared, Tensor, difference, operand_bytes, tolerance};
+use crate::protocol;
+use crate::record::{CaseRecord, PeerInfo, Rival};
+use crate::statistics::{Spread, significant};
+use anyhow::{Context, Result};
+use serde_json::Value;
+use sphereface_testkit::catalogue::Entry;
+use sphereface_testkit::workload::{Arithmetic, Workload};
+use std::path::PathBuf;
+
+/// The part of the peak that is assumed when a case's time is estimated, to leave out what would take too long.
+const ASSUMED_EFFICIENCY: f64 = 0.5;
+/// Memory that a case takes here and at a peer, in multiples of its operands.
+const MEMORY_FACTOR: u64 = 6;
+
+/// A peer with its process, which is started when it is first needed and again after it was lost.
+struct Seat {
+    launch: Launch,
+    info: PeerInfo,
+    process: Option<Peer>,
+}
+
+/// What a run needs.
+pub struct Session {
+    device: Choice,
+    threads: usize,
+    ceilings: Ceilings,
+    method: Method,
+    /// Seconds that one run of a case may take.
+    limit_s: f64,
+    seats: Vec<Seat>,
+    /// Errors of small shapes that were checked already.
+    checked: Vec<((Workload, Arithmetic), f64)>,
+    folder: PathBuf,
+}
+
+impl Session {
+    /// Starts the peers; those that are missing are remembered with the reason.
+    ///
+    /// # Errors
+    /// When there is no place for files that are handed to peers.
+    pub fn new(
+        device: Choice,
+        threads: usize,
+        ceilings: Ceilings,
+        method: Method,
+        limit_s: f64,
+        launches: Vec<Launch>,
+    ) -> Result<Session> {
+        let folder = std::env::temp_dir().join(format!("sphereface-bench-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        let seat = |launch: Launch| {
+            let info =
+                |missing| PeerInfo { name: launch.key.clone(), version: String::new(), detail: String::new(), missing };
+            match Peer::start(&launch, threads, LIMIT) {
+                Ok(peer) => {
+                    let (name, version) = (peer.name.clone(), peer.version.clone());
+                    let info = PeerInfo { name, version, detail: peer.detail.clone(), missing: None };
+                    Seat { info, process: Some(peer), launch }
+                }
+                Err(reason) => Seat { info: info(Some(reason)), process: None, launch },
+            }
+        };
+        let seats = launches.into_iter().map(seat).collect();
+        Ok(Session { device, threads, ceilings, method, limit_s, seats, checked: Vec::new(), folder })
+    }
+
+    /// The peers, those that are missing among them.
+    pub fn peers(&self) -> Vec<PeerInfo> {
+        self.seats.iter().map(|seat| seat.info.clone()).collect()
+    }
+
+    /// The largest error of an entry's small shape.
+    ///
+    /// # Errors
+    /// When the device refuses it or is wrong.
+    pub fn check(&mut self, entry: &Entry) -> Result<f64> {
+        let key = (entry.check, entry.arithmetic);
+        if let Some((_, error)) = self.checked.iter().find(|(known, _)| *known == key) {
+            return Ok(*error);
+        }
+        let mut device = self.device.open(entry.arithmetic, self.threads)?;
+        let error = entry.check.error(entry.arithmetic, device.backend()).map_err(anyhow::Error::msg)?;
+        let error = significant(error);
+        self.checked.push((key, error));
+        Ok(error)
+    }
+
+    /// Checks an entry, has every peer do the same, and times all of them.
+    ///
+    /// # Errors
+    /// When our own backend refuses it, is wrong or fails: that is no result, but a fault.
+    pub fn measure(&mut self, entry: &Entry) -> Result<CaseRecord> {
+        let (_, plan) = entry.timed.plan()?;
+        let cost = plan.total_cost();
+        let mut record = CaseRecord {
+            name: entry.name.clone(),
+            group: entry.group.into(),
+            case: protocol::case(&entry.timed, entry.arithmetic),
+            headline: entry.headline,
+            items: match entry.timed {
+                Workload::Network { batch, .. } => Some((batch as u64, "images".into())),
+                _ => None,
+            },
+            flops_nominal: cost.flops.nominal,
+            flops_useful: cost.flops.useful,
+            bytes: cost.bytes,
+            error: None,
+            predicted_s: None,
+            ours: None,
+            skipped: None,
+            peers: Vec::new(),
+        };
+        record.skipped = self.too_large(&record, operand_bytes(&plan));
+        if record.skipped.is_some() {
+            return Ok(record);
+        }
+        record.error = Some(self.check(entry).with_context(|| entry.name.clone())?);
+        let mut device = self.device.open(entry.arithmetic, self.threads)?;
+        let sets = self.device.sets(cost.bytes);
+        let prepared = Prepared::new(&entry.timed, entry.arithmetic, device.backend(), sets)
+            .with_context(|| entry.name.clone())?;
+        self.time(entry, device.as_mut(), prepared, &mut record)?;
+        Ok(record)
+    }
+
+    /// Why a case is left out on this machine, if it is.
+    fn too_large(&self, record: &CaseRecord, bytes: u64) -> Option<String> {
+        let peak = self.ceilings.flops.unwrap_or(f64::INFINITY);
+        let by_flops = record.flops_useful as f64 / (ASSUMED_EFFICIENCY * peak);
+        let estimate = by_flops.max(record.bytes as f64 / self.ceilings.bytes);
+        if estimate > self.limit_s {
+            return Some(format!("would take about {estimate:.1} s a run; the limit is {} s", self.limit_s));
+        }
+        let (needed, available) = (MEMORY_FACTOR * bytes, available_memory()?);
+        (needed > available).then(|| {
+            let [needed, available] = [needed, available].map(|bytes| bytes as f64 / 1e9);
+            format!("would take about {needed:.0} GB; {available:.0} GB are free")
+        })
+    }
+
+    /// Has the peers prepare, and times all in rounds.
+    fn time(
+        &mut self,
+        entry: &Entry,
+        device: &mut dyn Device,
+        prepared: Prepared,
+        record: &mut CaseRecord,
+    ) -> Result<()> {
+        let Prepared { programs, inputs, outputs, .. } = prepared;
+        let files = [self.folder.join("inputs.safetensors"), self.folder.join("outputs.safetensors")];
+        if self.seats.iter().any(|seat| seat.info.missing.is_none()) {
+            protocol::write(&files[0], &inputs)?;
+        }
+        drop(inputs);
+        let allowed = tolerance(&entry.timed, entry.arithmetic);
+        let sample_s = self.method.sample_seconds;
+        for seat in &mut self.seats {
+            let made = seat.prepare(&record.case, &files, &outputs, allowed, self.threads, sample_s);
+            let (variant, difference, missing) = match made {
+                Ok((variant, difference)) => (variant, Some(significant(difference)), None),
+                Err(reason) => (String::new(), None, Some(reason)),
+            };
+            let name = seat.info.name.clone();
+            record.peers.push(Rival { name, variant, seconds: None, ratio: None, difference, missing });
+        }
+        drop(outputs);
+        let mut ours = |times: usize| -> Result<f64, String> {
+            let seconds = device.seconds(&programs, times).map_err(|error| format!("{error:#}"))?;
+            Ok(seconds / programs.len() as f64)
+        };
+        let mut contestants: Vec<Contestant<'_>> = vec![Box::new(&mut ours)];
+        let mut rivals = Vec::new();
+        for (seat, rival) in self.seats.iter_mut().zip(&mut record.peers) {
+            if let (None, Some(peer)) = (&rival.missing, &mut seat.process) {
+                contestants.push(Box::new(move |times| peer.run(times)));
+                rivals.push(rival);
+            }
+        }
+        let mut samples = interleaved(&mut contestants, self.method).into_iter();
+        let ours = samples.next().unwrap_or_else(|| Err("no samples".into()));
+        let ours = ours.map_err(anyhow::Error::msg).with_context(|| entry.name.clone())?;
+        for (rival, theirs) in rivals.into_iter().zip(samples) {
+            match theirs {
+                Ok(theirs) => {
+                    rival.seconds = Spread::of(&theirs);
+                    rival.ratio = Spread::of(&ratios(&ours, &theirs));
+                }
+                Err(reason) => rival.missing = Some(reason),
+            }
+        }
+        record.ours = Spread::of(&ours);
+        Ok(())
+    }
+}
+
+impl Seat {
+    /// Has the peer do the case in each of its ways, compares what it makes, and leaves it ready in the fastest of them:
+    /// its name and the difference of its results.
+    fn prepare(
+        &mut self,
+        case: &Value,
+        [inputs, outputs]: &[PathBuf; 2],
+        ours: &[Tensor],
+        allowed: f64,
+        threads: usize,
+        sample_s: f64,
+    ) -> Result<(String, f64), String> {
+        if let Some(reason) = &self.info.missing {
+            return Err(reason.clone());
+        }
+        if !self.process.as_mut().is_some_and(Peer::is_alive) {
+            self.process = Some(Peer::start(&self.launch, threads, LIMIT)?);
+        }
+        let peer = self.process.as_mut().ok_or("not started")?;
+        peer.begin(LIMIT);
+        let prepare = |peer: &mut Peer, variant: &str| -> Result<f64, String> {
+            peer.prepare(case, inputs, outputs, variant)?;
+            let theirs = protocol::read(outputs).map_err(|error| format!("{error:#}"))?;
+            let difference = difference(ours, &theirs)?;
+            if difference > allowed {
+                return Err(format!("computes something else: off by {difference:.1e}, allowed are {allowed:.0e}"));
+            }
+            Ok(difference)
+        };
+        let variants = peer.variants(case)?;
+        if let [only] = variants.as_slice() {
+            let difference = prepare(peer, only)?;
+            return Ok((only.clone(), difference));
+        }
+        let mut found: Vec<(f64, &String)> = Vec::new();
+        let mut reason = String::new();
+        for variant in &variants {
+            // Twice, since the first run may have to warm up; then as often as a sample takes.
+            let timed = prepare(peer, variant).and_then(|_| peer.run(1)).and_then(|seconds| {
+                let times = (sample_s / seconds.max(1e-9)).ceil().clamp(1.0, 1000.0) as usize;
+                Ok(peer.run(times)? / times as f64)
+            });
+            match timed {
+                Ok(seconds) => found.push((seconds, variant)),
+                Err(error) if peer.is_alive() => reason = format!("{variant}: {error}"),
+                Err(error) => return Err(error),
+            }
+        }
+        let best = found.into_iter().min_by(|(left, _), (right, _)| left.total_cmp(right));
+        let (_, best) = best.ok_or(reason)?;
+        let difference = prepare(peer, best)?;
+        Ok((best.clone(), difference))
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // What cannot be removed lies in the folder for such files.
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}

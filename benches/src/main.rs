@@ -8,10 +8,11 @@ use sphereface_benches::machine::{Machine, commit, hardware_threads};
 use sphereface_benches::measure::Method;
 use sphereface_benches::peer::{Launch, launches};
 use sphereface_benches::record::{FORMAT, Run};
-use sphereface_benches::session::Session;
+use sphereface_benches::session::{Session, Settings};
 use sphereface_benches::statistics::significant;
 use sphereface_benches::{compare, folder, readme, roofline, table};
 use sphereface_testkit::catalogue::{Entry, catalogue};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -94,8 +95,9 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let entries = chosen(arguments)?;
     if arguments.list {
+        let mut out = std::io::stdout().lock();
         for Entry { name, group, timed, .. } in &entries {
-            println!("{name:<52} {group:<24} {:>10.3} GFLOP", timed.cost()?.flops.useful as f64 / 1e9);
+            writeln!(out, "{name:<52} {group:<24} {:>10.3} GFLOP", timed.cost()?.flops.useful as f64 / 1e9)?;
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -134,7 +136,7 @@ fn chosen(arguments: &Arguments) -> Result<Vec<Entry>> {
 /// The peers that the command line asks for.
 fn peers(arguments: &Arguments) -> Result<Vec<Launch>> {
     let built = arguments.peers_dir.clone().unwrap_or_else(|| root().join("target/peers"));
-    let all = launches(root(), &built);
+    let all = launches(arguments.device, root(), &built);
     match arguments.peers.as_slice() {
         [one] if one == "all" => Ok(all),
         [one] if one == "none" => Ok(Vec::new()),
@@ -150,9 +152,10 @@ fn peers(arguments: &Arguments) -> Result<Vec<Launch>> {
 
 /// Checks the small shapes, each once.
 fn check(device: Choice, threads: usize, entries: &[Entry]) -> Result<ExitCode> {
-    let method = method(false);
     let ceilings = Ceilings { one_thread_flops: None, flops: None, bytes: f64::INFINITY };
-    let mut session = Session::new(device, threads, ceilings, method, f64::INFINITY, Vec::new())?;
+    let (method, limit_s) = (method(true), f64::INFINITY);
+    let settings = Settings { device, threads, ceilings, method, quick: true, limit_s };
+    let mut session = Session::new(settings, Vec::new())?;
     let (mut seen, mut failed) = (Vec::new(), 0);
     for entry in entries {
         if seen.contains(&(entry.check, entry.arithmetic)) {
@@ -172,10 +175,10 @@ fn check(device: Choice, threads: usize, entries: &[Entry]) -> Result<ExitCode> 
 }
 
 fn method(quick: bool) -> Method {
-    let (rounds, budget) = if quick { (5, 6) } else { (9, 40) };
+    let (rounds, fewest, budget) = if quick { (5, 2, 4) } else { (9, 3, 40) };
     Method {
         rounds,
-        fewest: 3,
+        fewest,
         sample_seconds: 0.05,
         budget: Duration::from_secs(budget),
         settle: Duration::from_millis(10),
@@ -198,8 +201,9 @@ fn measure(arguments: &Arguments, threads: usize, entries: &[Entry]) -> Result<R
     ceilings.bytes = significant(ceilings.bytes);
     let peak = ceilings.flops.map_or_else(String::new, |flops| format!("{:.0} GFLOP/s, ", flops / 1e9));
     println!("{}: {peak}copies {:.1} GB/s, {threads} threads", machine.slug(), ceilings.bytes / 1e9);
-    let method = method(arguments.quick);
-    let mut session = Session::new(arguments.device, threads, ceilings, method, arguments.limit, peers(arguments)?)?;
+    let &Arguments { device, quick, limit: limit_s, .. } = arguments;
+    let settings = Settings { device, threads, ceilings, method: method(quick), quick, limit_s };
+    let mut session = Session::new(settings, peers(arguments)?)?;
     for peer in session.peers() {
         match &peer.missing {
             Some(reason) => println!("{}: {reason}", peer.name),
@@ -211,10 +215,14 @@ fn measure(arguments: &Arguments, threads: usize, entries: &[Entry]) -> Result<R
     for entry in entries {
         let record = session.measure(entry)?;
         println!("{}", table::terminal_row(&record, ceilings.flops));
-        for rival in record.peers.iter().filter(|rival| rival.missing.is_some()) {
-            let known = session.peers().into_iter().any(|peer| peer.name == rival.name && peer.missing.is_some());
-            if let (false, Some(reason)) = (known, &rival.missing) {
-                println!("    {}: {reason}", rival.name);
+        // What holds for a peer as a whole, or for all cases but a few, is not said of each.
+        let silent: Vec<String> = session.peers().into_iter().filter_map(|peer| peer.missing).collect();
+        for rival in &record.peers {
+            match &rival.missing {
+                Some(reason) if !silent.contains(reason) && !reason.contains("not supported") => {
+                    println!("    {}: {reason}", rival.name)
+                }
+                _ => {}
             }
         }
         cases.push(record);

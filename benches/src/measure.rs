@@ -20,17 +20,21 @@ pub struct Method {
 /// Runs a number of times and says how many seconds that took.
 pub type Contestant<'a> = Box<dyn FnMut(usize) -> Result<f64, String> + 'a>;
 
-/// Seconds of one run, a sample from each round; or why there are none.
-pub type Samples = Result<Vec<f64>, String>;
+/// Seconds of one run in each round; or why there are none. The first round is that in which repetitions are found out:
+/// it counts for those whose single run is long enough.
+pub type Samples = Result<Vec<Option<f64>>, String>;
 
 /// Most runs in a sample.
 const MOST_RUNS: usize = 1 << 20;
+/// A run that takes this many samples' time is one by itself, the first one, too.
+const LONG: f64 = 10.0;
 
 /// Measures all contestants; one that fails drops out.
 pub fn interleaved(contestants: &mut [Contestant<'_>], method: Method) -> Vec<Samples> {
-    let runs: Vec<Result<usize, String>> =
-        contestants.iter_mut().map(|contestant| repetitions(contestant, method)).collect();
-    let mut samples: Vec<Samples> = runs.iter().map(|runs| runs.clone().map(|_| Vec::new())).collect();
+    let first = contestants.iter_mut().map(|contestant| repetitions(contestant, method));
+    let (runs, mut samples): (Vec<usize>, Vec<Samples>) = first
+        .map(|found| found.map_or_else(|error| (0, Err(error)), |(runs, sample)| (runs, Ok(vec![sample]))))
+        .unzip();
     let start = Instant::now();
     for round in 0..method.rounds {
         if round >= method.fewest && start.elapsed() > method.budget {
@@ -40,10 +44,10 @@ pub fn interleaved(contestants: &mut [Contestant<'_>], method: Method) -> Vec<Sa
         let forwards = round % 2 == 0;
         for step in 0..contestants.len() {
             let index = if forwards { step } else { contestants.len() - 1 - step };
-            if let (Ok(runs), Ok(taken)) = (&runs[index], &mut samples[index]) {
+            if let Ok(taken) = &mut samples[index] {
                 std::thread::sleep(method.settle);
-                match contestants[index](*runs) {
-                    Ok(seconds) => taken.push(seconds / *runs as f64),
+                match contestants[index](runs[index]) {
+                    Ok(seconds) => taken.push(Some(seconds / runs[index] as f64)),
                     Err(error) => samples[index] = Err(error),
                 }
             }
@@ -52,14 +56,17 @@ pub fn interleaved(contestants: &mut [Contestant<'_>], method: Method) -> Vec<Sa
     samples
 }
 
-/// Runs that make a sample long enough; finding them out warms up.
-fn repetitions(contestant: &mut Contestant<'_>, method: Method) -> Result<usize, String> {
+/// Runs that make a sample long enough, and a sample if one run was; finding them out warms up.
+fn repetitions(contestant: &mut Contestant<'_>, method: Method) -> Result<(usize, Option<f64>), String> {
+    let first = contestant(1)?;
+    if first >= LONG * method.sample_seconds {
+        return Ok((1, Some(first)));
+    }
     let mut runs = 1;
-    contestant(runs)?;
     loop {
         let seconds = contestant(runs)?;
         if seconds >= method.sample_seconds || runs == MOST_RUNS {
-            return Ok(runs);
+            return Ok((runs, None));
         }
         let wanted = runs as f64 * 1.2 * method.sample_seconds / seconds.max(1e-9);
         runs = (wanted.ceil() as usize).clamp(runs + 1, 100 * runs).min(MOST_RUNS);
@@ -67,8 +74,8 @@ fn repetitions(contestant: &mut Contestant<'_>, method: Method) -> Result<usize,
 }
 
 /// How many times longer theirs took, in each round that both have a sample of.
-pub fn ratios(ours: &[f64], theirs: &[f64]) -> Vec<f64> {
-    ours.iter().zip(theirs).map(|(ours, theirs)| theirs / ours).collect()
+pub fn ratios(ours: &[Option<f64>], theirs: &[Option<f64>]) -> Vec<f64> {
+    ours.iter().zip(theirs).filter_map(|(ours, theirs)| Some((*theirs)? / (*ours)?)).collect()
 }
 
 #[cfg(test)]
@@ -93,7 +100,7 @@ mod tests {
         let samples = interleaved(&mut both, METHOD);
         drop(both);
         for (samples, expected) in samples.iter().zip([0.001, 0.1]) {
-            let samples = samples.as_ref().unwrap();
+            let samples: Vec<f64> = samples.as_ref().unwrap().iter().flatten().copied().collect();
             assert!(samples.len() == 4 && samples.iter().all(|sample| (sample - expected).abs() < 1e-12));
         }
         let calls = calls.into_inner();
@@ -113,11 +120,21 @@ mod tests {
         });
         let samples = interleaved(&mut [failing, steady(0.1, &calls)], METHOD);
         assert_eq!(samples[0], Err("out of memory".into()));
-        assert_eq!(samples[1].as_ref().unwrap().len(), 4);
+        assert_eq!(samples[1].as_ref().unwrap().iter().flatten().count(), 4);
+    }
+
+    #[test]
+    fn a_long_run_is_a_sample_from_the_first_on() {
+        let calls = std::cell::RefCell::default();
+        let samples = interleaved(&mut [steady(0.6, &calls), steady(0.1, &calls)], METHOD);
+        assert_eq!(samples[0].as_ref().unwrap()[..2], [Some(0.6), Some(0.6)]);
+        assert_eq!(samples[1].as_ref().unwrap()[..2], [None, Some(0.1)]);
     }
 
     #[test]
     fn ratios_are_those_of_the_rounds() {
-        assert_eq!(ratios(&[1.0, 2.0], &[2.0, 3.0, 9.0]), [2.0, 1.5]);
+        let some = |values: &[f64]| values.iter().copied().map(Some).collect::<Vec<_>>();
+        assert_eq!(ratios(&some(&[1.0, 2.0]), &some(&[2.0, 3.0, 9.0])), [2.0, 1.5]);
+        assert_eq!(ratios(&[None, Some(2.0)], &some(&[2.0, 3.0])), [1.5]);
     }
 }

@@ -1,5 +1,6 @@
 //! A peer: somebody else's program behind a process that takes JSON lines and answers them.
 
+use crate::device::Choice;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -21,14 +22,18 @@ pub struct Launch {
     pub arguments: Vec<String>,
 }
 
-/// The peers that there are; `built` is the folder into which they are installed, `root` the workspace.
-pub fn launches(root: &Path, built: &Path) -> Vec<Launch> {
+/// The peers that there are for a device; `built` is the folder into which they are installed, `root` the workspace.
+pub fn launches(device: Choice, root: &Path, built: &Path) -> Vec<Launch> {
     let python = built.join(if cfg!(windows) { "python/Scripts/python.exe" } else { "python/bin/python" });
-    let script = root.join("benches/peers/pytorch.py").display().to_string();
-    let mut launches = vec![Launch { key: "pytorch".into(), program: python, arguments: vec![script] }];
     let binary = built.join("release").join(format!("peers{}", std::env::consts::EXE_SUFFIX));
-    let of = |key: &str| Launch { key: key.into(), program: binary.clone(), arguments: vec![key.into()] };
-    launches.extend(["burn", "candle", "gemm"].map(of));
+    let script = root.join("benches/peers/pytorch.py").display().to_string();
+    let place = if matches!(device, Choice::Cuda(_)) { "cuda" } else { "cpu" };
+    let arguments = vec![script, "--device".into(), place.into()];
+    let mut launches = vec![Launch { key: "pytorch".into(), program: python, arguments }];
+    if device == Choice::Cpu {
+        let of = |key: &str| Launch { key: key.into(), program: binary.clone(), arguments: vec![key.into()] };
+        launches.extend(["burn", "candle", "gemm"].map(of));
+    }
     launches
 }
 

@@ -17,6 +17,8 @@ use std::path::PathBuf;
 
 /// The part of the peak that is assumed when a case's time is estimated, to leave out what would take too long.
 const ASSUMED_EFFICIENCY: f64 = 0.5;
+/// Seconds for which each of a peer's ways is tried, to choose one.
+const TRIED_S: f64 = 0.05;
 /// Memory that a case takes here and at a peer, in multiples of its operands.
 const MEMORY_FACTOR: u64 = 6;
 
@@ -27,14 +29,26 @@ struct Seat {
     process: Option<Peer>,
 }
 
+/// What is measured on, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// What computes.
+    pub device: Choice,
+    /// Threads, ours and the peers'.
+    pub threads: usize,
+    /// Measured limits.
+    pub ceilings: Ceilings,
+    /// Rounds.
+    pub method: Method,
+    /// Whether peers leave out what takes long to prepare.
+    pub quick: bool,
+    /// Seconds that one run of a case may take.
+    pub limit_s: f64,
+}
+
 /// What a run needs.
 pub struct Session {
-    device: Choice,
-    threads: usize,
-    ceilings: Ceilings,
-    method: Method,
-    /// Seconds that one run of a case may take.
-    limit_s: f64,
+    settings: Settings,
     seats: Vec<Seat>,
     /// Errors of small shapes that were checked already.
     checked: Vec<((Workload, Arithmetic), f64)>,
@@ -46,20 +60,13 @@ impl Session {
     ///
     /// # Errors
     /// When there is no place for files that are handed to peers.
-    pub fn new(
-        device: Choice,
-        threads: usize,
-        ceilings: Ceilings,
-        method: Method,
-        limit_s: f64,
-        launches: Vec<Launch>,
-    ) -> Result<Session> {
+    pub fn new(settings: Settings, launches: Vec<Launch>) -> Result<Session> {
         let folder = std::env::temp_dir().join(format!("sphereface-bench-{}", std::process::id()));
         std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         let seat = |launch: Launch| {
             let info =
                 |missing| PeerInfo { name: launch.key.clone(), version: String::new(), detail: String::new(), missing };
-            match Peer::start(&launch, threads, LIMIT) {
+            match Peer::start(&launch, settings.threads, LIMIT) {
                 Ok(peer) => {
                     let (name, version) = (peer.name.clone(), peer.version.clone());
                     let info = PeerInfo { name, version, detail: peer.detail.clone(), missing: None };
@@ -69,7 +76,7 @@ impl Session {
             }
         };
         let seats = launches.into_iter().map(seat).collect();
-        Ok(Session { device, threads, ceilings, method, limit_s, seats, checked: Vec::new(), folder })
+        Ok(Session { settings, seats, checked: Vec::new(), folder })
     }
 
     /// The peers, those that are missing among them.
@@ -86,7 +93,7 @@ impl Session {
         if let Some((_, error)) = self.checked.iter().find(|(known, _)| *known == key) {
             return Ok(*error);
         }
-        let mut device = self.device.open(entry.arithmetic, self.threads)?;
+        let mut device = self.settings.device.open(entry.arithmetic, self.settings.threads)?;
         let error = entry.check.error(entry.arithmetic, device.backend()).map_err(anyhow::Error::msg)?;
         let error = significant(error);
         self.checked.push((key, error));
@@ -123,8 +130,8 @@ impl Session {
             return Ok(record);
         }
         record.error = Some(self.check(entry).with_context(|| entry.name.clone())?);
-        let mut device = self.device.open(entry.arithmetic, self.threads)?;
-        let sets = self.device.sets(cost.bytes);
+        let mut device = self.settings.device.open(entry.arithmetic, self.settings.threads)?;
+        let sets = self.settings.device.sets(cost.bytes);
         let prepared = Prepared::new(&entry.timed, entry.arithmetic, device.backend(), sets)
             .with_context(|| entry.name.clone())?;
         self.time(entry, device.as_mut(), prepared, &mut record)?;
@@ -133,11 +140,11 @@ impl Session {
 
     /// Why a case is left out on this machine, if it is.
     fn too_large(&self, record: &CaseRecord, bytes: u64) -> Option<String> {
-        let peak = self.ceilings.flops.unwrap_or(f64::INFINITY);
+        let peak = self.settings.ceilings.flops.unwrap_or(f64::INFINITY);
         let by_flops = record.flops_useful as f64 / (ASSUMED_EFFICIENCY * peak);
-        let estimate = by_flops.max(record.bytes as f64 / self.ceilings.bytes);
-        if estimate > self.limit_s {
-            return Some(format!("would take about {estimate:.1} s a run; the limit is {} s", self.limit_s));
+        let estimate = by_flops.max(record.bytes as f64 / self.settings.ceilings.bytes);
+        if estimate > self.settings.limit_s {
+            return Some(format!("would take about {estimate:.1} s a run; the limit is {} s", self.settings.limit_s));
         }
         let (needed, available) = (MEMORY_FACTOR * bytes, available_memory()?);
         (needed > available).then(|| {
@@ -160,11 +167,11 @@ impl Session {
             protocol::write(&files[0], &inputs)?;
         }
         drop(inputs);
+        let [inputs, results] = files;
         let allowed = tolerance(&entry.timed, entry.arithmetic);
-        let sample_s = self.method.sample_seconds;
+        let task = Task { case: &record.case, inputs, outputs: results, ours: &outputs, allowed };
         for seat in &mut self.seats {
-            let made = seat.prepare(&record.case, &files, &outputs, allowed, self.threads, sample_s);
-            let (variant, difference, missing) = match made {
+            let (variant, difference, missing) = match seat.prepare(&task, self.settings.threads, self.settings.quick) {
                 Ok((variant, difference)) => (variant, Some(significant(difference)), None),
                 Err(reason) => (String::new(), None, Some(reason)),
             };
@@ -184,74 +191,95 @@ impl Session {
                 rivals.push(rival);
             }
         }
-        let mut samples = interleaved(&mut contestants, self.method).into_iter();
+        let mut samples = interleaved(&mut contestants, self.settings.method).into_iter();
         let ours = samples.next().unwrap_or_else(|| Err("no samples".into()));
         let ours = ours.map_err(anyhow::Error::msg).with_context(|| entry.name.clone())?;
         for (rival, theirs) in rivals.into_iter().zip(samples) {
             match theirs {
                 Ok(theirs) => {
-                    rival.seconds = Spread::of(&theirs);
                     rival.ratio = Spread::of(&ratios(&ours, &theirs));
+                    rival.seconds = spread(&theirs);
                 }
                 Err(reason) => rival.missing = Some(reason),
             }
         }
-        record.ours = Spread::of(&ours);
+        record.ours = spread(&ours);
         Ok(())
     }
 }
 
+fn spread(rounds: &[Option<f64>]) -> Option<Spread> {
+    Spread::of(&rounds.iter().flatten().copied().collect::<Vec<f64>>())
+}
+
+/// What a peer is to do, and what it has to agree with.
+struct Task<'a> {
+    case: &'a Value,
+    inputs: PathBuf,
+    outputs: PathBuf,
+    ours: &'a [Tensor],
+    allowed: f64,
+}
+
+impl Task<'_> {
+    /// Has a peer do it once, and returns how far its results are from ours.
+    fn agreed(&self, peer: &mut Peer, variant: &str) -> Result<f64, String> {
+        peer.begin(LIMIT);
+        peer.prepare(self.case, &self.inputs, &self.outputs, variant)?;
+        let theirs = protocol::read(&self.outputs).map_err(|error| format!("{error:#}"))?;
+        let difference = difference(self.ours, &theirs)?;
+        if difference > self.allowed {
+            let allowed = self.allowed;
+            return Err(format!("computes something else: off by {difference:.1e}, allowed are {allowed:.0e}"));
+        }
+        Ok(difference)
+    }
+}
+
 impl Seat {
-    /// Has the peer do the case in each of its ways, compares what it makes, and leaves it ready in the fastest of them:
-    /// its name and the difference of its results.
-    fn prepare(
-        &mut self,
-        case: &Value,
-        [inputs, outputs]: &[PathBuf; 2],
-        ours: &[Tensor],
-        allowed: f64,
-        threads: usize,
-        sample_s: f64,
-    ) -> Result<(String, f64), String> {
+    /// The peer's process, started again if it was lost.
+    fn peer(&mut self, threads: usize) -> Result<&mut Peer, String> {
         if let Some(reason) = &self.info.missing {
             return Err(reason.clone());
         }
-        if !self.process.as_mut().is_some_and(Peer::is_alive) {
-            self.process = Some(Peer::start(&self.launch, threads, LIMIT)?);
+        match self.process.take_if(|peer| peer.is_alive()) {
+            Some(peer) => Ok(self.process.insert(peer)),
+            None => Ok(self.process.insert(Peer::start(&self.launch, threads, LIMIT)?)),
         }
-        let peer = self.process.as_mut().ok_or("not started")?;
+    }
+
+    /// Leaves the peer ready in the fastest of its ways to do the task: its name and the difference of its results.
+    fn prepare(&mut self, task: &Task<'_>, threads: usize, quick: bool) -> Result<(String, f64), String> {
+        let peer = self.peer(threads)?;
         peer.begin(LIMIT);
-        let prepare = |peer: &mut Peer, variant: &str| -> Result<f64, String> {
-            peer.prepare(case, inputs, outputs, variant)?;
-            let theirs = protocol::read(outputs).map_err(|error| format!("{error:#}"))?;
-            let difference = difference(ours, &theirs)?;
-            if difference > allowed {
-                return Err(format!("computes something else: off by {difference:.1e}, allowed are {allowed:.0e}"));
-            }
-            Ok(difference)
-        };
-        let variants = peer.variants(case)?;
-        if let [only] = variants.as_slice() {
-            let difference = prepare(peer, only)?;
-            return Ok((only.clone(), difference));
-        }
-        let mut found: Vec<(f64, &String)> = Vec::new();
-        let mut reason = String::new();
-        for variant in &variants {
-            // Twice, since the first run may have to warm up; then as often as a sample takes.
-            let timed = prepare(peer, variant).and_then(|_| peer.run(1)).and_then(|seconds| {
-                let times = (sample_s / seconds.max(1e-9)).ceil().clamp(1.0, 1000.0) as usize;
-                Ok(peer.run(times)? / times as f64)
+        let mut variants = peer.variants(task.case)?;
+        // Numbers of other precision are another case; to compile takes longer than a quick look.
+        variants.retain(|variant| !variant.contains("bf16") && !(quick && variant.contains("compiled")));
+        let mut reason = "no way to do this case".to_owned();
+        let mut found: Vec<(f64, &String, f64)> = Vec::new();
+        // The one that the peer names first is likely to be the fastest: tried last, it is ready already.
+        for variant in variants.iter().rev() {
+            let peer = self.peer(threads)?;
+            let timed = task.agreed(peer, variant).and_then(|difference| {
+                // A single one has no rival; the others run a few times, at least for as long as it takes to see.
+                let times = if variants.len() == 1 { 0 } else { 1 + (TRIED_S / peer.run(1)?).min(100.0) as usize };
+                let seconds = if times == 0 { 0.0 } else { peer.run(times)? / times as f64 };
+                Ok((seconds, variant, difference))
             });
             match timed {
-                Ok(seconds) => found.push((seconds, variant)),
-                Err(error) if peer.is_alive() => reason = format!("{variant}: {error}"),
-                Err(error) => return Err(error),
+                Ok(timed) => found.push(timed),
+                Err(error) if variant.is_empty() => reason = error,
+                Err(error) => reason = format!("{variant}: {error}"),
             }
         }
-        let best = found.into_iter().min_by(|(left, _), (right, _)| left.total_cmp(right));
-        let (_, best) = best.ok_or(reason)?;
-        let difference = prepare(peer, best)?;
+        let last = found.last().map(|(_, variant, _)| *variant);
+        let best = found.iter().min_by(|(left, ..), (right, ..)| left.total_cmp(right));
+        let &(_, best, difference) = best.ok_or(reason)?;
+        let peer = self.peer(threads)?;
+        if last != Some(best) || variants.first() != Some(best) {
+            task.agreed(peer, best)?;
+        }
+        peer.begin(LIMIT);
         Ok((best.clone(), difference))
     }
 }

@@ -81,7 +81,11 @@ pub fn terminal_row(case: &CaseRecord, peak: Option<f64>) -> String {
 
 /// A peer with the way it did a case.
 fn label(rival: &Rival) -> String {
-    if rival.variant.is_empty() { rival.name.clone() } else { format!("{} ({})", rival.name, rival.variant) }
+    if matches!(rival.variant.as_str(), "" | "default") {
+        rival.name.clone()
+    } else {
+        format!("{} ({})", rival.name, rival.variant)
+    }
 }
 
 /// The page `table.md`.
@@ -146,7 +150,8 @@ fn write_group(run: &Run, group: &str, page: &mut String) -> std::fmt::Result {
     write!(page, "| case | ours | ± | GFLOP/s | useful | peak | GB/s | error |")?;
     names.iter().try_for_each(|name| write!(page, " {name} |"))?;
     writeln!(page, "\n|---|---|---|---|---|---|---|---|{}", "---|".repeat(names.len()))?;
-    let mut notes = Vec::new();
+    let mut notes: Vec<String> = Vec::new();
+    let mut missing: Vec<(String, Vec<&str>)> = Vec::new();
     for case in run.cases.iter().filter(|case| case.group == group) {
         let Some(ours) = case.ours else {
             notes.push(format!("{}: {}", case.name, case.skipped.as_deref().unwrap_or("not timed")));
@@ -170,11 +175,23 @@ fn write_group(run: &Run, group: &str, page: &mut String) -> std::fmt::Result {
                 None => write!(page, " – |")?,
             }
             if let Some(reason) = rival.and_then(|rival| rival.missing.as_deref()) {
-                notes.push(format!("{}, {name}: {reason}", case.name));
+                let line = format!("{name}: {reason}");
+                match missing.iter_mut().find(|(known, _)| *known == line) {
+                    Some((_, cases)) => cases.push(&case.name),
+                    None => missing.push((line, vec![&case.name])),
+                }
             }
         }
         writeln!(page)?;
     }
+    let all = run.cases.iter().filter(|case| case.group == group && case.ours.is_some()).count();
+    notes.extend(
+        missing.into_iter().map(
+            |(line, cases)| {
+                if cases.len() == all { line } else { format!("{line}: {}", cases.join(", ")) }
+            },
+        ),
+    );
     if !notes.is_empty() {
         writeln!(page)?;
         notes.iter().try_for_each(|note| writeln!(page, "* {note}"))?;

@@ -61,14 +61,12 @@ fn write_text([before, after]: [&Run; 2], both: usize, beyond: &[&Change<'_>], t
     if before.machine.threads != after.machine.threads {
         writeln!(text, "the threads differ: {} and {}", before.machine.threads, after.machine.threads)?;
     }
-    let ceilings = [("FLOP/s", before.ceilings.flops, after.ceilings.flops)];
-    let ceilings = ceilings.into_iter().chain([("bytes/s", Some(before.ceilings.bytes), Some(after.ceilings.bytes))]);
-    for (unit, before, after) in ceilings {
-        if let (Some(before), Some(after)) = (before, after) {
-            let [before, after] = [before, after].map(|value| three_digits(value / 1e9));
-            writeln!(text, "the machine's own ceiling: {before} → {after} G{unit}")?;
-        }
+    let giga = |before: f64, after: f64| format!("{} → {}", three_digits(before / 1e9), three_digits(after / 1e9));
+    write!(text, "the machine's own ceilings: {} GB/s", giga(before.ceilings.bytes, after.ceilings.bytes))?;
+    if let (Some(before), Some(after)) = (before.ceilings.flops, after.ceilings.flops) {
+        write!(text, ", {} GFLOP/s", giga(before, after))?;
     }
+    writeln!(text)?;
     if beyond.is_empty() {
         return writeln!(text, "no case changed by more than its spread");
     }

@@ -6,12 +6,13 @@ use sphereface_benches::ceilings::{self, Ceilings};
 use sphereface_benches::device::Choice;
 use sphereface_benches::machine::{Machine, commit, hardware_threads};
 use sphereface_benches::measure::Method;
-use sphereface_benches::peer::{Launch, launches};
+use sphereface_benches::peer::{LIMIT, Launch, launches};
 use sphereface_benches::record::{FORMAT, Run};
 use sphereface_benches::session::{Session, Settings};
 use sphereface_benches::statistics::significant;
 use sphereface_benches::{compare, folder, readme, roofline, table};
 use sphereface_testkit::catalogue::{Entry, catalogue};
+use sphereface_testkit::workload::Arithmetic;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -58,10 +59,16 @@ struct Arguments {
     /// Writes a run's table, the latest one's if none is named, between the marks in README.md.
     #[arg(long, value_name = "RUN", num_args = 0..=1)]
     readme: Option<Option<String>>,
+    /// Writes the tables and the picture of a run's folder anew, from its run.json.
+    #[arg(long, value_name = "RUN")]
+    redraw: Option<PathBuf>,
     /// Where peers are installed.
     #[arg(long, value_name = "DIR", hide = true)]
     peers_dir: Option<PathBuf>,
 }
+
+/// How long a peer may take for a case when it has to be quick.
+const QUICK_LIMIT: Duration = Duration::from_secs(25);
 
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
@@ -93,6 +100,12 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         println!("README.md shows {}", run.name);
         return Ok(ExitCode::SUCCESS);
     }
+    if let Some(place) = &arguments.redraw {
+        let files = files(&Run::read(place)?)?;
+        files.iter().try_for_each(|(name, text)| folder::write_file(&place.join(name), text))?;
+        println!("{}", place.display());
+        return Ok(ExitCode::SUCCESS);
+    }
     let entries = chosen(arguments)?;
     if arguments.list {
         let mut out = std::io::stdout().lock();
@@ -105,19 +118,27 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     if arguments.check || arguments.device == Choice::Emulator {
         return check(arguments.device, threads, &entries);
     }
-    let run = measure(arguments, threads, &entries)?;
-    let place = arguments.out.clone().unwrap_or_else(|| runs.join(&run.name));
-    folder::write(
-        &place,
-        &[
-            ("run.json", run.to_json()?),
-            ("table.md", table::page(&run)),
-            ("readme.md", readme::block(&run)),
-            ("roofline.svg", roofline::picture(&run)),
-        ],
-    )?;
+    let date = OffsetDateTime::now_utc();
+    let place = match &arguments.out {
+        Some(place) if place.exists() => bail!("--out {}: exists already", place.display()),
+        Some(place) => place.clone(),
+        None => folder::free(&runs, &format!("{}-{}", date.date(), machine(arguments.device, threads)?.slug())),
+    };
+    let name = place.file_name().context("--out: expected a folder's name")?.to_string_lossy().into_owned();
+    let run = measure(arguments, threads, &entries, name, date)?;
+    folder::write(&place, &files(&run)?)?;
     println!("{}", place.display());
     Ok(ExitCode::SUCCESS)
+}
+
+/// The files of a run's folder.
+fn files(run: &Run) -> Result<[(&'static str, String); 4]> {
+    Ok([
+        ("run.json", run.to_json()?),
+        ("table.md", table::page(run)),
+        ("readme.md", readme::block(run)),
+        ("roofline.svg", roofline::picture(run)),
+    ])
 }
 
 /// Entries that the command line asks for.
@@ -154,7 +175,7 @@ fn peers(arguments: &Arguments) -> Result<Vec<Launch>> {
 fn check(device: Choice, threads: usize, entries: &[Entry]) -> Result<ExitCode> {
     let ceilings = Ceilings { one_thread_flops: None, flops: None, bytes: f64::INFINITY };
     let (method, limit_s) = (method(true), f64::INFINITY);
-    let settings = Settings { device, threads, ceilings, method, quick: true, limit_s };
+    let settings = Settings { device, threads, ceilings, method, quick: true, peer_limit: LIMIT, limit_s };
     let mut session = Session::new(settings, Vec::new())?;
     let (mut seen, mut failed) = (Vec::new(), 0);
     for entry in entries {
@@ -175,7 +196,7 @@ fn check(device: Choice, threads: usize, entries: &[Entry]) -> Result<ExitCode> 
 }
 
 fn method(quick: bool) -> Method {
-    let (rounds, fewest, budget) = if quick { (5, 2, 4) } else { (9, 3, 40) };
+    let (rounds, fewest, budget) = if quick { (5, 1, 4) } else { (9, 3, 40) };
     Method {
         rounds,
         fewest,
@@ -185,16 +206,28 @@ fn method(quick: bool) -> Method {
     }
 }
 
+/// This machine, with its GPU if that is what computes.
+fn machine(device: Choice, threads: usize) -> Result<Machine> {
+    let gpu = match device {
+        Choice::Cuda(_) => device.open(Arithmetic::F32, threads)?.gpu(),
+        Choice::Cpu | Choice::Emulator => None,
+    };
+    Ok(Machine { gpu, ..Machine::here(threads) })
+}
+
 /// Times the entries, with a line of the table for each as it comes.
-fn measure(arguments: &Arguments, threads: usize, entries: &[Entry]) -> Result<Run> {
-    let mut machine = Machine::here(threads);
-    let date = OffsetDateTime::now_utc();
-    let mut ceilings = ceilings::cpu(threads);
-    if let Choice::Cuda(_) = arguments.device {
-        let mut device = arguments.device.open(sphereface_testkit::workload::Arithmetic::F32, threads)?;
-        machine.gpu = device.gpu();
-        ceilings = ceilings::gpu(device.as_mut())?;
-    }
+fn measure(
+    arguments: &Arguments,
+    threads: usize,
+    entries: &[Entry],
+    name: String,
+    date: OffsetDateTime,
+) -> Result<Run> {
+    let machine = machine(arguments.device, threads)?;
+    let mut ceilings = match arguments.device {
+        Choice::Cuda(_) => ceilings::gpu(arguments.device.open(Arithmetic::F32, threads)?.as_mut())?,
+        Choice::Cpu | Choice::Emulator => ceilings::cpu(threads),
+    };
     for bound in [&mut ceilings.one_thread_flops, &mut ceilings.flops] {
         *bound = bound.map(significant);
     }
@@ -202,7 +235,8 @@ fn measure(arguments: &Arguments, threads: usize, entries: &[Entry]) -> Result<R
     let peak = ceilings.flops.map_or_else(String::new, |flops| format!("{:.0} GFLOP/s, ", flops / 1e9));
     println!("{}: {peak}copies {:.1} GB/s, {threads} threads", machine.slug(), ceilings.bytes / 1e9);
     let &Arguments { device, quick, limit: limit_s, .. } = arguments;
-    let settings = Settings { device, threads, ceilings, method: method(quick), quick, limit_s };
+    let peer_limit = if quick { QUICK_LIMIT } else { LIMIT };
+    let settings = Settings { device, threads, ceilings, method: method(quick), quick, peer_limit, limit_s };
     let mut session = Session::new(settings, peers(arguments)?)?;
     for peer in session.peers() {
         match &peer.missing {
@@ -228,14 +262,13 @@ fn measure(arguments: &Arguments, threads: usize, entries: &[Entry]) -> Result<R
         cases.push(record);
     }
     let (commit, dirty) = commit(root());
-    let day = format!("{}-{:02}-{:02}", date.year(), u8::from(date.month()), date.day());
     Ok(Run {
         format: FORMAT,
-        name: format!("{day}-{}", machine.slug()),
+        name,
         command: command(std::env::args().skip(1)),
         commit,
         dirty,
-        date: format!("{day} {:02}:{:02} UTC", date.hour(), date.minute()),
+        date: format!("{} {:02}:{:02} UTC", date.date(), date.hour(), date.minute()),
         device: match arguments.device {
             Choice::Cpu => "cpu".into(),
             Choice::Cuda(number) => format!("cuda:{number}"),
@@ -255,6 +288,7 @@ fn command(arguments: impl Iterator<Item = String>) -> String {
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--out" | "--peers-dir" => _ = arguments.next(),
+            word if word.contains(' ') => words.push(format!("'{word}'")),
             _ => words.push(argument),
         }
     }

@@ -55,8 +55,12 @@ impl Axis {
         self.from + share * (self.to - self.from)
     }
 
+    /// Powers of ten, and their doubles and fives where that leaves room.
     fn ticks(&self) -> impl Iterator<Item = f64> + use<> {
-        (self.first..=self.last).map(|power| 10f64.powi(power))
+        let Axis { first, last, .. } = *self;
+        let factors: &[f64] = if last - first <= 2 { &[1.0, 2.0, 5.0] } else { &[1.0] };
+        let ticks = (first..=last).flat_map(|power| factors.iter().map(move |factor| factor * 10f64.powi(power)));
+        ticks.filter(move |tick| *tick <= 1.001 * 10f64.powi(last))
     }
 }
 
@@ -127,7 +131,7 @@ fn legend(svg: &mut String, points: &[Point<'_>]) -> fmt::Result {
     for (name, _, colour) in FAMILIES.iter().filter(|(_, _, colour)| points.iter().any(|p| p.colour == *colour)) {
         writeln!(svg, "<circle cx=\"{:.1}\" cy=\"58\" r=\"5\" fill=\"{colour}\"/>", at + 5.0)?;
         text(svg, [at + 15.0, 63.0], "start", "ink", 14, name)?;
-        at += 34.0 + 7.4 * name.len() as f64;
+        at += 32.0 + 8.0 * name.len() as f64;
     }
     writeln!(svg, "<circle class=\"muted\" cx=\"{:.1}\" cy=\"84\" r=\"5\"/>", LEFT + 5.0)?;
     text(svg, [LEFT + 15.0, 89.0], "start", "muted", 14, "ours")?;
@@ -158,7 +162,7 @@ fn axes(svg: &mut String, x: Axis, y: Axis) -> fmt::Result {
 }
 
 fn tick(value: f64) -> String {
-    if value >= 1.0 { format!("{value:.0}") } else { format!("{value}") }
+    if value >= 0.999 { format!("{value:.0}") } else { format!("{value:.3}").trim_end_matches('0').to_owned() }
 }
 
 /// The bandwidth's slope up to the ridge, then the peak.
@@ -216,7 +220,12 @@ fn mark(svg: &mut String, x: Axis, y: Axis, point: &Point<'_>) -> fmt::Result {
 /// Names of the headline cases, each beside its mark where no other name is.
 fn labels(svg: &mut String, x: Axis, y: Axis, points: &[Point<'_>]) -> fmt::Result {
     const SIZE: f64 = 13.0;
-    let mut taken: Vec<[f64; 4]> = Vec::new();
+    // No name lies on a mark.
+    let spot = |point: &Point<'_>| {
+        let (at, height) = (x.place(point.intensity), y.place(point.ours));
+        [at - 6.0, height - 6.0, at + 6.0, height + 6.0]
+    };
+    let mut taken: Vec<[f64; 4]> = points.iter().map(spot).collect();
     for point in points.iter().filter(|point| point.case.headline) {
         let (at, height) = (x.place(point.intensity), y.place(point.ours));
         let width = 6.9 * point.case.name.len() as f64;

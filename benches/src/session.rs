@@ -4,7 +4,7 @@ use crate::ceilings::Ceilings;
 use crate::device::{Choice, Device};
 use crate::machine::available_memory;
 use crate::measure::{Contestant, Method, interleaved, ratios};
-use crate::peer::{LIMIT, Launch, Peer};
+use crate::peer::{Launch, Peer};
 use crate::prepared::{Prepared, Tensor, difference, operand_bytes, tolerance};
 use crate::protocol;
 use crate::record::{CaseRecord, PeerInfo, Rival};
@@ -14,6 +14,7 @@ use serde_json::Value;
 use sphereface_testkit::catalogue::Entry;
 use sphereface_testkit::workload::{Arithmetic, Workload};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// The part of the peak that is assumed when a case's time is estimated, to leave out what would take too long.
 const ASSUMED_EFFICIENCY: f64 = 0.5;
@@ -42,6 +43,8 @@ pub struct Settings {
     pub method: Method,
     /// Whether peers leave out what takes long to prepare.
     pub quick: bool,
+    /// How long a peer may take for a case: to find its fastest way in each that it has, and to be timed.
+    pub peer_limit: Duration,
     /// Seconds that one run of a case may take.
     pub limit_s: f64,
 }
@@ -66,7 +69,7 @@ impl Session {
         let seat = |launch: Launch| {
             let info =
                 |missing| PeerInfo { name: launch.key.clone(), version: String::new(), detail: String::new(), missing };
-            match Peer::start(&launch, settings.threads, LIMIT) {
+            match Peer::start(&launch, settings.threads, settings.peer_limit) {
                 Ok(peer) => {
                     let (name, version) = (peer.name.clone(), peer.version.clone());
                     let info = PeerInfo { name, version, detail: peer.detail.clone(), missing: None };
@@ -169,9 +172,10 @@ impl Session {
         drop(inputs);
         let [inputs, results] = files;
         let allowed = tolerance(&entry.timed, entry.arithmetic);
-        let task = Task { case: &record.case, inputs, outputs: results, ours: &outputs, allowed };
+        let task =
+            Task { case: &record.case, inputs, outputs: results, ours: &outputs, allowed, settings: self.settings };
         for seat in &mut self.seats {
-            let (variant, difference, missing) = match seat.prepare(&task, self.settings.threads, self.settings.quick) {
+            let (variant, difference, missing) = match seat.prepare(&task) {
                 Ok((variant, difference)) => (variant, Some(significant(difference)), None),
                 Err(reason) => (String::new(), None, Some(reason)),
             };
@@ -219,12 +223,13 @@ struct Task<'a> {
     outputs: PathBuf,
     ours: &'a [Tensor],
     allowed: f64,
+    settings: Settings,
 }
 
 impl Task<'_> {
     /// Has a peer do it once, and returns how far its results are from ours.
     fn agreed(&self, peer: &mut Peer, variant: &str) -> Result<f64, String> {
-        peer.begin(LIMIT);
+        peer.begin(self.settings.peer_limit);
         peer.prepare(self.case, &self.inputs, &self.outputs, variant)?;
         let theirs = protocol::read(&self.outputs).map_err(|error| format!("{error:#}"))?;
         let difference = difference(self.ours, &theirs)?;
@@ -238,32 +243,33 @@ impl Task<'_> {
 
 impl Seat {
     /// The peer's process, started again if it was lost.
-    fn peer(&mut self, threads: usize) -> Result<&mut Peer, String> {
+    fn peer(&mut self, settings: Settings) -> Result<&mut Peer, String> {
         if let Some(reason) = &self.info.missing {
             return Err(reason.clone());
         }
         match self.process.take_if(|peer| peer.is_alive()) {
             Some(peer) => Ok(self.process.insert(peer)),
-            None => Ok(self.process.insert(Peer::start(&self.launch, threads, LIMIT)?)),
+            None => Ok(self.process.insert(Peer::start(&self.launch, settings.threads, settings.peer_limit)?)),
         }
     }
 
     /// Leaves the peer ready in the fastest of its ways to do the task: its name and the difference of its results.
-    fn prepare(&mut self, task: &Task<'_>, threads: usize, quick: bool) -> Result<(String, f64), String> {
-        let peer = self.peer(threads)?;
-        peer.begin(LIMIT);
+    fn prepare(&mut self, task: &Task<'_>) -> Result<(String, f64), String> {
+        let peer = self.peer(task.settings)?;
+        peer.begin(task.settings.peer_limit);
         let mut variants = peer.variants(task.case)?;
         // Numbers of other precision are another case; to compile takes longer than a quick look.
-        variants.retain(|variant| !variant.contains("bf16") && !(quick && variant.contains("compiled")));
+        variants.retain(|variant| !variant.contains("bf16") && !(task.settings.quick && variant.contains("compiled")));
         let mut reason = "no way to do this case".to_owned();
         let mut found: Vec<(f64, &String, f64)> = Vec::new();
         // The one that the peer names first is likely to be the fastest: tried last, it is ready already.
         for variant in variants.iter().rev() {
-            let peer = self.peer(threads)?;
+            let peer = self.peer(task.settings)?;
             let timed = task.agreed(peer, variant).and_then(|difference| {
-                // A single one has no rival; the others run a few times, at least for as long as it takes to see.
-                let times = if variants.len() == 1 { 0 } else { 1 + (TRIED_S / peer.run(1)?).min(100.0) as usize };
-                let seconds = if times == 0 { 0.0 } else { peer.run(times)? / times as f64 };
+                // A single one has no rival.
+                let once = if variants.len() == 1 { TRIED_S } else { peer.run(1)? };
+                let times = (TRIED_S / once).ceil().clamp(1.0, 1000.0) as usize;
+                let seconds = if times == 1 { once } else { peer.run(times)? / times as f64 };
                 Ok((seconds, variant, difference))
             });
             match timed {
@@ -275,11 +281,11 @@ impl Seat {
         let last = found.last().map(|(_, variant, _)| *variant);
         let best = found.iter().min_by(|(left, ..), (right, ..)| left.total_cmp(right));
         let &(_, best, difference) = best.ok_or(reason)?;
-        let peer = self.peer(threads)?;
+        let peer = self.peer(task.settings)?;
         if last != Some(best) || variants.first() != Some(best) {
             task.agreed(peer, best)?;
         }
-        peer.begin(LIMIT);
+        peer.begin(task.settings.peer_limit);
         Ok((best.clone(), difference))
     }
 }

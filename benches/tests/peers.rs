@@ -3,7 +3,7 @@
 use sphereface_benches::ceilings::Ceilings;
 use sphereface_benches::device::Choice;
 use sphereface_benches::measure::Method;
-use sphereface_benches::peer::{Launch, Peer};
+use sphereface_benches::peer::{LIMIT, Launch, Peer};
 use sphereface_benches::record::CaseRecord;
 use sphereface_benches::session::{Session, Settings};
 use sphereface_tensor::op::Layout;
@@ -39,7 +39,8 @@ fn measure(entry: &Entry, modes: &[&str]) -> Option<(CaseRecord, Session)> {
     let method =
         Method { rounds: 3, fewest: 3, sample_seconds: 1e-4, budget: Duration::from_secs(1), settle: Duration::ZERO };
     let ceilings = Ceilings { one_thread_flops: Some(1e9), flops: Some(1e9), bytes: 1e9 };
-    let settings = Settings { device: Choice::Cpu, threads: 1, ceilings, method, quick: true, limit_s: 1.0 };
+    let settings =
+        Settings { device: Choice::Cpu, threads: 1, ceilings, method, quick: true, peer_limit: LIMIT, limit_s: 1.0 };
     let mut session = Session::new(settings, launches).unwrap();
     let record = session.measure(entry).unwrap();
     Some((record, session))

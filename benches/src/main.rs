@@ -44,7 +44,7 @@ struct Arguments {
     /// Longest time that a run of a case may take, in seconds, as estimated beforehand: others are left out.
     #[arg(long, value_name = "SECONDS", default_value_t = 4.0)]
     limit: f64,
-    /// Folder of the run; benches/runs/<date>-<machine> if not given.
+    /// Folder of the run; if not given, one named after day and machine in benches/runs.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Names the cases, and stops.

@@ -86,7 +86,7 @@ impl HeadCase {
     }
 
     /// Both passes on random operands; sizes as in [`HEADS`](crate::cases::HEADS). Returns the largest error, as
-    /// [`check_case`] does.
+    /// [`check_case`](crate::check_case) does.
     ///
     /// # Panics
     /// When a result is outside its tolerance.

@@ -173,6 +173,7 @@ fn peers(arguments: &Arguments) -> Result<Vec<Launch>> {
 
 /// Checks the small shapes, each once.
 fn check(device: Choice, threads: usize, entries: &[Entry]) -> Result<ExitCode> {
+    device.open(Arithmetic::F32, threads)?; // Where there is none, one line says so.
     let ceilings = Ceilings { one_thread_flops: None, flops: None, bytes: f64::INFINITY };
     let (method, limit_s) = (method(true), f64::INFINITY);
     let settings = Settings { device, threads, ceilings, method, quick: true, peer_limit: LIMIT, limit_s };

@@ -14,6 +14,7 @@ use serde_json::Value;
 use sphereface_testkit::catalogue::Entry;
 use sphereface_testkit::workload::{Arithmetic, Workload};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// The part of the peak that is assumed when a case's time is estimated, to leave out what would take too long.
@@ -64,7 +65,9 @@ impl Session {
     /// # Errors
     /// When there is no place for files that are handed to peers.
     pub fn new(settings: Settings, launches: Vec<Launch>) -> Result<Session> {
-        let folder = std::env::temp_dir().join(format!("sphereface-bench-{}", std::process::id()));
+        static SESSIONS: AtomicUsize = AtomicUsize::new(0);
+        let number = SESSIONS.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("sphereface-bench-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         let seat = |launch: Launch| {
             let info =

@@ -8,8 +8,8 @@ use crate::training::TrainingCase;
 use sphereface_models::margin::SphereFace;
 use sphereface_models::{LOG, loss, named_network};
 use sphereface_tensor::op::{
-    Augmentation, Conv2dBackwardData, Conv2dBackwardWeight, Conv2dForward, Conv2dGeometry, Gemm, Group, Layout,
-    METRICS, MarginSoftmax, Optimizer, Rule, Scale,
+    Augmentation, Conv2dBackwardData, Conv2dBackwardWeight, Conv2dForward, Conv2dGeometry, FEW_CLASSES, Gemm, Group,
+    Layout, METRICS, MarginSoftmax, Optimizer, Rule, Scale,
 };
 use sphereface_tensor::{Backend, Cost, DType, Dim, Error, Init, ParameterSet, Plan, PlanBuilder, Shape, Type};
 use std::sync::Arc;
@@ -210,6 +210,8 @@ impl Workload {
         if let Workload::Head { classes, dimension, batch } = *self {
             let mut head = HeadCase::new(SphereFace::new(MARGIN), Scale::FeatureNorm, f64::from(LAMBDA));
             head.products = match arithmetic {
+                // Few classes are in fp32 always.
+                Arithmetic::Bf16 if classes <= FEW_CLASSES => HeadProducts::Exact,
                 Arithmetic::F32 => HeadProducts::Exact,
                 Arithmetic::Tf32 => HeadProducts::Tf32,
                 Arithmetic::Bf16 => HeadProducts::Bf16,
@@ -236,9 +238,10 @@ impl Workload {
         backend.download(&buffer, bytemuck::cast_slice_mut(&mut found)).map_err(refused)?;
         let found: Vec<f64> = found.into_iter().map(f64::from).collect();
         let [found, expected] = [found, expected].map(|values| if trains { losses(&values, steps) } else { values });
+        // The reference rounds nothing, so that each of ten layers adds the rounding of its operands.
         let tolerance = Tolerance::Largest(match arithmetic {
             Arithmetic::F32 => 2e-5,
-            Arithmetic::Tf32 => 2e-3,
+            Arithmetic::Tf32 => 5e-3,
             Arithmetic::Bf16 => 5e-2,
         });
         largest_error(DType::F32, &found, &expected, &[], tolerance).map_err(|error| format!("{self:?}: {error}"))

@@ -33,12 +33,19 @@ Commands:
                             --document writes docs/kernels.md, with the errors that the last `test` found.
   kit [--debug]             target/kit: programs, kernels and MNIST for a machine with a GPU but no Rust; its run.sh checks
                             and measures everything. --debug builds faster, to try it on the emulator.
-  bench [ARGS]              The criterion benches. ARGS go to `cargo bench`:  cargo xtask bench -- gemm
+  bench [--install-peers] [ARGS]
+                            Our kernels and trainings beside PyTorch, Burn, candle and the crate gemm, on the same numbers
+                            in the same rounds; leaves benches/runs/<date>-<machine>. --install-peers installs those into
+                            target/peers first. ARGS go to the program, which explains them:  cargo xtask bench --help
+                            The micro-benches of the CPU backend are run by  cargo bench -p sphereface-benches
 
 Options:
   -h, --help                This text.
 
 Exit code: 0 when all is well, 1 when something failed, 2 when the command line is wrong.";
+
+/// The one option of `bench` that is ours.
+const INSTALL_PEERS: &str = "--install-peers";
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
@@ -52,7 +59,7 @@ fn main() -> ExitCode {
         Ok(Request::Test { all, cargo_args }) => test::run(all, &cargo_args),
         Ok(Request::Kernels { document }) => kernels::run(document),
         Ok(Request::Kit { debug }) => kit::run(debug),
-        Ok(Request::Bench { cargo_args }) => bench::run(&cargo_args),
+        Ok(Request::Bench { install, arguments }) => bench::run(install, &arguments),
         Ok(Request::Report { arguments }) => report(&arguments),
         Err(message) => {
             eprintln!("xtask: {message}; see `cargo xtask --help`");
@@ -69,7 +76,7 @@ enum Request {
     Kernels { document: bool },
     Kit { debug: bool },
     Test { all: bool, cargo_args: Vec<String> },
-    Bench { cargo_args: Vec<String> },
+    Bench { install: bool, arguments: Vec<String> },
     Report { arguments: Vec<String> },
 }
 
@@ -80,9 +87,14 @@ fn parse(args: &[&str]) -> Result<Request, String> {
         return Ok(Request::Help);
     };
     let owned = |args: &[&str]| args.iter().map(|arg| (*arg).to_owned()).collect();
-    // The trainer knows its own arguments, and its own help.
+    // The trainer and the bench know their own arguments, and their own help.
     if command == "report" {
         return Ok(Request::Report { arguments: owned(rest) });
+    }
+    if command == "bench" {
+        let install = rest.contains(&INSTALL_PEERS);
+        let arguments: Vec<&str> = rest.iter().copied().filter(|&argument| argument != INSTALL_PEERS).collect();
+        return Ok(Request::Bench { install, arguments: owned(&arguments) });
     }
     // What follows a `--` belongs to cargo, a `--help` among it too.
     let (ours, cargo_args) = match rest.iter().position(|&arg| arg == "--") {
@@ -109,7 +121,6 @@ fn parse(args: &[&str]) -> Result<Request, String> {
                 Err(format!("`test` takes `--all` and, after `--`, arguments of `cargo test`; found `{extra}`"))
             }
         },
-        "bench" => Ok(Request::Bench { cargo_args: owned(rest) }),
         unknown => {
             Err(format!("unknown command `{unknown}`; the commands are check, test, report, kernels, kit and bench"))
         }
@@ -172,8 +183,10 @@ mod tests {
         );
         let arguments = ["runs/one", "--help"].map(str::to_owned).to_vec();
         assert_eq!(parse(&["report", "runs/one", "--help"]), Ok(Request::Report { arguments }));
-        let cargo_args = ["--", "gemm"].map(str::to_owned).to_vec();
-        assert_eq!(parse(&["bench", "--", "gemm"]), Ok(Request::Bench { cargo_args }));
+        let arguments = ["--quick", "--help"].map(str::to_owned).to_vec();
+        let bench = |install| Ok(Request::Bench { install, arguments: arguments.clone() });
+        assert_eq!(parse(&["bench", "--quick", "--help"]), bench(false));
+        assert_eq!(parse(&["bench", "--quick", "--install-peers", "--help"]), bench(true));
     }
 
     #[test]

@@ -43,13 +43,15 @@ pub(crate) fn ensure() -> Pythons {
 
 fn ensure_packages() -> Result<PathBuf, String> {
     let folder = output_dir().with_file_name("python");
-    let requirements = root().join(REQUIREMENTS);
-    environment(&folder, || {
-        println!("installing {REQUIREMENTS} into {}", folder.display());
-        run(Command::new(name()).args(["-m", "venv"]).arg(&folder))?;
-        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
-        run(Command::new(interpreter(&folder)).args(pip).arg(&requirements))
-    })
+    environment(&folder, REQUIREMENTS, || install(&folder, REQUIREMENTS))
+}
+
+/// Makes an environment with the packages of a file in the workspace.
+pub(crate) fn install(folder: &Path, requirements: &str) -> Result<(), String> {
+    println!("installing {requirements} into {}", folder.display());
+    run(Command::new(name()).args(["-m", "venv"]).arg(folder))?;
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
+    run(Command::new(interpreter(folder)).args(pip).arg(root().join(requirements)))
 }
 
 /// PyTorch from the same packages, where they have it, or else from the system, with our version of safetensors.
@@ -60,7 +62,7 @@ fn ensure_torch(packages: &Path) -> Result<PathBuf, String> {
     let system = SYSTEM.into_iter().find(|python| has_torch(python.as_ref()));
     let system = system.ok_or("no PyTorch found (Debian: `apt-get install --no-install-recommends python3-torch`)")?;
     let folder = output_dir().with_file_name("python-torch");
-    environment(&folder, || {
+    environment(&folder, REQUIREMENTS, || {
         run(Command::new(system).args(["-m", "venv", "--without-pip", "--system-site-packages"]).arg(&folder))?;
         let text = fs::read_to_string(root().join(REQUIREMENTS)).map_err(|error| format!("{REQUIREMENTS}: {error}"))?;
         let safetensors = text.lines().find(|line| line.starts_with("safetensors==")).unwrap_or("safetensors");
@@ -75,10 +77,14 @@ fn has_torch(python: &OsStr) -> bool {
     import.is_ok_and(|output| output.status.success())
 }
 
-/// The interpreter of an environment, made anew by `make` unless it was made whole from the same requirements.
-fn environment(folder: &Path, make: impl FnOnce() -> Result<(), String>) -> Result<PathBuf, String> {
+/// The interpreter of an environment, made anew by `make` unless it was made whole from the same file of requirements.
+pub(crate) fn environment(
+    folder: &Path,
+    file: &str,
+    make: impl FnOnce() -> Result<(), String>,
+) -> Result<PathBuf, String> {
     let stamp = folder.join("requirements.txt");
-    let requirements = fs::read(root().join(REQUIREMENTS)).map_err(|error| format!("{REQUIREMENTS}: {error}"))?;
+    let requirements = fs::read(root().join(file)).map_err(|error| format!("{file}: {error}"))?;
     if fs::read(&stamp).ok().as_ref() != Some(&requirements) {
         let _ = fs::remove_dir_all(folder); // What cannot be removed cannot be written either: the next step says so.
         make()?;

@@ -3,6 +3,7 @@
 //! Each rule is a small function over the files that git tracks, with a sentence on why it is there.
 //! To add one, write the function beside its kin and give it a line in [`RULES`].
 
+mod bench;
 mod documents;
 mod pairing;
 mod rust;
@@ -61,6 +62,11 @@ const RULES: &[Rule] = &[
         find: documents::dependency_sentences,
     },
     Rule { name: "dead path", why: "a document that names missing files misleads", find: documents::dead_paths },
+    Rule {
+        name: "bench table",
+        why: "figures of a run are generated from it: typed in by hand they would be wrong some day",
+        find: bench::readme_block,
+    },
     Rule { name: "changelog", why: "users read what changed, not the history", find: documents::changelog },
 ];
 

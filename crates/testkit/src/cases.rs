@@ -118,15 +118,15 @@ impl Case {
     }
 }
 
-fn case(name: String, op: impl Into<Op>, reads: Vec<(Type, Fill)>, tolerance: Tolerance) -> Case {
+pub(crate) fn case(name: String, op: impl Into<Op>, reads: Vec<(Type, Fill)>, tolerance: Tolerance) -> Case {
     Case { name, op: op.into(), reads, updates: vec![], tolerance }
 }
 
-fn normal(shape: Shape) -> (Type, Fill) {
+pub(crate) fn normal(shape: Shape) -> (Type, Fill) {
     (Type::f32(shape), Fill::Normal)
 }
 
-fn counter(value: f64) -> (Type, Fill) {
+pub(crate) fn counter(value: f64) -> (Type, Fill) {
     (Type::u32(Shape::vector(Dim::Length, 1)), Fill::Constant(value))
 }
 

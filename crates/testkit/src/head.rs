@@ -2,7 +2,7 @@
 
 use crate::cases::{Case, Fill, margin_softmax_backward_of, margin_softmax_forward_of};
 use crate::compare::{Tolerance, assert_close};
-use crate::run::{check_case, check_results, run_case};
+use crate::run::{case_error, results_error, run_case};
 use sphereface_models::margin::{LOSSES, ModifiedSoftmax, SphereFace};
 use sphereface_tensor::op::{Array, Margin, MarginSoftmax, MarginSoftmaxForward, Scale};
 use sphereface_tensor::{Backend, Dim, Shape, Type};
@@ -86,15 +86,27 @@ impl HeadCase {
     }
 
     /// Both passes on random operands; sizes as in [`HEADS`](crate::cases::HEADS). Returns the largest error, as
-    /// [`check_case`] does.
+    /// [`check_case`](crate::check_case) does.
     ///
     /// # Panics
     /// When a result is outside its tolerance.
-    pub fn check(&self, sizes @ [classes, dimension, ..]: [usize; 4], backend: &mut dyn Backend) -> f64 {
+    pub fn check(&self, sizes: [usize; 4], backend: &mut dyn Backend) -> f64 {
+        self.error(sizes, backend).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The largest error of both passes, as [`check`](HeadCase::check) has it.
+    ///
+    /// # Errors
+    /// One line, when the head is refused or a result is outside its tolerance.
+    pub fn error(
+        &self,
+        sizes @ [classes, dimension, ..]: [usize; 4],
+        backend: &mut dyn Backend,
+    ) -> Result<f64, String> {
         let forward = self.form(margin_softmax_forward_of(&self.margin, self.scale, self.lambda, sizes));
-        let results = run_case(&forward, backend).unwrap_or_else(|error| panic!("{}: {error}", forward.name));
-        let error = check_results(&forward, &results);
-        error.max(self.check_backward(&forward, &results, softmax_error(classes, dimension), backend))
+        let results = run_case(&forward, backend).map_err(|error| format!("{}: {error}", forward.name))?;
+        let error = results_error(&forward, &results)?;
+        Ok(error.max(self.backward_error(&forward, &results, softmax_error(classes, dimension), backend)?))
     }
 
     /// The forward pass as this head has it.
@@ -109,16 +121,16 @@ impl HeadCase {
     }
 
     /// The backward pass on what a forward pass found out, with a bound for fp32 products.
-    fn check_backward(
+    fn backward_error(
         &self,
         forward: &Case,
         results: &[(Type, Array, Array, Array)],
         bound: f64,
         backend: &mut dyn Backend,
-    ) -> f64 {
+    ) -> Result<f64, String> {
         let backward = margin_softmax_backward_of(forward, statistics(results), Tolerance::Largest(bound));
         let on_tensor_cores = matches!(self.products, HeadProducts::Tf32 | HeadProducts::Bf16);
-        check_case(&if on_tensor_cores { backward.with_rounded_gradients() } else { backward }, backend)
+        case_error(&if on_tensor_cores { backward.with_rounded_gradients() } else { backward }, backend)
     }
 
     /// Both passes on embeddings along, against and between the class weights: cosines of exactly ±1 and 0, and on both
@@ -159,6 +171,7 @@ impl HeadCase {
             worst = worst.max(error);
         }
         // Embeddings have length 3, so logits at most that.
-        worst.max(self.check_backward(&forward, &results, 1e-6 + rounding(3.0, classes), backend))
+        let backward = self.backward_error(&forward, &results, 1e-6 + rounding(3.0, classes), backend);
+        worst.max(backward.unwrap_or_else(|error| panic!("{error}")))
     }
 }

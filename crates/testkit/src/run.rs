@@ -86,6 +86,26 @@ pub struct PreparedCase {
 }
 
 impl PreparedCase {
+    /// Values of the operands that are read, then of those that are updated, before the first run.
+    pub fn operands(&self) -> &[Array] {
+        &self.arrays
+    }
+
+    /// Values of the operands that are written, then of those that are updated, as the backend has them now.
+    ///
+    /// # Errors
+    /// [`Error`], when the device fails.
+    pub fn results(&self, backend: &mut dyn Backend) -> Result<Vec<Array>, Error> {
+        let ids = self.step().writes.iter().chain(&self.step().updates);
+        let download = |&id: &BufferId| {
+            let Buffer { name, kind, .. } = self.plan.buffer(id);
+            let mut bytes = vec![0; kind.bytes()];
+            backend.download(name, &mut bytes)?;
+            Ok(Array { shape: kind.shape.clone(), values: decode(kind, &bytes) })
+        };
+        ids.map(download).collect()
+    }
+
     /// The case's only step.
     pub fn step(&self) -> &Step {
         &self.plan.steps[0]
@@ -96,11 +116,11 @@ impl PreparedCase {
     }
 }
 
-/// Lowers a case, whose operands are still to be uploaded: the plan of its one step, with guards between all buffers.
+/// The plan of a case's one step, with guards between all buffers.
 ///
 /// # Errors
-/// [`Error`], when the shape rule or the backend refuses the case.
-pub fn lower_case(case: &Case, backend: &mut dyn Backend) -> Result<(Plan, Program), Error> {
+/// [`Error`], when the shape rule refuses the case.
+pub fn plan_of_case(case: &Case) -> Result<Plan, Error> {
     let reads: Vec<&Type> = case.reads.iter().map(|(kind, _)| kind).collect();
     let updates: Vec<&Type> = case.updates.iter().map(|(kind, _)| kind).collect();
     let writes = case.op.outputs(&reads, &updates)?;
@@ -126,6 +146,15 @@ pub fn lower_case(case: &Case, backend: &mut dyn Backend) -> Result<(Plan, Progr
         writes: write_ids.to_vec(),
         updates: update_ids.to_vec(),
     });
+    Ok(plan)
+}
+
+/// Lowers a case, whose operands are still to be uploaded: see [`plan_of_case`].
+///
+/// # Errors
+/// [`Error`], when the shape rule or the backend refuses the case.
+pub fn lower_case(case: &Case, backend: &mut dyn Backend) -> Result<(Plan, Program), Error> {
+    let plan = plan_of_case(case)?;
     let program = backend.lower(&plan)?;
     Ok((plan, program))
 }
@@ -172,16 +201,13 @@ pub fn run_case(case: &Case, backend: &mut dyn Backend) -> Result<Vec<(Type, Arr
     let mut updated = update_arrays.to_vec();
     let expected = case.op.reference(&read_refs, &mut updated);
     let magnitude = magnitudes(&case.op, read_arrays, update_arrays);
-    let mut results = Vec::new();
-    let all = expected.into_iter().chain(updated).zip(magnitude);
-    for (&id, (expected, magnitude)) in prepared.step().writes.iter().chain(&prepared.step().updates).zip(all) {
-        let buffer = plan.buffer(id);
-        let mut bytes = vec![0; buffer.kind.bytes()];
-        backend.download(&buffer.name, &mut bytes)?;
-        let found = Array { shape: buffer.kind.shape.clone(), values: decode(&buffer.kind, &bytes) };
-        results.push((buffer.kind.clone(), found, expected, magnitude));
-    }
-    Ok(results)
+    let step = prepared.step();
+    let kinds = plan.kinds(&step.writes).into_iter().chain(plan.kinds(&step.updates));
+    let all = expected.into_iter().chain(updated).zip(magnitude).zip(kinds);
+    let found = prepared.results(backend)?;
+    let results = found.into_iter().zip(all);
+    let results = results.map(|(found, ((expected, magnitude), kind))| (kind.clone(), found, expected, magnitude));
+    Ok(results.collect())
 }
 
 /// Sums of the magnitudes of the products that make up each written and updated element: what the reference makes of the
@@ -245,7 +271,8 @@ pub fn case_error(case: &Case, backend: &mut dyn Backend) -> Result<f64, String>
     results_error(case, &results)
 }
 
-fn results_error(case: &Case, results: &[(Type, Array, Array, Array)]) -> Result<f64, String> {
+/// The largest error of results of [`run_case`], or the first that is outside its tolerance.
+pub(crate) fn results_error(case: &Case, results: &[(Type, Array, Array, Array)]) -> Result<f64, String> {
     let mut worst = 0.0f64;
     for (index, (kind, found, expected, magnitude)) in results.iter().enumerate() {
         let is_float = matches!(kind.dtype, DType::F32 | DType::Bf16 | DType::Cosine);

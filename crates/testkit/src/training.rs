@@ -94,12 +94,20 @@ impl TrainingCase {
     /// # Errors
     /// [`Error`], when the backend knows other buffers.
     pub fn upload(&self, parameters: &ParameterSet, backend: &mut dyn Backend) -> Result<(), Error> {
+        self.upload_model(parameters, backend)?;
+        backend.upload(RATES, bytemuck::cast_slice(&self.rates))?;
+        backend.upload(LAMBDAS, bytemuck::cast_slice(&self.lambdas))
+    }
+
+    /// Uploads images, labels and parameters: all that a plan without a head knows.
+    ///
+    /// # Errors
+    /// [`Error`], when the backend knows other buffers.
+    pub fn upload_model(&self, parameters: &ParameterSet, backend: &mut dyn Backend) -> Result<(), Error> {
         let source = self.training.source;
         backend.upload(&source.images_buffer(), &self.images)?;
         backend.upload(&source.labels_buffer(), &self.labels)?;
-        backend.upload(PARAMETERS, bytemuck::cast_slice(&parameters.initial(self.training.seed)))?;
-        backend.upload(RATES, bytemuck::cast_slice(&self.rates))?;
-        backend.upload(LAMBDAS, bytemuck::cast_slice(&self.lambdas))
+        backend.upload(PARAMETERS, bytemuck::cast_slice(&parameters.initial(self.training.seed)))
     }
 
     /// The reference with the same values.

@@ -1,0 +1,81 @@
+//! The README's table of a run: the cases that stand for all.
+
+use crate::record::{CaseRecord, Run};
+use crate::table::{ratio, three_digits, time};
+use anyhow::{Context, Result, ensure};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// Before the block, followed by the run's name and ` -->`.
+pub const BEGIN: &str = "<!-- bench:begin ";
+/// After the block, followed by ` -->`.
+pub const END: &str = "<!-- bench:end -->";
+
+/// The block between the two marks: the text of the run's `readme.md`.
+pub fn block(run: &Run) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = write_block(run, &mut text);
+    text
+}
+
+fn write_block(run: &Run, text: &mut String) -> std::fmt::Result {
+    let headline: Vec<&CaseRecord> = run.cases.iter().filter(|case| case.headline && case.ours.is_some()).collect();
+    let timed = |name: &str| headline.iter().any(|case| case.rival(name).is_some_and(|rival| rival.seconds.is_some()));
+    let peers: Vec<&str> = run.peers.iter().map(|peer| peer.name.as_str()).filter(|name| timed(name)).collect();
+    write!(text, "| | ours |")?;
+    peers.iter().try_for_each(|name| write!(text, " {name} |"))?;
+    writeln!(text, " the best of them over ours |\n|---|---|{}---|", "---|".repeat(peers.len()))?;
+    for case in headline {
+        let cell = |seconds: f64| match &case.items {
+            Some((count, name)) if *count > 1 => format!("{} {name}/s", three_digits(*count as f64 / seconds)),
+            _ => time(seconds),
+        };
+        write!(text, "| {} | {} |", case.name, case.ours.map(|ours| cell(ours.median)).unwrap_or_default())?;
+        for name in &peers {
+            let seconds = case.rival(name).and_then(|rival| rival.seconds);
+            write!(text, " {} |", seconds.map_or_else(|| "–".into(), |seconds| cell(seconds.median)))?;
+        }
+        let best = case.best().and_then(|rival| rival.ratio);
+        writeln!(text, " {} |", best.map_or_else(|| "–".into(), ratio))?;
+    }
+    let versions = run.peers.iter().filter(|peer| peers.contains(&peer.name.as_str()));
+    let versions: Vec<String> = versions.map(|peer| format!("{} {}", peer.name, peer.version)).collect();
+    let with = if versions.is_empty() { String::new() } else { format!(" beside {}", versions.join(", ")) };
+    let device = run.machine.gpu.as_deref().unwrap_or(&run.machine.cpu);
+    writeln!(
+        text,
+        "\nMedians of interleaved rounds{with}, on {device}, {} threads, {}: [all cases](benches/runs/{}/table.md), \
+         recorded with `{}`.",
+        run.machine.threads,
+        run.date.split(' ').next().unwrap_or_default(),
+        run.name,
+        run.command
+    )
+}
+
+/// The README with the run's block in place of the one that it has.
+///
+/// # Errors
+/// When it has none.
+pub fn replaced(readme: &str, run: &Run) -> Result<String> {
+    let begin = readme.find(BEGIN).with_context(|| format!("README.md: expected `{BEGIN}RUN -->`, found none"))?;
+    let end = readme[begin..].find(END).with_context(|| format!("README.md: expected `{END}`, found none"))? + begin;
+    Ok(format!("{}{BEGIN}{} -->\n{}{}", &readme[..begin], run.name, block(run), &readme[end..]))
+}
+
+/// The run of this name, or else the latest one by name.
+///
+/// # Errors
+/// When there is none.
+pub fn find_run(runs: &Path, name: Option<&str>) -> Result<PathBuf> {
+    if let Some(name) = name {
+        let given = PathBuf::from(name);
+        let folder = if given.join("run.json").is_file() { given } else { runs.join(name) };
+        ensure!(folder.join("run.json").is_file(), "{}: expected a run, found no run.json", folder.display());
+        return Ok(folder);
+    }
+    let entries = std::fs::read_dir(runs).with_context(|| runs.display().to_string())?;
+    let folders = entries.flatten().map(|entry| entry.path()).filter(|path| path.join("run.json").is_file());
+    folders.max().with_context(|| format!("{}: expected a run, found none", runs.display()))
+}

@@ -1,0 +1,302 @@
+//! A run of the bench: each case checked, prepared for us and for every peer, compared, and timed in rounds.
+
+use crate::ceilings::Ceilings;
+use crate::device::{Choice, Device};
+use crate::machine::available_memory;
+use crate::measure::{Contestant, Method, interleaved, ratios};
+use crate::peer::{Launch, Peer};
+use crate::prepared::{Prepared, Tensor, difference, operand_bytes, tolerance};
+use crate::protocol;
+use crate::record::{CaseRecord, PeerInfo, Rival};
+use crate::statistics::{Spread, significant};
+use anyhow::{Context, Result};
+use serde_json::Value;
+use sphereface_testkit::catalogue::Entry;
+use sphereface_testkit::workload::{Arithmetic, Workload};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// The part of the peak that is assumed when a case's time is estimated, to leave out what would take too long.
+const ASSUMED_EFFICIENCY: f64 = 0.5;
+/// Seconds for which each of a peer's ways is tried, to choose one.
+const TRIED_S: f64 = 0.05;
+/// Memory that a case takes here and at a peer, in multiples of its operands.
+const MEMORY_FACTOR: u64 = 6;
+
+/// A peer with its process, which is started when it is first needed and again after it was lost.
+struct Seat {
+    launch: Launch,
+    info: PeerInfo,
+    process: Option<Peer>,
+}
+
+/// What is measured on, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// What computes.
+    pub device: Choice,
+    /// Threads, ours and the peers'.
+    pub threads: usize,
+    /// Measured limits.
+    pub ceilings: Ceilings,
+    /// Rounds.
+    pub method: Method,
+    /// Whether peers leave out what takes long to prepare.
+    pub quick: bool,
+    /// How long a peer may take for a case: to find its fastest way in each that it has, and to be timed.
+    pub peer_limit: Duration,
+    /// Seconds that one run of a case may take.
+    pub limit_s: f64,
+}
+
+/// What a run needs.
+pub struct Session {
+    settings: Settings,
+    seats: Vec<Seat>,
+    /// Errors of small shapes that were checked already.
+    checked: Vec<((Workload, Arithmetic), f64)>,
+    folder: PathBuf,
+}
+
+impl Session {
+    /// Starts the peers; those that are missing are remembered with the reason.
+    ///
+    /// # Errors
+    /// When there is no place for files that are handed to peers.
+    pub fn new(settings: Settings, launches: Vec<Launch>) -> Result<Session> {
+        static SESSIONS: AtomicUsize = AtomicUsize::new(0);
+        let number = SESSIONS.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("sphereface-bench-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        let seat = |launch: Launch| {
+            let info =
+                |missing| PeerInfo { name: launch.key.clone(), version: String::new(), detail: String::new(), missing };
+            match Peer::start(&launch, settings.threads, settings.peer_limit) {
+                Ok(peer) => {
+                    let (name, version) = (peer.name.clone(), peer.version.clone());
+                    let info = PeerInfo { name, version, detail: peer.detail.clone(), missing: None };
+                    Seat { info, process: Some(peer), launch }
+                }
+                Err(reason) => Seat { info: info(Some(reason)), process: None, launch },
+            }
+        };
+        let seats = launches.into_iter().map(seat).collect();
+        Ok(Session { settings, seats, checked: Vec::new(), folder })
+    }
+
+    /// The peers, those that are missing among them.
+    pub fn peers(&self) -> Vec<PeerInfo> {
+        self.seats.iter().map(|seat| seat.info.clone()).collect()
+    }
+
+    /// The largest error of an entry's small shape.
+    ///
+    /// # Errors
+    /// When the device refuses it or is wrong.
+    pub fn check(&mut self, entry: &Entry) -> Result<f64> {
+        let key = (entry.check, entry.arithmetic);
+        if let Some((_, error)) = self.checked.iter().find(|(known, _)| *known == key) {
+            return Ok(*error);
+        }
+        let mut device = self.settings.device.open(entry.arithmetic, self.settings.threads)?;
+        let error = entry.check.error(entry.arithmetic, device.backend()).map_err(anyhow::Error::msg)?;
+        let error = significant(error);
+        self.checked.push((key, error));
+        Ok(error)
+    }
+
+    /// Checks an entry, has every peer do the same, and times all of them.
+    ///
+    /// # Errors
+    /// When our own backend refuses it, is wrong or fails: that is no result, but a fault.
+    pub fn measure(&mut self, entry: &Entry) -> Result<CaseRecord> {
+        let (_, plan) = entry.timed.plan()?;
+        let cost = plan.total_cost();
+        let mut record = CaseRecord {
+            name: entry.name.clone(),
+            group: entry.group.into(),
+            case: protocol::case(&entry.timed, entry.arithmetic),
+            headline: entry.headline,
+            items: match entry.timed {
+                Workload::Network { batch, .. } => Some((batch as u64, "images".into())),
+                _ => None,
+            },
+            flops_nominal: cost.flops.nominal,
+            flops_useful: cost.flops.useful,
+            bytes: cost.bytes,
+            error: None,
+            predicted_s: None,
+            ours: None,
+            skipped: None,
+            peers: Vec::new(),
+        };
+        record.skipped = self.too_large(&record, operand_bytes(&plan));
+        if record.skipped.is_some() {
+            return Ok(record);
+        }
+        record.error = Some(self.check(entry).with_context(|| entry.name.clone())?);
+        let mut device = self.settings.device.open(entry.arithmetic, self.settings.threads)?;
+        let sets = self.settings.device.sets(cost.bytes);
+        let prepared = Prepared::new(&entry.timed, entry.arithmetic, device.backend(), sets)
+            .with_context(|| entry.name.clone())?;
+        self.time(entry, device.as_mut(), prepared, &mut record)?;
+        Ok(record)
+    }
+
+    /// Why a case is left out on this machine, if it is.
+    fn too_large(&self, record: &CaseRecord, bytes: u64) -> Option<String> {
+        let peak = self.settings.ceilings.flops.unwrap_or(f64::INFINITY);
+        let by_flops = record.flops_useful as f64 / (ASSUMED_EFFICIENCY * peak);
+        let estimate = by_flops.max(record.bytes as f64 / self.settings.ceilings.bytes);
+        if estimate > self.settings.limit_s {
+            return Some(format!("would take about {estimate:.1} s a run; the limit is {} s", self.settings.limit_s));
+        }
+        let (needed, available) = (MEMORY_FACTOR * bytes, available_memory()?);
+        (needed > available).then(|| {
+            let [needed, available] = [needed, available].map(|bytes| bytes as f64 / 1e9);
+            format!("would take about {needed:.0} GB; {available:.0} GB are free")
+        })
+    }
+
+    /// Has the peers prepare, and times all in rounds.
+    fn time(
+        &mut self,
+        entry: &Entry,
+        device: &mut dyn Device,
+        prepared: Prepared,
+        record: &mut CaseRecord,
+    ) -> Result<()> {
+        let Prepared { programs, inputs, outputs, .. } = prepared;
+        let files = [self.folder.join("inputs.safetensors"), self.folder.join("outputs.safetensors")];
+        if self.seats.iter().any(|seat| seat.info.missing.is_none()) {
+            protocol::write(&files[0], &inputs)?;
+        }
+        drop(inputs);
+        let [inputs, results] = files;
+        let allowed = tolerance(&entry.timed, entry.arithmetic);
+        let task =
+            Task { case: &record.case, inputs, outputs: results, ours: &outputs, allowed, settings: self.settings };
+        for seat in &mut self.seats {
+            let (variant, difference, missing) = match seat.prepare(&task) {
+                Ok((variant, difference)) => (variant, Some(significant(difference)), None),
+                Err(reason) => (String::new(), None, Some(reason)),
+            };
+            let name = seat.info.name.clone();
+            record.peers.push(Rival { name, variant, seconds: None, ratio: None, difference, missing });
+        }
+        drop(outputs);
+        let mut ours = |times: usize| -> Result<f64, String> {
+            let seconds = device.seconds(&programs, times).map_err(|error| format!("{error:#}"))?;
+            Ok(seconds / programs.len() as f64)
+        };
+        let mut contestants: Vec<Contestant<'_>> = vec![Box::new(&mut ours)];
+        let mut rivals = Vec::new();
+        for (seat, rival) in self.seats.iter_mut().zip(&mut record.peers) {
+            if let (None, Some(peer)) = (&rival.missing, &mut seat.process) {
+                contestants.push(Box::new(move |times| peer.run(times)));
+                rivals.push(rival);
+            }
+        }
+        let mut samples = interleaved(&mut contestants, self.settings.method).into_iter();
+        let ours = samples.next().unwrap_or_else(|| Err("no samples".into()));
+        let ours = ours.map_err(anyhow::Error::msg).with_context(|| entry.name.clone())?;
+        for (rival, theirs) in rivals.into_iter().zip(samples) {
+            match theirs {
+                Ok(theirs) => {
+                    rival.ratio = Spread::of(&ratios(&ours, &theirs));
+                    rival.seconds = spread(&theirs);
+                }
+                Err(reason) => rival.missing = Some(reason),
+            }
+        }
+        record.ours = spread(&ours);
+        Ok(())
+    }
+}
+
+fn spread(rounds: &[Option<f64>]) -> Option<Spread> {
+    Spread::of(&rounds.iter().flatten().copied().collect::<Vec<f64>>())
+}
+
+/// What a peer is to do, and what it has to agree with.
+struct Task<'a> {
+    case: &'a Value,
+    inputs: PathBuf,
+    outputs: PathBuf,
+    ours: &'a [Tensor],
+    allowed: f64,
+    settings: Settings,
+}
+
+impl Task<'_> {
+    /// Has a peer do it once, and returns how far its results are from ours.
+    fn agreed(&self, peer: &mut Peer, variant: &str) -> Result<f64, String> {
+        peer.begin(self.settings.peer_limit);
+        peer.prepare(self.case, &self.inputs, &self.outputs, variant)?;
+        let theirs = protocol::read(&self.outputs).map_err(|error| format!("{error:#}"))?;
+        let difference = difference(self.ours, &theirs)?;
+        if difference > self.allowed {
+            let allowed = self.allowed;
+            return Err(format!("computes something else: off by {difference:.1e}, allowed are {allowed:.0e}"));
+        }
+        Ok(difference)
+    }
+}
+
+impl Seat {
+    /// The peer's process, started again if it was lost.
+    fn peer(&mut self, settings: Settings) -> Result<&mut Peer, String> {
+        if let Some(reason) = &self.info.missing {
+            return Err(reason.clone());
+        }
+        match self.process.take_if(|peer| peer.is_alive()) {
+            Some(peer) => Ok(self.process.insert(peer)),
+            None => Ok(self.process.insert(Peer::start(&self.launch, settings.threads, settings.peer_limit)?)),
+        }
+    }
+
+    /// Leaves the peer ready in the fastest of its ways to do the task: its name and the difference of its results.
+    fn prepare(&mut self, task: &Task<'_>) -> Result<(String, f64), String> {
+        let peer = self.peer(task.settings)?;
+        peer.begin(task.settings.peer_limit);
+        let mut variants = peer.variants(task.case)?;
+        // Numbers of other precision are another case; to compile takes longer than a quick look.
+        let left_out: &[&str] = if task.settings.quick { &["bf16", "compiled"] } else { &["bf16"] };
+        variants.retain(|variant| !left_out.iter().any(|word| variant.contains(word)));
+        let mut reason = "no way to do this case".to_owned();
+        let mut found: Vec<(f64, &String, f64)> = Vec::new();
+        // The one that the peer names first is likely to be the fastest: tried last, it is ready already.
+        for variant in variants.iter().rev() {
+            let peer = self.peer(task.settings)?;
+            let timed = task.agreed(peer, variant).and_then(|difference| {
+                // A single one has no rival.
+                let once = if variants.len() == 1 { TRIED_S } else { peer.run(1)? };
+                let times = (TRIED_S / once).ceil().clamp(1.0, 1000.0) as usize;
+                let seconds = if times == 1 { once } else { peer.run(times)? / times as f64 };
+                Ok((seconds, variant, difference))
+            });
+            match timed {
+                Ok(timed) => found.push(timed),
+                Err(error) if variant.is_empty() => reason = error,
+                Err(error) => reason = format!("{variant}: {error}"),
+            }
+        }
+        let last = found.last().map(|(_, variant, _)| *variant);
+        let best = found.iter().min_by(|(left, ..), (right, ..)| left.total_cmp(right));
+        let &(_, best, difference) = best.ok_or(reason)?;
+        let peer = self.peer(task.settings)?;
+        if last != Some(best) || variants.first() != Some(best) {
+            task.agreed(peer, best)?;
+        }
+        peer.begin(task.settings.peer_limit);
+        Ok((best.clone(), difference))
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // What cannot be removed lies in the folder for such files.
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}

@@ -1,0 +1,211 @@
+//! Tables of a run: for the terminal while it goes on, and `table.md`.
+
+use crate::record::{CaseRecord, Rival, Run};
+use crate::statistics::Spread;
+use std::fmt::Write as _;
+
+/// A time with three digits and its unit.
+pub fn time(seconds: f64) -> String {
+    let (value, unit) = match seconds {
+        s if s >= 1.0 => (s, "s"),
+        s if s >= 1e-3 => (s * 1e3, "ms"),
+        s => (s * 1e6, "µs"),
+    };
+    format!("{} {unit}", three_digits(value))
+}
+
+/// A positive number with three significant digits.
+pub fn three_digits(value: f64) -> String {
+    let decimals = match value {
+        v if v >= 99.95 => 0,
+        v if v >= 9.995 => 1,
+        v if v >= 0.9995 => 2,
+        _ => 3,
+    };
+    format!("{value:.decimals$}")
+}
+
+/// A ratio with its middle half: `2.31× (2.28–2.35)`.
+pub fn ratio(spread: Spread) -> String {
+    format!("{}× ({}–{})", three_digits(spread.median), three_digits(spread.low), three_digits(spread.high))
+}
+
+/// Rates of a case that follow from our time.
+struct Rates {
+    nominal: String,
+    useful: String,
+    of_peak: String,
+    bytes: String,
+}
+
+fn rates(case: &CaseRecord, ours: Spread, peak: Option<f64>) -> Rates {
+    let giga = |count: u64| three_digits(count as f64 / ours.median / 1e9);
+    let of_peak = |peak: f64| format!("{:.0}%", 100.0 * case.flops_useful as f64 / ours.median / peak);
+    Rates {
+        nominal: giga(case.flops_nominal),
+        useful: giga(case.flops_useful),
+        of_peak: peak.map_or_else(|| "–".into(), of_peak),
+        bytes: giga(case.bytes),
+    }
+}
+
+/// Names of the columns of a terminal's table.
+pub fn terminal_header() -> String {
+    format!(
+        "{:<44} {:>9} {:>5} {:>8} {:>8} {:>5} {:>7} {:>8}  {}",
+        "case", "ours", "±", "GFLOP/s", "useful", "peak", "GB/s", "error", "best peer"
+    )
+}
+
+/// A case as a line of a terminal's table.
+pub fn terminal_row(case: &CaseRecord, peak: Option<f64>) -> String {
+    let Some(ours) = case.ours else {
+        return format!("{:<44} {}", case.name, case.skipped.as_deref().unwrap_or("not timed"));
+    };
+    let Rates { nominal, useful, of_peak, bytes } = rates(case, ours, peak);
+    let error = case.error.map_or_else(|| "–".into(), |error| format!("{error:.0e}"));
+    let best = match case.best() {
+        Some(rival) => {
+            let times = rival.seconds.map(|seconds| time(seconds.median)).unwrap_or_default();
+            format!("{} {times}, {}", label(rival), rival.ratio.map(ratio).unwrap_or_default())
+        }
+        None => "–".into(),
+    };
+    let spread = format!("{:.0}%", 50.0 * (ours.high - ours.low) / ours.median);
+    format!(
+        "{:<44} {:>9} {spread:>5} {nominal:>8} {useful:>8} {of_peak:>5} {bytes:>7} {error:>8}  {best}",
+        case.name,
+        time(ours.median)
+    )
+}
+
+/// A peer with the way it did a case.
+fn label(rival: &Rival) -> String {
+    if matches!(rival.variant.as_str(), "" | "default") {
+        rival.name.clone()
+    } else {
+        format!("{} ({})", rival.name, rival.variant)
+    }
+}
+
+/// The page `table.md`.
+pub fn page(run: &Run) -> String {
+    let mut page = String::new();
+    // Writing to a String cannot fail.
+    let _ = write_page(run, &mut page);
+    page
+}
+
+fn write_page(run: &Run, page: &mut String) -> std::fmt::Result {
+    let machine = &run.machine;
+    writeln!(page, "# {}\n", run.name)?;
+    let dirty = if run.dirty { ", with changes" } else { "" };
+    writeln!(page, "`{}`, commit {}{dirty}, {}.\n", run.command, run.commit, run.date)?;
+    let on = machine.gpu.as_deref().map_or_else(String::new, |gpu| format!("{gpu}; "));
+    writeln!(
+        page,
+        "{on}{}, {} of {} hardware threads, {} ({}), {:.0} GB.\n",
+        machine.cpu,
+        machine.threads,
+        machine.hardware_threads,
+        machine.system,
+        machine.flags.join(" "),
+        machine.memory_bytes as f64 / 1e9,
+    )?;
+    let giga = |value: f64| three_digits(value / 1e9);
+    if let (Some(one), Some(all)) = (run.ceilings.one_thread_flops, run.ceilings.flops) {
+        writeln!(page, "Measured ceilings: {} GFLOP/s fp32 (one thread {}),", giga(all), giga(one))?;
+        writeln!(page, "copies {} GB/s.\n", giga(run.ceilings.bytes))?;
+    } else {
+        writeln!(page, "Measured ceiling: copies {} GB/s.\n", giga(run.ceilings.bytes))?;
+    }
+    for peer in &run.peers {
+        match &peer.missing {
+            Some(reason) => writeln!(page, "* {}: not measured, {reason}", peer.name)?,
+            None => writeln!(page, "* {} {}: {}", peer.name, peer.version, peer.detail)?,
+        }
+    }
+    writeln!(
+        page,
+        "\nTimes are medians; behind ± stands half of the middle half. A peer's `×` is its time over ours, the median over \
+         rounds in which both took part. *Useful* leaves out products with padding; *peak* is its share of the measured \
+         one. *Error* is that of the case's small shape against the f64 reference."
+    )?;
+    let mut groups: Vec<&str> = Vec::new();
+    for case in &run.cases {
+        if !groups.contains(&case.group.as_str()) {
+            groups.push(&case.group);
+        }
+    }
+    for group in groups {
+        write_group(run, group, page)?;
+    }
+    Ok(())
+}
+
+fn write_group(run: &Run, group: &str, page: &mut String) -> std::fmt::Result {
+    let names: Vec<&str> =
+        run.peers.iter().filter(|peer| peer.missing.is_none()).map(|peer| peer.name.as_str()).collect();
+    writeln!(page, "\n## {group}\n")?;
+    write!(page, "| case | ours | ± | GFLOP/s | useful | peak | GB/s | error |")?;
+    names.iter().try_for_each(|name| write!(page, " {name} |"))?;
+    writeln!(page, "\n|---|---|---|---|---|---|---|---|{}", "---|".repeat(names.len()))?;
+    let mut notes: Vec<String> = Vec::new();
+    let mut missing: Vec<(String, Vec<&str>)> = Vec::new();
+    for case in run.cases.iter().filter(|case| case.group == group) {
+        let Some(ours) = case.ours else {
+            notes.push(format!("{}: {}", case.name, case.skipped.as_deref().unwrap_or("not timed")));
+            continue;
+        };
+        let Rates { nominal, useful, of_peak, bytes } = rates(case, ours, run.ceilings.flops);
+        let error = case.error.map_or_else(|| "–".into(), |error| format!("{error:.0e}"));
+        let spread = 50.0 * (ours.high - ours.low) / ours.median;
+        write!(
+            page,
+            "| {} | {} | {spread:.0}% | {nominal} | {useful} | {of_peak} | {bytes} | {error} |",
+            case.name,
+            time(ours.median)
+        )?;
+        for name in &names {
+            let rival = case.rival(name);
+            match rival.and_then(|rival| Some((rival.seconds?, rival.ratio?))) {
+                Some((seconds, over)) => {
+                    write!(page, " {}, {}× |", time(seconds.median), three_digits(over.median))?;
+                }
+                None => write!(page, " – |")?,
+            }
+            if let Some(reason) = rival.and_then(|rival| rival.missing.as_deref()) {
+                let line = format!("{name}: {reason}");
+                match missing.iter_mut().find(|(known, _)| *known == line) {
+                    Some((_, cases)) => cases.push(&case.name),
+                    None => missing.push((line, vec![&case.name])),
+                }
+            }
+        }
+        writeln!(page)?;
+    }
+    let all = run.cases.iter().filter(|case| case.group == group && case.ours.is_some()).count();
+    notes.extend(
+        missing.into_iter().map(
+            |(line, cases)| {
+                if cases.len() == all { line } else { format!("{line}: {}", cases.join(", ")) }
+            },
+        ),
+    );
+    if !notes.is_empty() {
+        writeln!(page)?;
+        notes.iter().try_for_each(|note| writeln!(page, "* {note}"))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_three_digits() {
+        assert_eq!([0.5, 9.996, 99.96, 1234.4].map(three_digits), ["0.500", "10.0", "100", "1234"]);
+        assert_eq!([2.0, 0.012_34, 3.21e-5].map(time), ["2.00 s", "12.3 ms", "32.1 µs"]);
+    }
+}

@@ -1,0 +1,113 @@
+//! Peers that do well, and peers that fail: each ends in a time or in one line that says why there is none.
+
+use sphereface_benches::ceilings::Ceilings;
+use sphereface_benches::device::Choice;
+use sphereface_benches::measure::Method;
+use sphereface_benches::peer::{LIMIT, Launch, Peer};
+use sphereface_benches::record::CaseRecord;
+use sphereface_benches::session::{Session, Settings};
+use sphereface_tensor::op::Layout;
+use sphereface_testkit::catalogue::Entry;
+use sphereface_testkit::skip;
+use sphereface_testkit::workload::{Arithmetic, Workload};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Starts the fake peer in a mode, if there is a Python.
+fn fake(mode: &str) -> Option<Launch> {
+    let path = std::env::var_os("PATH")?;
+    let python = std::env::split_paths(&path).map(|folder| folder.join("python3")).find(|file| file.is_file());
+    let Some(program) = python else {
+        skip("no Python in PATH");
+        return None;
+    };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake_peer.py").display().to_string();
+    Some(Launch { key: mode.into(), program, arguments: vec![script, mode.into()] })
+}
+
+fn entry(timed: Workload) -> Entry {
+    let arithmetic = Arithmetic::F32;
+    Entry { name: "a case".into(), group: "gemm", timed, check: timed, arithmetic, headline: false, quick: false }
+}
+
+fn gemm() -> Entry {
+    entry(Workload::Gemm { layout: Layout::NN, sizes: [12, 8, 16] })
+}
+
+fn measure(entry: &Entry, modes: &[&str]) -> Option<(CaseRecord, Session)> {
+    let launches = modes.iter().map(|mode| fake(mode)).collect::<Option<Vec<Launch>>>()?;
+    let method =
+        Method { rounds: 3, fewest: 3, sample_seconds: 1e-4, budget: Duration::from_secs(1), settle: Duration::ZERO };
+    let ceilings = Ceilings { one_thread_flops: Some(1e9), flops: Some(1e9), bytes: 1e9 };
+    let settings =
+        Settings { device: Choice::Cpu, threads: 1, ceilings, method, quick: true, peer_limit: LIMIT, limit_s: 1.0 };
+    let mut session = Session::new(settings, launches).unwrap();
+    let record = session.measure(entry).unwrap();
+    Some((record, session))
+}
+
+#[test]
+fn a_peer_that_agrees_is_timed_in_its_fastest_way() {
+    let Some((record, _)) = measure(&gemm(), &["right"]) else { return };
+    let rival = record.rival("Fake right").unwrap();
+    assert_eq!((rival.variant.as_str(), &rival.missing), ("forwards", &None));
+    assert_eq!(rival.seconds.unwrap().median, 0.5);
+    assert!(rival.difference.unwrap() < 1e-6);
+    // Its one run took half a second, by its own account; ours does the same work in less.
+    let (ours, ratio) = (record.ours.unwrap(), rival.ratio.unwrap());
+    assert!(ratio.low > 1.0 && ours.median > 0.0, "{ours:?} {ratio:?}");
+}
+
+#[test]
+fn peers_that_disagree_or_die_are_not_timed_and_the_others_are() {
+    let modes = ["wrong", "dies", "short", "absent", "right"];
+    let Some((record, session)) = measure(&gemm(), &modes) else { return };
+    let reasons: Vec<String> = record.peers.iter().map(|rival| rival.missing.clone().unwrap_or_default()).collect();
+    let expected = [
+        "computes something else: off by",
+        "no more bytes",
+        "c: expected shape [12, 8], found [11, 8]",
+        "no such library",
+        "",
+    ];
+    for ((reason, expected), rival) in reasons.iter().zip(expected).zip(&record.peers) {
+        assert!(reason.contains(expected) && !reason.contains('\n'), "{}: {reason}", rival.name);
+        assert_eq!(rival.seconds.is_some(), reason.is_empty(), "{}", rival.name);
+    }
+    assert_eq!(session.peers()[3].missing.as_deref(), Some("no such library"));
+    assert_eq!(record.best().map(|rival| rival.name.as_str()), Some("Fake right"));
+}
+
+#[test]
+fn a_peer_without_the_case_leaves_an_empty_cell() {
+    let Some((record, _)) = measure(&entry(Workload::Optimizer { length: 100 }), &["right"]) else { return };
+    assert!(record.peers[0].missing.as_ref().unwrap().contains("this case is not supported"));
+    assert!(record.ours.is_some());
+}
+
+#[test]
+fn a_peer_that_hangs_is_stopped_at_the_limit() {
+    let Some(launch) = fake("hangs") else { return };
+    let mut peer = Peer::start(&launch, 1, Duration::from_secs(30)).unwrap();
+    peer.begin(Duration::from_millis(300));
+    let case = sphereface_benches::protocol::case(&gemm().timed, Arithmetic::F32);
+    let nowhere = Path::new("nowhere");
+    assert_eq!(peer.variants(&case).unwrap(), ["backwards", "forwards"]);
+    let reason = peer.prepare(&case, nowhere, nowhere, "forwards").unwrap_err();
+    assert!(reason.contains("longer than the limit"), "{reason}");
+    assert!(!peer.is_alive());
+}
+
+#[test]
+fn a_peer_that_is_not_installed_is_missing() {
+    let launch = Launch { key: "none".into(), program: PathBuf::from("no/such/program"), arguments: vec![] };
+    assert!(Peer::start(&launch, 1, Duration::from_secs(1)).unwrap_err().contains("not installed"));
+}
+
+#[test]
+fn a_case_that_takes_too_long_is_left_out_with_the_reason() {
+    let Some((record, _)) = measure(&entry(Workload::Gemm { layout: Layout::NN, sizes: [4096; 3] }), &[]) else {
+        return;
+    };
+    assert!(record.ours.is_none() && record.skipped.as_ref().unwrap().contains("the limit is 1 s"), "{record:?}");
+}

@@ -1,0 +1,72 @@
+//! Recorded runs: their tables and pictures follow from `run.json`, and a slowed kernel is caught.
+
+use sphereface_benches::compare::compare;
+use sphereface_benches::record::Run;
+use sphereface_benches::{readme, roofline, table};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+/// Folders of runs: those of the tests, and all that are kept.
+fn runs() -> Vec<PathBuf> {
+    let kept = fs::read_dir(folder("runs")).map(|entries| entries.flatten().map(|entry| entry.path()).collect());
+    let mut runs: Vec<PathBuf> = kept.unwrap_or_default();
+    runs.extend(["tests/runs/before", "tests/runs/slowed"].map(folder));
+    runs
+}
+
+#[test]
+fn what_is_drawn_from_a_run_is_what_was_recorded() {
+    for path in runs() {
+        let run = Run::read(&path).unwrap();
+        let recorded = |name: &str| fs::read_to_string(path.join(name)).unwrap_or_default();
+        let at = path.display();
+        assert_eq!(table::page(&run), recorded("table.md"), "{at}: table.md");
+        assert_eq!(readme::block(&run), recorded("readme.md"), "{at}: readme.md");
+        assert_eq!(roofline::picture(&run), recorded("roofline.svg"), "{at}: roofline.svg");
+        assert_eq!(run.to_json().unwrap(), recorded("run.json"), "{at}: run.json");
+    }
+}
+
+/// Both were recorded one after the other; for the second, the product of matrices was computed twice.
+#[test]
+fn a_slowed_kernel_is_caught_and_nothing_else() {
+    let [before, slowed] = ["tests/runs/before", "tests/runs/slowed"].map(|name| Run::read(&folder(name)).unwrap());
+    let comparison = compare(&before, &slowed);
+    assert!(comparison.regressed);
+    let lines: Vec<&str> = comparison.text.lines().filter(|line| line.ends_with("slower")).collect();
+    assert!(!lines.is_empty() && lines.iter().all(|line| line.starts_with("gemm")), "{}", comparison.text);
+    let back = compare(&slowed, &before).text;
+    assert!(!back.lines().any(|line| line.starts_with("gemm") && line.ends_with("slower")), "{back}");
+    assert!(!compare(&before, &before).regressed);
+}
+
+#[test]
+fn a_readme_gets_the_block_of_a_run_and_keeps_the_rest() {
+    let run = Run::read(&folder("tests/runs/before")).unwrap();
+    let before = "# A\n<!-- bench:begin old -->\nold\n<!-- bench:end -->\nB\n";
+    let after = readme::replaced(before, &run).unwrap();
+    let block = readme::block(&run);
+    assert_eq!(after, format!("# A\n<!-- bench:begin {} -->\n{block}<!-- bench:end -->\nB\n", run.name));
+    assert_eq!(readme::replaced(&after, &run).unwrap(), after);
+    assert!(readme::replaced("# A\n", &run).unwrap_err().to_string().contains("bench:begin"));
+}
+
+#[test]
+fn a_damaged_run_is_refused_in_one_line() {
+    let scratch = std::env::temp_dir().join(format!("bench-damaged-{}", std::process::id()));
+    fs::create_dir_all(&scratch).unwrap();
+    let text = fs::read_to_string(folder("tests/runs/before/run.json")).unwrap();
+    for (damaged, expected) in [
+        (text.replacen("\"format\": 1", "\"format\": 9", 1), "expected format 1, found 9"),
+        (text[..text.len() / 2].to_owned(), "EOF"),
+    ] {
+        fs::write(scratch.join("run.json"), damaged).unwrap();
+        let error = format!("{:#}", Run::read(&scratch).unwrap_err());
+        assert!(error.contains(expected) && error.contains("run.json") && !error.contains('\n'), "{error}");
+    }
+    fs::remove_dir_all(&scratch).unwrap();
+}

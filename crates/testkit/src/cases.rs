@@ -172,15 +172,22 @@ pub const WINOGRAD: [[usize; 8]; 9] = [
 
 /// All passes of all [`WINOGRAD`].
 pub fn winograd() -> Vec<Case> {
-    let passes = WINOGRAD.into_iter().flat_map(conv2d_passes);
-    passes.map(|case| Case { tolerance: WINOGRAD_FP32, ..case }).collect()
+    WINOGRAD.into_iter().flat_map(conv2d_passes).collect()
+}
+
+/// The bound of a convolution in fp32: looser where Winograd's algorithm may compute it.
+pub(crate) fn conv2d_tolerance([.., inputs, outputs, taps, stride, padding]: [usize; 8]) -> Tolerance {
+    let channels = [inputs, outputs].iter().all(|&channels| channels >= 32 && channels.is_multiple_of(16));
+    if channels && (taps, stride, padding) == (3, 1, 1) { WINOGRAD_FP32 } else { FP32 }
 }
 
 /// All passes of one convolution, as in [`CONVOLUTIONS`], with everything that can be fused.
 ///
 /// # Panics
 /// When the filter is larger than the padded input.
-pub fn conv2d_passes([h, w, n, c, k, r, stride, padding]: [usize; 8]) -> Vec<Case> {
+pub fn conv2d_passes(sizes: [usize; 8]) -> Vec<Case> {
+    let [h, w, n, c, k, r, stride, padding] = sizes;
+    let tolerance = conv2d_tolerance(sizes);
     let mut cases = Vec::new();
     let name = |pass: &str| format!("conv2d_{pass} {h}x{w} N{n} C{c} K{k} {r}x{r} stride {stride} padding {padding}");
     let (x, filter) = (normal(Shape::activation(h, w, n, c)), normal(Shape::filter(r, r, c, k)));
@@ -190,29 +197,29 @@ pub fn conv2d_passes([h, w, n, c, k, r, stride, padding]: [usize; 8]) -> Vec<Cas
     let y = Conv2dForward::plain(stride, padding, false);
     let y = sphereface_tensor::op::Operator::outputs(&y, &[&x.0, &filter.0], &[]).expect("a convolution")[0].clone();
     let d_y = (y, Fill::Normal);
-    cases.push(case(name("forward"), plain, reads.clone(), FP32));
+    cases.push(case(name("forward"), plain, reads.clone(), tolerance));
     for (keep, residual) in [(false, false), (true, false), (false, true), (true, true)] {
         let op = Conv2dForward { slope: true, keep, residual, ..plain };
         let mut reads = reads.clone();
         reads.push(slope.clone());
         reads.extend(residual.then(|| d_y.clone()));
-        cases.push(case(format!("{} {op:?}", name("forward")), op, reads, FP32));
+        cases.push(case(format!("{} {op:?}", name("forward")), op, reads, tolerance));
     }
     let slope = normal(Shape::vector(Dim::C, c));
     for addend in [false, true] {
         let plain = Conv2dBackwardData::plain(stride, padding, [h, w], addend);
         let mut reads = vec![d_y.clone(), filter.clone()];
         reads.extend(addend.then(|| x.clone()));
-        cases.push(case(name("backward_data"), plain, reads.clone(), FP32));
+        cases.push(case(name("backward_data"), plain, reads.clone(), tolerance));
         reads.extend([x.clone(), slope.clone()]);
         for keep in [false, true] {
             let op = Conv2dBackwardData { slope: true, keep, ..plain };
-            cases.push(case(format!("{} {op:?}", name("backward_data")), op, reads.clone(), FP32));
+            cases.push(case(format!("{} {op:?}", name("backward_data")), op, reads.clone(), tolerance));
         }
     }
     for bias in [false, true] {
         let op = Conv2dBackwardWeight { stride, padding, bias, taps: [r, r] };
-        cases.push(case(name("backward_weight"), op, vec![x.clone(), d_y.clone()], FP32));
+        cases.push(case(name("backward_weight"), op, vec![x.clone(), d_y.clone()], tolerance));
     }
     cases
 }

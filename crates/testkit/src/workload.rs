@@ -1,6 +1,6 @@
 //! What is checked and timed: an operator, a head or a whole network, with its sizes.
 
-use crate::cases::{Case, FP32, Fill, case, counter, gemm_case, normal};
+use crate::cases::{Case, Fill, case, conv2d_tolerance, counter, gemm_case, normal};
 use crate::compare::{Tolerance, largest_error};
 use crate::head::{HeadCase, HeadProducts};
 use crate::run::{case_error, plan_of_case};
@@ -256,6 +256,7 @@ pub fn losses(log: &[f64], steps: usize) -> Vec<f64> {
 /// One pass of a convolution, as [`CONVOLUTIONS`](crate::cases::CONVOLUTIONS) has them, without bias where nothing is fused.
 fn conv2d(pass: Pass, sizes: [usize; 8]) -> Option<(Case, Names)> {
     let [h, w, n, c, k, r, stride, padding] = sizes;
+    let tolerance = conv2d_tolerance(sizes);
     let (image, taps) = (Shape::activation(h, w, n, c), Shape::filter(r, r, c, k));
     let geometry = Conv2dGeometry::new("conv2d", &image, &taps, stride, padding).ok()?;
     let [x, filter, y] = [image, taps, geometry.output()].map(normal);
@@ -265,21 +266,21 @@ fn conv2d(pass: Pass, sizes: [usize; 8]) -> Option<(Case, Names)> {
     let name = format!("conv2d {pass:?} {h}x{w} N{n} C{c} K{k} {r}x{r} stride {stride} padding {padding}");
     let names = |inputs, outputs| Names { inputs, outputs };
     Some(match pass {
-        Pass::Forward => (case(name, plain, vec![x, filter], FP32), names(&["x", "filter"], &["y"])),
-        Pass::BackwardData => (case(name, data, vec![y, filter], FP32), names(&["d_y", "filter"], &["d_x"])),
+        Pass::Forward => (case(name, plain, vec![x, filter], tolerance), names(&["x", "filter"], &["y"])),
+        Pass::BackwardData => (case(name, data, vec![y, filter], tolerance), names(&["d_y", "filter"], &["d_x"])),
         Pass::BackwardWeight => {
             let op = Conv2dBackwardWeight { stride, padding, bias: false, taps: [r, r] };
-            (case(name, op, vec![x, y], FP32), names(&["x", "d_y"], &["d_filter"]))
+            (case(name, op, vec![x, y], tolerance), names(&["x", "d_y"], &["d_filter"]))
         }
         Pass::FusedForward => {
             let op = Conv2dForward { bias: true, slope: true, residual: true, keep: true, ..plain };
             let reads = vec![x, filter, normal(Shape::vector(Dim::K, k)), slope(k), y];
-            (case(name, op, reads, FP32), names(&["x", "filter", "bias", "slope", "residual"], &["pre", "out"]))
+            (case(name, op, reads, tolerance), names(&["x", "filter", "bias", "slope", "residual"], &["pre", "out"]))
         }
         Pass::FusedBackward => {
             let op = Conv2dBackwardData { slope: true, ..data };
             let reads = vec![y, filter, x, slope(c)];
-            (case(name, op, reads, FP32), names(&["d_y", "filter", "pre", "slope"], &["d_pre", "d_slope"]))
+            (case(name, op, reads, tolerance), names(&["d_y", "filter", "pre", "slope"], &["d_pre", "d_slope"]))
         }
     })
 }

@@ -1,7 +1,7 @@
 //! Fully connected layer: one product a pixel.
 
 use super::conv2d::sum_rows;
-use super::product::{Into, Matrix, product};
+use super::product::{Into, Matrix, Panels, Sum, product};
 use super::{Kernel, Operands};
 use crate::error::Error;
 use crate::op::LinearGeometry;
@@ -10,19 +10,42 @@ use rayon::prelude::*;
 /// Rows of the result that one task computes.
 const ROWS: usize = 32;
 
+/// From this batch on there are tasks enough without dividing the sum over the pixels.
+const LARGE_BATCH: usize = 128;
+/// Parts of that sum for smaller ones.
+const PARTS: usize = 8;
+
 pub(super) fn forward(operands: &Operands<'_>) -> Result<Kernel, Error> {
     let g = LinearGeometry::of_activation("linear_forward", &operands.reads[0].shape, &operands.writes[0].shape)?;
-    Ok(Kernel::new(0, move |mut io| {
+    let parts = if g.batch < LARGE_BATCH { g.pixels.min(PARTS) } else { 1 };
+    let pixels = g.pixels.div_ceil(parts);
+    let size = g.batch * g.outputs;
+    Ok(Kernel::new(parts * size, move |mut io| {
         let (x, weight, bias) = (io.reads[0], io.reads[1], io.reads[2]);
-        io.writes[0].par_chunks_mut(ROWS * g.outputs).enumerate().for_each(|(index, out)| {
-            let rows = out.len() / g.outputs;
-            out.chunks_exact_mut(g.outputs).for_each(|row| row.copy_from_slice(bias));
-            for pixel in 0..g.pixels {
-                let x = Matrix::new(&x[(pixel * g.batch + index * ROWS) * g.inputs..], rows, g.inputs);
+        let out = &mut *io.writes[0];
+        // A sum over some of the pixels for some rows is one task.
+        let multiply = |part: usize, first: usize, partial: &mut [f32]| {
+            let rows = partial.len() / g.outputs;
+            let mut sum = Sum::new(partial, g.outputs, Into::Overwrite);
+            for pixel in part * pixels..((part + 1) * pixels).min(g.pixels) {
+                let x = Matrix::new(&x[(pixel * g.batch + first) * g.inputs..], rows, g.inputs);
                 let weight = Matrix::new(&weight[pixel * g.inputs * g.outputs..], g.inputs, g.outputs);
-                product(out, g.outputs, Into::Add, x, weight);
+                if Panels::fit(g.outputs) {
+                    sum.add(x, Panels::in_place(weight));
+                } else {
+                    sum.add_product(x, weight);
+                }
             }
+            sum.flush();
+        };
+        io.workspace.par_chunks_mut(size).enumerate().for_each(|(part, partial)| {
+            let blocks = partial.par_chunks_mut(ROWS * g.outputs).enumerate();
+            blocks.for_each(|(block, partial)| multiply(part, block * ROWS, partial));
         });
+        out.chunks_exact_mut(g.outputs).for_each(|row| row.copy_from_slice(bias));
+        for part in io.workspace.chunks_exact(size) {
+            out.iter_mut().zip(part).for_each(|(out, part)| *out += part);
+        }
     }))
 }
 

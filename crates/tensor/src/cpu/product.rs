@@ -55,9 +55,33 @@ impl<'a> Matrix<'a> {
         }
     }
 
+    /// The same matrix in `out`, its rows (or columns, where those lie together) close to each other: at distances of a
+    /// power of two few of them stay in the first-level cache.
+    pub(super) fn copied(self, out: &mut [f32]) -> Matrix<'_> {
+        if self.column_stride != 1 {
+            return self.transposed().copied(out).transposed();
+        }
+        let Matrix { data, rows, columns, row_stride, .. } = self;
+        let stride = Matrix::copy_stride(columns);
+        for (row, out) in out.chunks_mut(stride).take(rows).enumerate() {
+            out[..columns].copy_from_slice(&data[row * row_stride..][..columns]);
+        }
+        Matrix::strided(out, rows, columns, stride)
+    }
+
+    /// Distance of the rows of a copy.
+    pub(super) const fn copy_stride(columns: usize) -> usize {
+        columns + WIDTH
+    }
+
     /// Some of the rows.
     pub(super) fn rows(self, rows: Range<usize>) -> Self {
         self.block(rows.start, rows.len(), 0, self.columns)
+    }
+
+    /// Some of the columns.
+    pub(super) fn columns(self, columns: Range<usize>) -> Self {
+        self.block(0, self.rows, columns.start, columns.len())
     }
 
     /// Some of the rows and columns.
@@ -92,13 +116,25 @@ impl<'a> Panels<'a> {
         for (panel, out) in panels.enumerate() {
             let first = panel * WIDTH;
             let width = WIDTH.min(columns - first);
-            for (row, out) in out.as_chunks_mut::<WIDTH>().0.iter_mut().enumerate() {
-                let source = &data[row * row_stride + first * column_stride..];
+            let (squares, _) = out.as_chunks_mut::<WIDTH>();
+            for (square, out) in squares.chunks_mut(WIDTH).enumerate() {
+                let source = &data[square * WIDTH * row_stride + first * column_stride..];
                 if column_stride == 1 && width == WIDTH {
-                    out.copy_from_slice(&source[..WIDTH]);
+                    out.iter_mut()
+                        .enumerate()
+                        .for_each(|(i, out)| out.copy_from_slice(&source[i * row_stride..][..WIDTH]));
+                } else if row_stride == 1 && width == WIDTH && out.len() == WIDTH {
+                    // Whole lines of the source at once: at distances of a power of two they would not stay in a cache.
+                    let lines: [[f32; WIDTH]; WIDTH] =
+                        std::array::from_fn(|j| std::array::from_fn(|i| source[j * column_stride..][..WIDTH][i]));
+                    for (i, out) in out.iter_mut().enumerate() {
+                        *out = std::array::from_fn(|j| lines[j][i]);
+                    }
                 } else {
-                    out[width..].fill(0.0);
-                    out[..width].iter_mut().enumerate().for_each(|(j, out)| *out = source[j * column_stride]);
+                    for (i, out) in out.iter_mut().enumerate() {
+                        let value = |j: usize| if j < width { source[i * row_stride + j * column_stride] } else { 0.0 };
+                        *out = std::array::from_fn(value);
+                    }
                 }
             }
         }
@@ -108,6 +144,13 @@ impl<'a> Panels<'a> {
     pub(super) fn packed(data: &'a [f32], rows: usize, columns: usize) -> Self {
         assert!(Panels::packed_length(rows, columns) <= data.len(), "panels of {rows}×{columns}");
         Panels { data, rows, columns, row_stride: WIDTH, panel_stride: rows * WIDTH }
+    }
+
+    /// Some of the rows.
+    pub(super) fn rows(self, rows: Range<usize>) -> Self {
+        assert!(rows.end <= self.rows, "rows of panels");
+        let data = if rows.is_empty() { &[] } else { &self.data[rows.start * self.row_stride..] };
+        Panels { data, rows: rows.len(), ..self }
     }
 
     /// Panels whose starts are `panel_stride` apart.
@@ -193,6 +236,13 @@ impl<'a, 'o> Sum<'a, 'o> {
 
     /// Adds `left · right`.
     pub(super) fn add(&mut self, left: Matrix<'a>, right: Panels<'a>) {
+        for first in (0..left.columns).step_by(DEPTH) {
+            let depth = first..(first + DEPTH).min(left.columns);
+            self.add_term(left.block(0, left.rows, depth.start, depth.len()), right.rows(depth));
+        }
+    }
+
+    fn add_term(&mut self, left: Matrix<'a>, right: Panels<'a>) {
         if self.terms.is_full() || self.depth + left.columns > DEPTH {
             self.flush();
         }

@@ -16,6 +16,12 @@ fn convolution() -> impl Strategy<Value = [usize; 8]> {
     })
 }
 
+/// The same of one that Winograd's algorithm may compute.
+fn winograd_convolution() -> impl Strategy<Value = [usize; 8]> {
+    (2usize..9, 2usize..9, 1usize..24, 2usize..4, 2usize..4)
+        .prop_map(|(height, width, batch, inputs, outputs)| [height, width, batch, 16 * inputs, 16 * outputs, 3, 1, 1])
+}
+
 /// Labels and first pixels of the rows of each batch, and how many rows count.
 fn gathered(op: GatherBatch, images: usize, steps: usize) -> Vec<(Vec<u32>, Vec<f32>, usize)> {
     let parameters = ParameterSet::default();
@@ -55,6 +61,12 @@ proptest! {
 
     #[test]
     fn every_pass_of_any_convolution_matches_the_reference(sizes in convolution(), threads in 1usize..4) {
+        let mut backend = CpuBackend::new(threads).unwrap();
+        cases::conv2d_passes(sizes).iter().for_each(|case| _ = check_case(case, &mut backend));
+    }
+
+    #[test]
+    fn every_pass_by_winograd_matches_the_reference(sizes in winograd_convolution(), threads in 1usize..4) {
         let mut backend = CpuBackend::new(threads).unwrap();
         cases::conv2d_passes(sizes).iter().for_each(|case| _ = check_case(case, &mut backend));
     }

@@ -9,7 +9,6 @@ use sphereface_benches::measure::Method;
 use sphereface_benches::peer::{LIMIT, Launch, launches};
 use sphereface_benches::record::{FORMAT, Run};
 use sphereface_benches::session::{Session, Settings};
-use sphereface_benches::statistics::significant;
 use sphereface_benches::{compare, folder, readme, roofline, table};
 use sphereface_testkit::catalogue::{Entry, catalogue};
 use sphereface_testkit::workload::Arithmetic;
@@ -174,7 +173,7 @@ fn peers(arguments: &Arguments) -> Result<Vec<Launch>> {
 /// Checks the small shapes, each once.
 fn check(device: Choice, threads: usize, entries: &[Entry]) -> Result<ExitCode> {
     device.open(Arithmetic::F32, threads)?; // Where there is none, one line says so.
-    let ceilings = Ceilings { one_thread_flops: None, flops: None, bytes: f64::INFINITY };
+    let ceilings = Ceilings { one_thread_flops: None, flops: None, bytes: f64::INFINITY, overhead: None };
     let (method, limit_s) = (method(true), f64::INFINITY);
     let settings = Settings { device, threads, ceilings, method, quick: true, peer_limit: LIMIT, limit_s };
     let mut session = Session::new(settings, Vec::new())?;
@@ -225,14 +224,10 @@ fn measure(
     date: OffsetDateTime,
 ) -> Result<Run> {
     let machine = machine(arguments.device, threads)?;
-    let mut ceilings = match arguments.device {
+    let ceilings = match arguments.device {
         Choice::Cuda(_) => ceilings::gpu(arguments.device.open(Arithmetic::F32, threads)?.as_mut())?,
-        Choice::Cpu | Choice::Emulator => ceilings::cpu(threads),
+        Choice::Cpu | Choice::Emulator => ceilings::cpu(threads)?,
     };
-    for bound in [&mut ceilings.one_thread_flops, &mut ceilings.flops] {
-        *bound = bound.map(significant);
-    }
-    ceilings.bytes = significant(ceilings.bytes);
     let peak = ceilings.flops.map_or_else(String::new, |flops| format!("{:.0} GFLOP/s, ", flops / 1e9));
     println!("{}: {peak}copies {:.1} GB/s, {threads} threads", machine.slug(), ceilings.bytes / 1e9);
     let &Arguments { device, quick, limit: limit_s, .. } = arguments;

@@ -72,7 +72,7 @@ pub struct CaseRecord {
     pub bytes: u64,
     /// Largest error of the small shape against the f64 reference, in units of its tolerance's scale.
     pub error: Option<f64>,
-    /// Seconds that the roofline of the machine predicts.
+    /// Seconds that it takes at best below the ceilings, step by step.
     pub predicted_s: Option<f64>,
     /// Seconds of one run of ours.
     pub ours: Option<Spread>,
@@ -104,6 +104,11 @@ impl CaseRecord {
     pub fn best(&self) -> Option<&Rival> {
         let timed = self.peers.iter().filter_map(|rival| Some((rival, rival.seconds?.median)));
         timed.min_by(|(_, left), (_, right)| left.total_cmp(right)).map(|(rival, _)| rival)
+    }
+
+    /// How many times longer ours took than predicted.
+    pub fn over_prediction(&self) -> Option<f64> {
+        Some(self.ours?.median / self.predicted_s?)
     }
 
     /// The peer of this name.

@@ -126,7 +126,7 @@ impl Session {
             flops_useful: cost.flops.useful,
             bytes: cost.bytes,
             error: None,
-            predicted_s: None,
+            predicted_s: self.settings.ceilings.predict(&plan)?,
             ours: None,
             skipped: None,
             peers: Vec::new(),

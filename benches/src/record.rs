@@ -74,12 +74,24 @@ pub struct CaseRecord {
     pub error: Option<f64>,
     /// Seconds that it takes at best below the ceilings, step by step.
     pub predicted_s: Option<f64>,
+    /// Of a head: bytes that it takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<HeadMemory>,
     /// Seconds of one run of ours.
     pub ours: Option<Spread>,
     /// Why there are none.
     pub skipped: Option<String>,
     /// The peers, as in [`Run::peers`].
     pub peers: Vec<Rival>,
+}
+
+/// Memory of a head in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeadMemory {
+    /// Ours at its peak, beyond inputs, class weights and the gradients of both.
+    pub beyond_operands: u64,
+    /// What a logit of each row and class would take in f32.
+    pub logits: u64,
 }
 
 /// A peer's time for a case.

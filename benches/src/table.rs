@@ -14,6 +14,11 @@ pub fn time(seconds: f64) -> String {
     format!("{} {unit}", three_digits(value))
 }
 
+/// A size in megabytes, which are a million bytes.
+fn megabytes(bytes: u64) -> String {
+    format!("{} MB", three_digits(bytes as f64 / 1e6))
+}
+
 /// A positive number with three significant digits.
 pub fn three_digits(value: f64) -> String {
     let decimals = match value {
@@ -140,6 +145,13 @@ fn write_page(run: &Run, page: &mut String) -> std::fmt::Result {
              products of the definition, of which Winograd's algorithm takes fewer."
         )?;
     }
+    if run.cases.iter().any(|case| case.memory.is_some()) {
+        writeln!(
+            page,
+            "\n*Memory* is ours at its peak beyond inputs, class weights and the gradients of both; beside it stands what a \
+             logit of each row and class would take in f32."
+        )?;
+    }
     let mut groups: Vec<&str> = Vec::new();
     for case in &run.cases {
         if !groups.contains(&case.group.as_str()) {
@@ -161,6 +173,8 @@ fn write_group(run: &Run, group: &str, page: &mut String) -> std::fmt::Result {
     let mut titles = vec!["case", "ours", "±"];
     titles.extend(is_predicted.then_some("predicted"));
     titles.extend(["GFLOP/s", "useful", "peak", "GB/s", "error"]);
+    let has_memory = cases.iter().any(|case| case.memory.is_some());
+    titles.extend(if has_memory { &["memory", "N×C logits"][..] } else { &[] });
     titles.extend(&names);
     writeln!(page, "| {} |\n|{}", titles.join(" | "), "---|".repeat(titles.len()))?;
     let mut notes: Vec<String> = Vec::new();
@@ -176,6 +190,10 @@ fn write_group(run: &Run, group: &str, page: &mut String) -> std::fmt::Result {
         let mut cells = vec![case.name.clone(), time(ours.median), format!("{spread:.0}%")];
         cells.extend(is_predicted.then_some(predicted));
         cells.extend([nominal, useful, of_peak, bytes, error]);
+        if has_memory {
+            let sizes = case.memory.map(|memory| [memory.beyond_operands, memory.logits].map(megabytes));
+            cells.extend(sizes.unwrap_or_default());
+        }
         for name in &names {
             let rival = case.rival(name);
             let timed = rival.and_then(|rival| Some((rival.seconds?.median, rival.ratio?.median)));

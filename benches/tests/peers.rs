@@ -88,6 +88,17 @@ fn a_peer_without_the_case_leaves_an_empty_cell() {
 }
 
 #[test]
+fn a_head_says_what_memory_it_takes_beside_that_of_logits() {
+    let Some((record, _)) = measure(&entry(Workload::Head { classes: 3000, dimension: 16, batch: 64 }), &[]) else {
+        return;
+    };
+    let memory = record.memory.unwrap();
+    assert_eq!(memory.logits, 4 * 64 * 3000);
+    // At least the sum of exponentials of each row; at most a part of what all logits take.
+    assert!((4 * 64..memory.logits).contains(&memory.beyond_operands), "{memory:?}");
+}
+
+#[test]
 fn a_peer_that_hangs_is_stopped_at_the_limit() {
     let Some(launch) = fake("hangs") else { return };
     let mut peer = Peer::start(&launch, 1, Duration::from_secs(30)).unwrap();

@@ -51,6 +51,9 @@ pub trait Device {
     /// When the device fails.
     fn seconds(&mut self, programs: &[Program], times: usize) -> Result<f64>;
 
+    /// Bytes of the arena: what lives within a run, and scratch memory.
+    fn arena_bytes(&self) -> u64;
+
     /// Name and driver, of a GPU.
     fn gpu(&self) -> Option<String> {
         None
@@ -121,6 +124,10 @@ impl Device for Cpu {
         }
         Ok(start.elapsed().as_secs_f64())
     }
+
+    fn arena_bytes(&self) -> u64 {
+        self.0.allocated().arena as u64
+    }
 }
 
 struct OnGpu<D>(CudaBackend<D>);
@@ -138,6 +145,10 @@ impl<D: Driver> Device for OnGpu<D> {
         }
         self.0.driver_mut().record(1).map_err(failed)?;
         Ok(self.0.driver_mut().elapsed(0, 1).map_err(failed)?.as_secs_f64())
+    }
+
+    fn arena_bytes(&self) -> u64 {
+        self.0.arena_bytes()
     }
 
     fn gpu(&self) -> Option<String> {

@@ -17,3 +17,4 @@ pub mod roofline;
 pub mod session;
 pub mod statistics;
 pub mod table;
+pub mod wall_clock;

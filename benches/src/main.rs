@@ -7,10 +7,9 @@ use sphereface_benches::device::Choice;
 use sphereface_benches::machine::{Machine, commit, hardware_threads};
 use sphereface_benches::measure::Method;
 use sphereface_benches::peer::{LIMIT, Launch, launches};
-use sphereface_benches::record::{FORMAT, Run};
+use sphereface_benches::record::{CaseRecord, FORMAT, Run};
 use sphereface_benches::session::{Session, Settings};
-use sphereface_benches::statistics::significant;
-use sphereface_benches::{compare, folder, readme, roofline, table};
+use sphereface_benches::{compare, folder, readme, roofline, table, wall_clock};
 use sphereface_testkit::catalogue::{Entry, catalogue};
 use sphereface_testkit::workload::Arithmetic;
 use std::io::Write as _;
@@ -41,7 +40,8 @@ struct Arguments {
     /// Threads, ours and the peers': 0 stands for all there are.
     #[arg(long, default_value_t = 0)]
     threads: usize,
-    /// Longest time that a run of a case may take, in seconds, as estimated beforehand: others are left out.
+    /// Longest time that a run of a case may take, in seconds, as estimated beforehand: others are left out. It does not
+    /// hold for `mnist to 99%`, a whole training, which --quick leaves out.
     #[arg(long, value_name = "SECONDS", default_value_t = 4.0)]
     limit: f64,
     /// Folder of the run; if not given, one named after day and machine in benches/runs.
@@ -112,6 +112,9 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         for Entry { name, group, timed, .. } in &entries {
             writeln!(out, "{name:<52} {group:<24} {:>10.3} GFLOP", timed.cost()?.flops.useful as f64 / 1e9)?;
         }
+        if trains(arguments) {
+            writeln!(out, "{:<52} {}", wall_clock::NAME, wall_clock::GROUP)?;
+        }
         return Ok(ExitCode::SUCCESS);
     }
     let threads = if arguments.threads == 0 { hardware_threads() } else { arguments.threads };
@@ -141,14 +144,22 @@ fn files(run: &Run) -> Result<[(&'static str, String); 4]> {
     ])
 }
 
+/// Whether the command line asks for a case of this name and group.
+fn is_named(arguments: &Arguments, name: &str, group: &str) -> bool {
+    let named = |pattern: &String| name.contains(pattern) || group.contains(pattern.as_str());
+    arguments.only.is_empty() || arguments.only.iter().any(named)
+}
+
+/// Whether the command line asks for a whole training.
+fn trains(arguments: &Arguments) -> bool {
+    !arguments.quick && is_named(arguments, wall_clock::NAME, wall_clock::GROUP)
+}
+
 /// Entries that the command line asks for.
 fn chosen(arguments: &Arguments) -> Result<Vec<Entry>> {
-    let wanted = |entry: &Entry| {
-        let named = |pattern: &String| entry.name.contains(pattern) || entry.group.contains(pattern.as_str());
-        (!arguments.quick || entry.quick) && (arguments.only.is_empty() || arguments.only.iter().any(named))
-    };
+    let wanted = |entry: &Entry| (!arguments.quick || entry.quick) && is_named(arguments, &entry.name, entry.group);
     let entries: Vec<Entry> = catalogue(arguments.device.arithmetics()).into_iter().filter(wanted).collect();
-    if entries.is_empty() {
+    if entries.is_empty() && !trains(arguments) {
         bail!("--only {}: no case is named so; --list names them", arguments.only.join(","));
     }
     Ok(entries)
@@ -174,7 +185,7 @@ fn peers(arguments: &Arguments) -> Result<Vec<Launch>> {
 /// Checks the small shapes, each once.
 fn check(device: Choice, threads: usize, entries: &[Entry]) -> Result<ExitCode> {
     device.open(Arithmetic::F32, threads)?; // Where there is none, one line says so.
-    let ceilings = Ceilings { one_thread_flops: None, flops: None, bytes: f64::INFINITY };
+    let ceilings = Ceilings { one_thread_flops: None, flops: None, bytes: f64::INFINITY, overhead: None };
     let (method, limit_s) = (method(true), f64::INFINITY);
     let settings = Settings { device, threads, ceilings, method, quick: true, peer_limit: LIMIT, limit_s };
     let mut session = Session::new(settings, Vec::new())?;
@@ -225,14 +236,10 @@ fn measure(
     date: OffsetDateTime,
 ) -> Result<Run> {
     let machine = machine(arguments.device, threads)?;
-    let mut ceilings = match arguments.device {
+    let ceilings = match arguments.device {
         Choice::Cuda(_) => ceilings::gpu(arguments.device.open(Arithmetic::F32, threads)?.as_mut())?,
-        Choice::Cpu | Choice::Emulator => ceilings::cpu(threads),
+        Choice::Cpu | Choice::Emulator => ceilings::cpu(threads)?,
     };
-    for bound in [&mut ceilings.one_thread_flops, &mut ceilings.flops] {
-        *bound = bound.map(significant);
-    }
-    ceilings.bytes = significant(ceilings.bytes);
     let peak = ceilings.flops.map_or_else(String::new, |flops| format!("{:.0} GFLOP/s, ", flops / 1e9));
     println!("{}: {peak}copies {:.1} GB/s, {threads} threads", machine.slug(), ceilings.bytes / 1e9);
     let &Arguments { device, quick, limit: limit_s, .. } = arguments;
@@ -245,13 +252,10 @@ fn measure(
             None => println!("{} {}: {}", peer.name, peer.version, peer.detail),
         }
     }
-    println!("{}", table::terminal_header());
-    let mut cases = Vec::new();
-    for entry in entries {
-        let record = session.measure(entry)?;
-        println!("{}", table::terminal_row(&record, ceilings.flops));
-        // What holds for a peer as a whole, or for all cases but a few, is not said of each.
-        let silent: Vec<String> = session.peers().into_iter().filter_map(|peer| peer.missing).collect();
+    // What holds for a peer as a whole, or for all cases but a few, is not said of each.
+    let silent: Vec<String> = session.peers().into_iter().filter_map(|peer| peer.missing).collect();
+    let show = |record: &CaseRecord| {
+        println!("{}", table::terminal_row(record, ceilings.flops));
         for rival in &record.peers {
             match &rival.missing {
                 Some(reason) if !silent.contains(reason) && !reason.contains("not supported") => {
@@ -260,7 +264,16 @@ fn measure(
                 _ => {}
             }
         }
-        cases.push(record);
+    };
+    println!("{}", table::terminal_header());
+    let mut cases = Vec::new();
+    for entry in entries {
+        cases.push(session.measure(entry)?);
+        cases.last().into_iter().for_each(&show);
+    }
+    if trains(arguments) {
+        cases.push(wall_clock::measure(&settings, &session.peers())?);
+        cases.last().into_iter().for_each(&show);
     }
     let (commit, dirty) = commit(root());
     Ok(Run {

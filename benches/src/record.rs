@@ -72,14 +72,26 @@ pub struct CaseRecord {
     pub bytes: u64,
     /// Largest error of the small shape against the f64 reference, in units of its tolerance's scale.
     pub error: Option<f64>,
-    /// Seconds that the roofline of the machine predicts.
+    /// Seconds that it takes at best below the ceilings, step by step.
     pub predicted_s: Option<f64>,
+    /// Of a head: bytes that it takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<HeadMemory>,
     /// Seconds of one run of ours.
     pub ours: Option<Spread>,
     /// Why there are none.
     pub skipped: Option<String>,
     /// The peers, as in [`Run::peers`].
     pub peers: Vec<Rival>,
+}
+
+/// Memory of a head in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeadMemory {
+    /// Ours at its peak, beyond inputs, class weights and the gradients of both.
+    pub beyond_operands: u64,
+    /// What a logit of each row and class would take in f32.
+    pub logits: u64,
 }
 
 /// A peer's time for a case.
@@ -104,6 +116,11 @@ impl CaseRecord {
     pub fn best(&self) -> Option<&Rival> {
         let timed = self.peers.iter().filter_map(|rival| Some((rival, rival.seconds?.median)));
         timed.min_by(|(_, left), (_, right)| left.total_cmp(right)).map(|(rival, _)| rival)
+    }
+
+    /// How many times longer ours took than predicted.
+    pub fn over_prediction(&self) -> Option<f64> {
+        Some(self.ours?.median / self.predicted_s?)
     }
 
     /// The peer of this name.

@@ -7,7 +7,7 @@ use crate::measure::{Contestant, Method, interleaved, ratios};
 use crate::peer::{Launch, Peer};
 use crate::prepared::{Prepared, Tensor, difference, operand_bytes, tolerance};
 use crate::protocol;
-use crate::record::{CaseRecord, PeerInfo, Rival};
+use crate::record::{CaseRecord, HeadMemory, PeerInfo, Rival};
 use crate::statistics::{Spread, significant};
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -126,7 +126,8 @@ impl Session {
             flops_useful: cost.flops.useful,
             bytes: cost.bytes,
             error: None,
-            predicted_s: None,
+            predicted_s: self.settings.ceilings.predict(&plan)?,
+            memory: None,
             ours: None,
             skipped: None,
             peers: Vec::new(),
@@ -140,6 +141,10 @@ impl Session {
         let sets = self.settings.device.sets(cost.bytes);
         let prepared = Prepared::new(&entry.timed, entry.arithmetic, device.backend(), sets)
             .with_context(|| entry.name.clone())?;
+        if let Workload::Head { classes, batch, .. } = entry.timed {
+            let logits = (size_of::<f32>() * batch * classes) as u64;
+            record.memory = Some(HeadMemory { beyond_operands: device.arena_bytes(), logits });
+        }
         self.time(entry, device.as_mut(), prepared, &mut record)?;
         Ok(record)
     }

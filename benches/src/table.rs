@@ -14,6 +14,11 @@ pub fn time(seconds: f64) -> String {
     format!("{} {unit}", three_digits(value))
 }
 
+/// A size in megabytes, which are a million bytes.
+fn megabytes(bytes: u64) -> String {
+    format!("{} MB", three_digits(bytes as f64 / 1e6))
+}
+
 /// A positive number with three significant digits.
 pub fn three_digits(value: f64) -> String {
     let decimals = match value {
@@ -32,6 +37,7 @@ pub fn ratio(spread: Spread) -> String {
 
 /// Rates of a case that follow from our time.
 struct Rates {
+    predicted: String,
     nominal: String,
     useful: String,
     of_peak: String,
@@ -42,6 +48,7 @@ fn rates(case: &CaseRecord, ours: Spread, peak: Option<f64>) -> Rates {
     let giga = |count: u64| three_digits(count as f64 / ours.median / 1e9);
     let of_peak = |peak: f64| format!("{:.0}%", 100.0 * case.flops_useful as f64 / ours.median / peak);
     Rates {
+        predicted: case.over_prediction().map(|over| format!("{}×", three_digits(over))).unwrap_or_default(),
         nominal: giga(case.flops_nominal),
         useful: giga(case.flops_useful),
         of_peak: peak.map_or_else(|| "–".into(), of_peak),
@@ -52,8 +59,8 @@ fn rates(case: &CaseRecord, ours: Spread, peak: Option<f64>) -> Rates {
 /// Names of the columns of a terminal's table.
 pub fn terminal_header() -> String {
     format!(
-        "{:<44} {:>9} {:>5} {:>8} {:>8} {:>5} {:>7} {:>8}  {}",
-        "case", "ours", "±", "GFLOP/s", "useful", "peak", "GB/s", "error", "best peer"
+        "{:<44} {:>9} {:>5} {:>9} {:>8} {:>8} {:>5} {:>7} {:>8}  {}",
+        "case", "ours", "±", "predicted", "GFLOP/s", "useful", "peak", "GB/s", "error", "best peer"
     )
 }
 
@@ -62,7 +69,7 @@ pub fn terminal_row(case: &CaseRecord, peak: Option<f64>) -> String {
     let Some(ours) = case.ours else {
         return format!("{:<44} {}", case.name, case.skipped.as_deref().unwrap_or("not timed"));
     };
-    let Rates { nominal, useful, of_peak, bytes } = rates(case, ours, peak);
+    let Rates { predicted, nominal, useful, of_peak, bytes } = rates(case, ours, peak);
     let error = case.error.map_or_else(|| "–".into(), |error| format!("{error:.0e}"));
     let best = match case.best() {
         Some(rival) => {
@@ -73,7 +80,7 @@ pub fn terminal_row(case: &CaseRecord, peak: Option<f64>) -> String {
     };
     let spread = format!("{:.0}%", 50.0 * (ours.high - ours.low) / ours.median);
     format!(
-        "{:<44} {:>9} {spread:>5} {nominal:>8} {useful:>8} {of_peak:>5} {bytes:>7} {error:>8}  {best}",
+        "{:<44} {:>9} {spread:>5} {predicted:>9} {nominal:>8} {useful:>8} {of_peak:>5} {bytes:>7} {error:>8}  {best}",
         case.name,
         time(ours.median)
     )
@@ -131,6 +138,20 @@ fn write_page(run: &Run, page: &mut String) -> std::fmt::Result {
          rounds in which both took part. *Useful* leaves out products with padding; *peak* is its share of the measured \
          one. *Error* is that of the case's small shape against the f64 reference."
     )?;
+    if run.cases.iter().any(|case| case.predicted_s.is_some()) {
+        writeln!(
+            page,
+            "\n*Predicted* is our time over that of the roofline, step by step below the measured ceilings: it counts the \
+             products of the definition, of which Winograd's algorithm takes fewer."
+        )?;
+    }
+    if run.cases.iter().any(|case| case.memory.is_some()) {
+        writeln!(
+            page,
+            "\n*Memory* is ours at its peak beyond inputs, class weights and the gradients of both; beside it stands what a \
+             logit of each row and class would take in f32."
+        )?;
+    }
     let mut groups: Vec<&str> = Vec::new();
     for case in &run.cases {
         if !groups.contains(&case.group.as_str()) {
@@ -147,33 +168,41 @@ fn write_group(run: &Run, group: &str, page: &mut String) -> std::fmt::Result {
     let names: Vec<&str> =
         run.peers.iter().filter(|peer| peer.missing.is_none()).map(|peer| peer.name.as_str()).collect();
     writeln!(page, "\n## {group}\n")?;
-    write!(page, "| case | ours | ± | GFLOP/s | useful | peak | GB/s | error |")?;
-    names.iter().try_for_each(|name| write!(page, " {name} |"))?;
-    writeln!(page, "\n|---|---|---|---|---|---|---|---|{}", "---|".repeat(names.len()))?;
+    let cases: Vec<&CaseRecord> = run.cases.iter().filter(|case| case.group == group).collect();
+    let is_predicted = cases.iter().any(|case| case.predicted_s.is_some());
+    let mut titles = vec!["case", "ours", "±"];
+    titles.extend(is_predicted.then_some("predicted"));
+    titles.extend(["GFLOP/s", "useful", "peak", "GB/s", "error"]);
+    let has_memory = cases.iter().any(|case| case.memory.is_some());
+    titles.extend(if has_memory { &["memory", "N×C logits"][..] } else { &[] });
+    titles.extend(&names);
+    writeln!(page, "| {} |\n|{}", titles.join(" | "), "---|".repeat(titles.len()))?;
     let mut notes: Vec<String> = Vec::new();
     let mut missing: Vec<(String, Vec<&str>)> = Vec::new();
-    for case in run.cases.iter().filter(|case| case.group == group) {
+    for case in &cases {
         let Some(ours) = case.ours else {
             notes.push(format!("{}: {}", case.name, case.skipped.as_deref().unwrap_or("not timed")));
             continue;
         };
-        let Rates { nominal, useful, of_peak, bytes } = rates(case, ours, run.ceilings.flops);
+        let Rates { predicted, nominal, useful, of_peak, bytes } = rates(case, ours, run.ceilings.flops);
         let error = case.error.map_or_else(|| "–".into(), |error| format!("{error:.0e}"));
         let spread = 50.0 * (ours.high - ours.low) / ours.median;
-        write!(
-            page,
-            "| {} | {} | {spread:.0}% | {nominal} | {useful} | {of_peak} | {bytes} | {error} |",
-            case.name,
-            time(ours.median)
-        )?;
+        let mut cells = vec![case.name.clone(), time(ours.median), format!("{spread:.0}%")];
+        cells.extend(is_predicted.then_some(predicted));
+        cells.extend([nominal, useful, of_peak, bytes, error]);
+        if has_memory {
+            let sizes = case.memory.map(|memory| [memory.beyond_operands, memory.logits].map(megabytes));
+            cells.extend(sizes.unwrap_or_default());
+        }
         for name in &names {
             let rival = case.rival(name);
-            match rival.and_then(|rival| Some((rival.seconds?, rival.ratio?))) {
-                Some((seconds, over)) => {
-                    write!(page, " {}, {}× |", time(seconds.median), three_digits(over.median))?;
-                }
-                None => write!(page, " – |")?,
-            }
+            let timed = rival.and_then(|rival| Some((rival.seconds?.median, rival.ratio?.median)));
+            cells.push(
+                timed.map_or_else(
+                    || "–".into(),
+                    |(seconds, over)| format!("{}, {}×", time(seconds), three_digits(over)),
+                ),
+            );
             if let Some(reason) = rival.and_then(|rival| rival.missing.as_deref()) {
                 let line = format!("{name}: {reason}");
                 match missing.iter_mut().find(|(known, _)| *known == line) {
@@ -182,9 +211,9 @@ fn write_group(run: &Run, group: &str, page: &mut String) -> std::fmt::Result {
                 }
             }
         }
-        writeln!(page)?;
+        writeln!(page, "| {} |", cells.join(" | "))?;
     }
-    let all = run.cases.iter().filter(|case| case.group == group && case.ours.is_some()).count();
+    let all = cases.iter().filter(|case| case.ours.is_some()).count();
     notes.extend(
         missing.into_iter().map(
             |(line, cases)| {

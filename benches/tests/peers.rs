@@ -38,7 +38,7 @@ fn measure(entry: &Entry, modes: &[&str]) -> Option<(CaseRecord, Session)> {
     let launches = modes.iter().map(|mode| fake(mode)).collect::<Option<Vec<Launch>>>()?;
     let method =
         Method { rounds: 3, fewest: 3, sample_seconds: 1e-4, budget: Duration::from_secs(1), settle: Duration::ZERO };
-    let ceilings = Ceilings { one_thread_flops: Some(1e9), flops: Some(1e9), bytes: 1e9 };
+    let ceilings = Ceilings { one_thread_flops: Some(1e9), flops: Some(1e9), bytes: 1e9, overhead: Some(0.0) };
     let settings =
         Settings { device: Choice::Cpu, threads: 1, ceilings, method, quick: true, peer_limit: LIMIT, limit_s: 1.0 };
     let mut session = Session::new(settings, launches).unwrap();
@@ -53,6 +53,8 @@ fn a_peer_that_agrees_is_timed_in_its_fastest_way() {
     assert_eq!((rival.variant.as_str(), &rival.missing), ("forwards", &None));
     assert_eq!(rival.seconds.unwrap().median, 0.5);
     assert!(rival.difference.unwrap() < 1e-6);
+    // 2·12·8·16 operations at 1 GFLOP/s; 4·(12·16 + 16·8 + 12·8) bytes take less.
+    assert_eq!(record.predicted_s, Some(3.072e-6));
     // Its one run took half a second, by its own account; ours does the same work in less.
     let (ours, ratio) = (record.ours.unwrap(), rival.ratio.unwrap());
     assert!(ratio.low > 1.0 && ours.median > 0.0, "{ours:?} {ratio:?}");
@@ -83,6 +85,17 @@ fn a_peer_without_the_case_leaves_an_empty_cell() {
     let Some((record, _)) = measure(&entry(Workload::Optimizer { length: 100 }), &["right"]) else { return };
     assert!(record.peers[0].missing.as_ref().unwrap().contains("this case is not supported"));
     assert!(record.ours.is_some());
+}
+
+#[test]
+fn a_head_says_what_memory_it_takes_beside_that_of_logits() {
+    let Some((record, _)) = measure(&entry(Workload::Head { classes: 3000, dimension: 16, batch: 64 }), &[]) else {
+        return;
+    };
+    let memory = record.memory.unwrap();
+    assert_eq!(memory.logits, 4 * 64 * 3000);
+    // At least the sum of exponentials of each row; at most a part of what all logits take.
+    assert!((4 * 64..memory.logits).contains(&memory.beyond_operands), "{memory:?}");
 }
 
 #[test]

@@ -157,6 +157,11 @@ impl<D: Driver> CudaBackend<D> {
         &mut self.driver
     }
 
+    /// Bytes of the arena that all plans share.
+    pub fn arena_bytes(&self) -> u64 {
+        self.arena.bytes
+    }
+
     fn allocate(&mut self, bytes: usize, what: &str) -> Result<Slice, Error> {
         let bytes = bytes as u64;
         let pointer = self.driver.allocate(bytes).map_err(|error| failed(format!("{what}: {error}")))?;

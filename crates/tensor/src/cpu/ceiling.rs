@@ -25,7 +25,7 @@ const LENGTH: usize = 1 << 21;
 /// Floats that are copied: 64 MiB.
 const COPIED: usize = 1 << 24;
 /// Trials, of which the best counts: others may use the machine, too.
-const TRIALS: usize = 8;
+const TRIALS: usize = 32;
 /// Times that all threads are woken in a trial.
 const WAKES: u32 = 100;
 

@@ -131,8 +131,8 @@ pub(crate) fn counter(value: f64) -> (Type, Fill) {
 }
 
 /// Height, width, batch, inputs, outputs, filter, stride, padding of convolutions: odd sizes, size one, sizes no tile
-/// divides, batches on both sides of the limit from which a pixel is a task of its own, reductions that are split.
-pub const CONVOLUTIONS: [[usize; 8]; 16] = [
+/// divides, batches on both sides of the limit from which a pixel is a task, split reductions, blocks of outputs.
+pub const CONVOLUTIONS: [[usize; 8]; 17] = [
     [28, 28, 3, 1, 16, 3, 2, 1],
     [14, 14, 2, 16, 16, 3, 1, 1],
     [7, 7, 33, 16, 32, 3, 2, 1],
@@ -149,6 +149,7 @@ pub const CONVOLUTIONS: [[usize; 8]; 16] = [
     [8, 6, 32, 3, 64, 3, 2, 1],
     [5, 4, 7, 60, 68, 3, 1, 1],
     [7, 6, 9, 36, 132, 3, 2, 1],
+    [6, 5, 3, 20, 64, 3, 2, 1],
 ];
 
 /// All passes of all [`CONVOLUTIONS`], with everything that can be fused.

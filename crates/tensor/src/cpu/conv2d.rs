@@ -1,6 +1,6 @@
 //! Convolution: for each output pixel and tap a product of dense matrices, read in place.
 
-use super::filters::FilterLayout;
+use super::filters::{FilterLayout, Filters};
 use super::parts::Partition;
 use super::prelu::{backward_pixel, rectify, sum_pixels};
 use super::product::{Into, Matrix, Panels, Sum};
@@ -14,6 +14,11 @@ use std::ops::Range;
 /// From this batch on, the images of one pixel make a matrix tall enough for the product to run at full speed, and
 /// the result of all taps stays in the first-level cache; below, a row of pixels is taken together.
 const BATCH_PER_PIXEL: usize = 32;
+
+/// With fewer rows of the result than this, a task is a block of output channels, so that the filters are read once.
+const FEW_ROWS: usize = 256;
+/// Channels of such a block.
+const BLOCK: usize = 32;
 
 /// Input channels of a tap whose gradient is one task.
 const CHANNELS: usize = 64;
@@ -74,9 +79,22 @@ pub(super) fn forward(op: Conv2dForward, operands: &Operands<'_>, choice: Choice
     let pixel = g.batch * g.outputs;
     let chunk = span * pixel;
     let layout = FilterLayout::forward(&g);
-    Ok(Kernel::new(layout.workspace(), move |mut io| {
+    let rows = g.output_height * g.output_width * g.batch;
+    let narrow = span > 1 && rows < FEW_ROWS && g.outputs.is_multiple_of(BLOCK);
+    let blocks = if narrow { g.outputs / BLOCK } else { 1 };
+    let block_sums = if narrow { rows * g.outputs } else { 0 };
+    Ok(Kernel::new(block_sums + layout.workspace(), move |mut io| {
         let x = io.reads[0];
-        let filters = layout.filters(io.reads[1], io.workspace);
+        let (sums, workspace) = io.workspace.split_at_mut(block_sums);
+        let filters = layout.filters(io.reads[1], workspace);
+        sums.par_chunks_mut(rows * BLOCK).enumerate().for_each(|(block, sums)| {
+            sums.fill(0.0);
+            let channels = block * BLOCK..(block + 1) * BLOCK;
+            for (p, sums) in sums.chunks_exact_mut(g.output_width * g.batch * BLOCK).enumerate() {
+                add_row(&g, x, &filters, p, channels.clone(), sums);
+            }
+        });
+        let sums = &*sums;
         let mut rest = io.reads[2..].iter().copied();
         let bias = if op.bias { rest.next() } else { None };
         let slope = if op.slope { rest.next() } else { None };
@@ -98,15 +116,16 @@ pub(super) fn forward(op: Conv2dForward, operands: &Operands<'_>, choice: Choice
                 sum.flush();
                 return;
             }
-            for (tap, [r, s]) in g.tap_positions() {
-                let Some(h) = g.input_row(p, r) else { continue };
-                for_each_run(&g, s, columns.clone(), |run, first, distance| {
-                    let left = pixels(x, [g.width, g.batch, g.inputs], h, first, run.len(), distance);
-                    let out = &mut y[(run.start - columns.start) * pixel..][..run.len() * pixel];
-                    let mut sum = Sum::new(out, g.outputs, Into::Add);
-                    sum.add(left, filters.tap(tap));
-                    sum.flush();
-                });
+            if blocks == 1 {
+                add_row(&g, x, &filters, p, 0..g.outputs, y);
+                return;
+            }
+            let width = g.outputs / blocks;
+            for (block, sums) in sums.chunks_exact(rows * width).enumerate() {
+                let of_row = sums[p * g.output_width * g.batch * width..].chunks_exact(width);
+                for (y, sum) in y.chunks_exact_mut(g.outputs).zip(of_row) {
+                    y[block * width..][..width].iter_mut().zip(sum).for_each(|(y, sum)| *y += sum);
+                }
             }
         };
         let residual_of = |index: usize| residual.map(|residual| &residual[index * chunk..][..chunk]);
@@ -126,6 +145,20 @@ pub(super) fn forward(op: Conv2dForward, operands: &Operands<'_>, choice: Choice
             _ => unreachable!("a convolution writes what its shape rule says"),
         }
     }))
+}
+
+/// Adds some output channels of row `p` of the result to `y` `[Q, N, channels]`.
+fn add_row(g: &Conv2dGeometry, x: &[f32], filters: &Filters<'_>, p: usize, channels: Range<usize>, y: &mut [f32]) {
+    let pixel = g.batch * channels.len();
+    for (tap, [r, s]) in g.tap_positions() {
+        let Some(h) = g.input_row(p, r) else { continue };
+        for_each_run(g, s, 0..g.output_width, |run, first, distance| {
+            let left = pixels(x, [g.width, g.batch, g.inputs], h, first, run.len(), distance);
+            let mut sum = Sum::new(&mut y[run.start * pixel..run.end * pixel], channels.len(), Into::Add);
+            sum.add(left, filters.tap(tap).columns(channels.clone()));
+            sum.flush();
+        });
+    }
 }
 
 pub(super) fn backward_data(op: Conv2dBackwardData, operands: &Operands<'_>, choice: Choice) -> Result<Kernel, Error> {

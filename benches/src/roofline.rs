@@ -24,8 +24,9 @@ const FAMILIES: [(&str, &[&str], &str); 7] = [
 /// White paper, or black where the reader prefers it.
 const STYLE: &str = "<style>\
 .paper{fill:#fff}.ink{fill:#1f2328}.muted{fill:#59636e}.grid{stroke:#d8dee4}.roof{stroke:#1f2328}.hole{fill:#fff}\
+.halo{paint-order:stroke;stroke:#fff;stroke-width:4px}\
 @media (prefers-color-scheme:dark){\
-.paper{fill:#0d1117}.ink{fill:#e6edf3}.muted{fill:#9198a1}.grid{stroke:#2b323b}.roof{stroke:#e6edf3}.hole{fill:#0d1117}}\
+.paper{fill:#0d1117}.ink{fill:#e6edf3}.muted{fill:#9198a1}.grid{stroke:#2b323b}.roof{stroke:#e6edf3}.hole{fill:#0d1117}.halo{stroke:#0d1117}}\
 </style>";
 
 /// A logarithmic axis from one power of ten to another.
@@ -251,7 +252,7 @@ fn labels(svg: &mut String, x: Axis, y: Axis, points: &[Point<'_>]) -> fmt::Resu
                 base - 4.5,
                 point.colour
             )?;
-            text(svg, [edge, base], anchor, "ink", SIZE as u32, &point.case.name)?;
+            text(svg, [edge, base], anchor, "ink halo", SIZE as u32, &point.case.name)?;
         }
     }
     Ok(())

@@ -31,7 +31,7 @@ struct Arguments {
     /// Only cases whose name or group contains one of these, separated by commas.
     #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
     only: Vec<String>,
-    /// Which peers: all, none, or some of pytorch, burn, candle, gemm.
+    /// Which peers: all, none, or some of pytorch, burn, candle, gemm; on a GPU pytorch, cudnn, cublaslt.
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "all")]
     peers: Vec<String>,
     /// What computes: cpu, cuda, cuda:N or emulator, which checks the small shapes and times nothing.

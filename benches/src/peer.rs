@@ -20,6 +20,8 @@ pub struct Launch {
     pub program: PathBuf,
     /// Its arguments.
     pub arguments: Vec<String>,
+    /// Folders in which it looks for shared libraries first.
+    pub libraries: Vec<PathBuf>,
 }
 
 /// The peers that there are for a device; `built` is the folder into which they are installed, `root` the workspace.
@@ -29,12 +31,32 @@ pub fn launches(device: Choice, root: &Path, built: &Path) -> Vec<Launch> {
     let script = root.join("benches/peers/pytorch.py").display().to_string();
     let place = if matches!(device, Choice::Cuda(_)) { "cuda" } else { "cpu" };
     let arguments = vec![script, "--device".into(), place.into()];
-    let mut launches = vec![Launch { key: "pytorch".into(), program: python, arguments }];
-    if device == Choice::Cpu {
-        let of = |key: &str| Launch { key: key.into(), program: binary.clone(), arguments: vec![key.into()] };
-        launches.extend(["burn", "candle", "gemm"].map(of));
+    let mut launches = vec![Launch { key: "pytorch".into(), program: python, arguments, libraries: vec![] }];
+    let of = |key: &str, number: Option<usize>, libraries: &[PathBuf]| Launch {
+        key: key.into(),
+        program: binary.clone(),
+        arguments: std::iter::once(key.into()).chain(number.map(|number| number.to_string())).collect(),
+        libraries: libraries.to_vec(),
+    };
+    match device {
+        Choice::Cpu => launches.extend(["burn", "candle", "gemm"].map(|key| of(key, None, &[]))),
+        Choice::Cuda(number) => {
+            let libraries = nvidia_folders(&built.join("python"));
+            launches.extend(["cudnn", "cublaslt"].map(|key| of(key, Some(number), &libraries)));
+        }
+        Choice::Emulator => {}
     }
     launches
+}
+
+/// Where PyTorch's packages put NVIDIA's libraries, in a Python environment: their names alone would not find them.
+fn nvidia_folders(python: &Path) -> Vec<PathBuf> {
+    let entries = |folder: PathBuf| std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let versions = entries(python.join("lib"));
+    let packages = versions.flat_map(|version| entries(version.join("site-packages/nvidia")));
+    let mut folders: Vec<PathBuf> = packages.map(|package| package.join("lib")).filter(|it| it.is_dir()).collect();
+    folders.sort();
+    folders
 }
 
 /// A running peer.
@@ -68,6 +90,12 @@ impl Peer {
         command.args(&launch.arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         for variable in ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS", "OPENBLAS_NUM_THREADS"] {
             command.env(variable, threads.to_string());
+        }
+        if !launch.libraries.is_empty() {
+            let others = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+            let others = std::env::split_paths(&others).filter(|folder| !folder.as_os_str().is_empty());
+            let all = std::env::join_paths(launch.libraries.iter().cloned().chain(others));
+            command.env("LD_LIBRARY_PATH", all.map_err(|error| format!("folders of libraries: {error}"))?);
         }
         let mut child = command.spawn().map_err(|error| format!("{}: {error}", launch.program.display()))?;
         let (Some(requests), Some(stdout), Some(stderr)) =

@@ -1,9 +1,10 @@
 """A peer for tests: products of matrices by plain Python, and ways to fail.
 
-fake_peer.py right|slow|wrong|short|dies|hangs|absent
+fake_peer.py right|slow|wrong|short|dies|hangs|absent|libraries
 """
 
 import json
+import os
 import struct
 import sys
 import time
@@ -61,6 +62,7 @@ def answer(request):
 if MODE == "absent":
     print(json.dumps({"missing": "no such library"}), flush=True)
     sys.exit()
-print(json.dumps({"peer": f"Fake {MODE}", "version": "1.0", "detail": "one thread"}), flush=True)
+detail = os.environ.get("LD_LIBRARY_PATH", "") if MODE == "libraries" else "one thread"
+print(json.dumps({"peer": f"Fake {MODE}", "version": "1.0", "detail": detail}), flush=True)
 for line in sys.stdin:
     print(json.dumps(answer(json.loads(line))), flush=True)

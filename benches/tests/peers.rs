@@ -3,7 +3,7 @@
 use sphereface_benches::ceilings::Ceilings;
 use sphereface_benches::device::Choice;
 use sphereface_benches::measure::Method;
-use sphereface_benches::peer::{LIMIT, Launch, Peer};
+use sphereface_benches::peer::{LIMIT, Launch, Peer, launches};
 use sphereface_benches::record::CaseRecord;
 use sphereface_benches::session::{Session, Settings};
 use sphereface_tensor::op::Layout;
@@ -22,7 +22,7 @@ fn fake(mode: &str) -> Option<Launch> {
         return None;
     };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake_peer.py").display().to_string();
-    Some(Launch { key: mode.into(), program, arguments: vec![script, mode.into()] })
+    Some(Launch { key: mode.into(), program, arguments: vec![script, mode.into()], libraries: vec![] })
 }
 
 fn entry(timed: Workload) -> Entry {
@@ -35,7 +35,10 @@ fn gemm() -> Entry {
 }
 
 fn measure(entry: &Entry, modes: &[&str]) -> Option<(CaseRecord, Session)> {
-    let launches = modes.iter().map(|mode| fake(mode)).collect::<Option<Vec<Launch>>>()?;
+    Some(measure_with(entry, modes.iter().map(|mode| fake(mode)).collect::<Option<Vec<Launch>>>()?))
+}
+
+fn measure_with(entry: &Entry, launches: Vec<Launch>) -> (CaseRecord, Session) {
     let method =
         Method { rounds: 3, fewest: 3, sample_seconds: 1e-4, budget: Duration::from_secs(1), settle: Duration::ZERO };
     let ceilings = Ceilings { one_thread_flops: Some(1e9), flops: Some(1e9), bytes: 1e9, overhead: Some(0.0) };
@@ -43,7 +46,7 @@ fn measure(entry: &Entry, modes: &[&str]) -> Option<(CaseRecord, Session)> {
         Settings { device: Choice::Cpu, threads: 1, ceilings, method, quick: true, peer_limit: LIMIT, limit_s: 1.0 };
     let mut session = Session::new(settings, launches).unwrap();
     let record = session.measure(entry).unwrap();
-    Some((record, session))
+    (record, session)
 }
 
 #[test]
@@ -113,8 +116,47 @@ fn a_peer_that_hangs_is_stopped_at_the_limit() {
 
 #[test]
 fn a_peer_that_is_not_installed_is_missing() {
-    let launch = Launch { key: "none".into(), program: PathBuf::from("no/such/program"), arguments: vec![] };
+    let launch =
+        Launch { key: "none".into(), program: PathBuf::from("no/such/program"), arguments: vec![], libraries: vec![] };
     assert!(Peer::start(&launch, 1, Duration::from_secs(1)).unwrap_err().contains("not installed"));
+}
+
+#[test]
+fn peers_on_a_gpu_are_told_its_number_and_where_their_libraries_may_lie() {
+    let built = std::env::temp_dir().join(format!("sphereface-peers-{}", std::process::id()));
+    let folder = built.join("python/lib/python3.12/site-packages/nvidia/cudnn/lib");
+    std::fs::create_dir_all(&folder).unwrap();
+    let found = launches(Choice::Cuda(3), Path::new("root"), &built);
+    std::fs::remove_dir_all(&built).unwrap();
+    assert_eq!(found.iter().map(|launch| launch.key.as_str()).collect::<Vec<_>>(), ["pytorch", "cudnn", "cublaslt"]);
+    assert_eq!(found[1].arguments, ["cudnn", "3"]);
+    assert!(found[1..].iter().all(|launch| launch.libraries == [folder.clone()]), "{found:?}");
+}
+
+#[test]
+fn folders_of_libraries_come_before_those_of_the_system() {
+    let Some(mut launch) = fake("libraries") else { return };
+    launch.libraries = vec![PathBuf::from("/one"), PathBuf::from("/two")];
+    let peer = Peer::start(&launch, 1, Duration::from_secs(30)).unwrap();
+    assert!(peer.detail.starts_with("/one:/two"), "{}", peer.detail);
+}
+
+#[test]
+fn peers_without_their_library_are_empty_columns_with_the_reason() {
+    let built = std::env::var_os("SPHEREFACE_PEERS").map(PathBuf::from);
+    let built = built.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/peers"));
+    let mut found = launches(Choice::Cuda(9999), Path::new("root"), &built);
+    found.retain(|launch| launch.key != "pytorch");
+    if !found[0].program.is_file() {
+        return skip("the peers are not built: cargo xtask bench --install-peers");
+    }
+    let (record, session) = measure_with(&gemm(), found);
+    for (peer, rival) in session.peers().iter().zip(&record.peers) {
+        let reason = peer.missing.as_deref().unwrap();
+        assert!(reason.contains("searched: ") || reason.contains("cuda:9999"), "{reason}");
+        assert_eq!((rival.missing.as_deref(), rival.seconds), (Some(reason), None));
+    }
+    assert!(record.ours.is_some());
 }
 
 #[test]

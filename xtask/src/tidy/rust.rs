@@ -8,7 +8,10 @@ const NO_PANIC: &[&str] = &["crates/data/", "crates/export/", "crates/report/", 
 
 /// Where unsafe code may stand.
 const UNSAFE: &[&str] = &[
+    "benches/peers/src/frameworks/cublaslt.rs",
+    "benches/peers/src/frameworks/cudnn.rs",
     "benches/peers/src/frameworks/gemm.rs",
+    "benches/peers/src/frameworks/gpu.rs",
     "crates/cuda/",
     "crates/emulator/",
     "crates/tensor/src/cpu/parts.rs",

@@ -44,7 +44,7 @@ impl Framework for Burn {
         case.is_f32() && !matches!(case, Case::Other)
     }
 
-    fn prepare(&self, case: &Case, inputs: &Inputs) -> Result<Prepared> {
+    fn prepare(&self, case: &Case, inputs: &Inputs, _: &str) -> Result<Prepared> {
         let device = &self.device;
         match case {
             Case::Gemm(case) => {
@@ -84,7 +84,7 @@ fn repeated<const N: usize, const D: usize>(
     let named = outputs.into_iter().zip(compute()?);
     let outputs =
         named.map(|((name, order), result)| Ok((name, array(result)?.permuted(order)))).collect::<Result<_>>()?;
-    Ok(Prepared { outputs, run: Box::new(move || compute().map(|results| drop(black_box(results)))) })
+    Ok(Prepared::by_clock(outputs, move || compute().map(|results| drop(black_box(results)))))
 }
 
 fn options(stride: usize, padding: usize) -> ConvOptions<2> {
@@ -174,7 +174,7 @@ fn head(case: &Head, inputs: &Inputs, device: &Device) -> Result<Prepared> {
     };
     let (loss, d_x, d_w) = compute()?;
     let outputs = vec![("loss", array(loss)?), ("d_x", array(d_x)?), ("d_w", array(d_w)?)];
-    Ok(Prepared { outputs, run: Box::new(move || compute().map(|results| drop(black_box(results)))) })
+    Ok(Prepared::by_clock(outputs, move || compute().map(|results| drop(black_box(results)))))
 }
 
 fn gradient<const D: usize>(gradients: &mut Gradients, parameter: &Tensor<D>) -> Result<Tensor<D>> {
@@ -215,7 +215,7 @@ fn optimizer(rule: Sgd, inputs: &Inputs, device: &Device) -> Result<Prepared> {
         parameter.update(gradient.clone());
         Ok(())
     };
-    Ok(Prepared { outputs, run: Box::new(run) })
+    Ok(Prepared::by_clock(outputs, run))
 }
 
 /// Parameters by their names: convolutions, matrices, and biases and slopes.
@@ -319,5 +319,5 @@ fn training_step(case: &Training, inputs: &Inputs, device: &Device) -> Result<Pr
     };
     let losses = (0..CHECKED_STEPS).map(|_| Ok(step()?.into_scalar::<f32>())).collect::<Result<Vec<f32>>>()?;
     let outputs = vec![("losses", Array { shape: vec![CHECKED_STEPS], values: losses })];
-    Ok(Prepared { outputs, run: Box::new(move || step().map(|loss| drop(black_box(loss)))) })
+    Ok(Prepared::by_clock(outputs, move || step().map(|loss| drop(black_box(loss)))))
 }

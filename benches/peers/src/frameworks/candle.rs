@@ -32,7 +32,7 @@ impl Framework for Candle {
         case.is_f32() && !matches!(case, Case::Other)
     }
 
-    fn prepare(&self, case: &Case, inputs: &Inputs) -> Result<Prepared> {
+    fn prepare(&self, case: &Case, inputs: &Inputs, _: &str) -> Result<Prepared> {
         match case {
             Case::Gemm(case) => {
                 let turned = |x: Tensor, flag: bool| if flag { x.t() } else { Ok(x) };
@@ -70,7 +70,7 @@ fn repeated<const N: usize>(
     let named = outputs.iter().zip(&results);
     let outputs =
         named.map(|((name, order), result)| Ok((*name, array(result)?.permuted(order)))).collect::<Result<_>>()?;
-    Ok(Prepared { outputs, run: Box::new(move || compute().map(|results| drop(black_box(results)))) })
+    Ok(Prepared::by_clock(outputs, move || compute().map(|results| drop(black_box(results)))))
 }
 
 fn conv2d_forward(case: &Convolution, inputs: &Inputs) -> Result<Prepared> {
@@ -201,7 +201,7 @@ fn optimizer(rule: Sgd, inputs: &Inputs) -> Result<Prepared> {
     parameter.update(gradient.clone())?;
     let state = parameter.velocity.as_ref().context("no momentum")?;
     let outputs = vec![("p", array(&parameter.value)?), ("v", array(state)?)];
-    Ok(Prepared { outputs, run: Box::new(move || parameter.update(gradient.clone())) })
+    Ok(Prepared::by_clock(outputs, move || parameter.update(gradient.clone())))
 }
 
 /// Embeddings of images `u8 [N, C, H, W]`.
@@ -267,5 +267,5 @@ fn training_step(case: &Training, inputs: &Inputs) -> Result<Prepared> {
     };
     let losses = (0..CHECKED_STEPS).map(|_| Ok(step()?.to_scalar()?)).collect::<Result<Vec<f32>>>()?;
     let outputs = vec![("losses", Array { shape: vec![CHECKED_STEPS], values: losses })];
-    Ok(Prepared { outputs, run: Box::new(move || step().map(|loss| drop(black_box(loss)))) })
+    Ok(Prepared::by_clock(outputs, move || step().map(|loss| drop(black_box(loss)))))
 }

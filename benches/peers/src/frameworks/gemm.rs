@@ -25,7 +25,7 @@ impl Framework for Gemm {
         case.is_f32() && matches!(case, Case::Gemm(_))
     }
 
-    fn prepare(&self, case: &Case, inputs: &Inputs) -> Result<Prepared> {
+    fn prepare(&self, case: &Case, inputs: &Inputs, _: &str) -> Result<Prepared> {
         let Case::Gemm(case) = case else { bail!("expected a matrix product") };
         let (m, n, k) = (case.m, case.n, case.k);
         let (a, b) = (inputs.floats("a")?.values, inputs.floats("b")?.values);
@@ -74,6 +74,6 @@ impl Framework for Gemm {
         };
         run()?;
         let outputs = vec![("c", Array { shape: vec![m, n], values: c.borrow().clone() })];
-        Ok(Prepared { outputs, run: Box::new(run) })
+        Ok(Prepared::by_clock(outputs, run))
     }
 }

@@ -36,7 +36,8 @@ Commands:
   bench [--install-peers] [ARGS]
                             Our kernels and trainings beside PyTorch, Burn, candle and the crate gemm (on a GPU beside
                             PyTorch, cuDNN and cuBLASLt), on the same numbers in the same rounds; leaves
-                            benches/runs/<date>-<machine>. --install-peers installs those into target/peers first. ARGS go to the program, which explains them:  cargo xtask bench --help
+                            benches/runs/<date>-<machine>. --install-peers installs those into target/peers first.
+                            ARGS go to the program, which explains them:  cargo xtask bench --help
                             The micro-benches of the CPU backend are run by  cargo bench -p sphereface-benches
 
 Options:

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Rows of a task's matrices: few enough that its components stay in the second-level cache.
 const ROWS: usize = 32;
+
 /// Which way a convolution is applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) enum Direction {

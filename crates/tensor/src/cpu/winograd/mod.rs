@@ -28,7 +28,7 @@ fn spaced(length: usize) -> usize {
 /// The fewest channels, so that errors of the transforms average out: with fewer, sums are twice as far off.
 const CHANNELS: usize = 32;
 /// From this many pixels and images on, fewer products are worth the transformed filters, four times as many as filters.
-const PIXELS: usize = 256;
+const PIXELS: usize = 128;
 
 /// Whether a convolution can be computed this way, and is large enough to be shorter by it.
 pub(super) fn suits(g: &Conv2dGeometry) -> bool {

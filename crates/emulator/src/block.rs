@@ -4,11 +4,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crate::counters::Counters;
+use crate::execute::Scratch;
 use crate::instruction::{Op, VoteKind};
 use crate::lanes::lanes_of;
 use crate::launch::Launch;
+use crate::mbarrier::Mbarriers;
+use crate::order::Order;
 use crate::shared::{Shared, Toucher};
-use crate::warp::Warp;
+use crate::warp::{Sleep, Warp};
 use crate::{Fault, FaultKind, Site};
 
 /// Rounds without any progress in the whole launch after which a block gives up.
@@ -39,9 +42,18 @@ pub(crate) struct Block {
     pub(crate) shared: Shared,
     pub(crate) counters: Counters,
     pub(crate) linear: u32,
-    /// Counts barriers completed, and arrivals without waiting.
+    /// Counts barriers completed, arrivals, fences and asynchronous operations.
     pub(crate) time: u32,
     pub(crate) barriers: [Barrier; 16],
+    pub(crate) mbarriers: Mbarriers,
+    /// How many warps there are.
+    pub(crate) warps: usize,
+    /// Warps that wait at an asynchronous product for the others of their group.
+    pub(crate) gathering: u32,
+    /// Registers that `setmaxnreg` has given back, and what each warpgroup asked for so far.
+    pub(crate) free_registers: u32,
+    pub(crate) register_changes: [Vec<u32>; 8],
+    pub(crate) scratch: Scratch,
     /// Warps that have not exited.
     pub(crate) alive: u32,
     /// Warps that were released from a barrier and must go on behind it.
@@ -61,7 +73,7 @@ pub(crate) struct Barrier {
     pub(crate) votes: u32,
     pub(crate) voters: u32,
     /// What is ordered before those who leave.
-    pub(crate) clock: [u32; 32],
+    pub(crate) order: Order,
 }
 
 impl Block {
@@ -75,18 +87,32 @@ impl Block {
         self.linear = linear;
         self.time = 1;
         self.barriers = Default::default();
+        self.mbarriers.clear();
+        self.warps = count as usize;
+        self.gathering = 0;
+        self.free_registers = 0;
+        self.register_changes.iter_mut().for_each(Vec::clear);
         self.alive = u32::MAX >> (32 - count);
         self.released = 0;
         let mut warps: Vec<Warp> = (0..count).map(|number| Warp::new(launch, index, number)).collect();
         let mut hopeless = 0;
         let mut seen = launch.progress.load(Relaxed);
+        let mut wake = false;
         while self.alive != 0 {
             let mut advanced = false;
-            let mut runnable = false;
+            let (mut runnable, mut asleep) = (false, false);
             for warp in &mut warps {
                 if self.alive >> warp.index & 1 == 0 || warp.waiting != 0 && warp.waiting == warp.alive {
                     continue;
                 }
+                if warp.is_asleep() && warp.sleeps.iter().all(|until| self.is_pending(*until)) {
+                    asleep = true;
+                    if !wake {
+                        continue;
+                    }
+                    warp.timed_out = true;
+                }
+                let timed_out = warp.timed_out;
                 runnable = true;
                 let stop = self.turn(launch, warp).map_err(|failure| self.fault(launch, index, warp, failure))?;
                 match stop {
@@ -100,19 +126,35 @@ impl Block {
                         let failure = Failure { lane: warp.alive.trailing_zeros() as usize, pc: warp.pc, kind };
                         return Err(self.fault(launch, index, warp, failure));
                     }
+                    // It was woken by what it waited for, and waits for the next.
+                    Stop::Yielded if warp.is_asleep() && !timed_out => advanced = true,
                     Stop::Yielded => {
                         warp.note_state();
                         advanced |= !warp.stuck;
                     }
                 }
+                warp.timed_out = false;
                 self.complete_barriers();
-                if self.released != 0 {
+                if self.released != 0 || self.gathered() != 0 {
                     break;
                 }
             }
-            if self.released != 0 {
+            let gathered = self.gathered();
+            for group in lanes_of(gathered) {
+                let members = &mut warps[4 * group..4 * group + 4];
+                if let Err((warp, failure)) = self.meet(launch, group as u32, members) {
+                    return Err(self.fault(launch, index, &warps[4 * group + warp], failure));
+                }
+            }
+            // Waits time out when nothing else can go on.
+            wake = !runnable && asleep && !wake;
+            if gathered != 0 {
+                advanced = true;
+            } else if self.released != 0 {
                 self.release(launch, &mut warps);
                 advanced = true;
+            } else if wake {
+                continue;
             } else if !runnable {
                 return Err(self.stalled(launch, index, &warps));
             }
@@ -134,7 +176,35 @@ impl Block {
             std::thread::sleep(NAP);
         }
         launch.progress.fetch_add(1, Relaxed);
+        self.check_registers(launch, index, &warps)?;
         Ok(self.counters)
+    }
+
+    /// Whether what a wait waits for has not come.
+    fn is_pending(&self, until: Sleep) -> bool {
+        match until {
+            Sleep::Phase(index, phase) => self.mbarriers.get(index).phases == phase,
+            Sleep::Registers(need) => self.free_registers < need,
+        }
+    }
+
+    /// All warps of a group must have changed their registers as often.
+    fn check_registers(&self, launch: &Launch<'_>, block: [u32; 3], warps: &[Warp]) -> Result<(), Box<Fault>> {
+        for warp in warps {
+            let changes = &self.register_changes[warp.index as usize / 4];
+            let group = warps.len().min(4 * (warp.index as usize / 4) + 4) % 4;
+            let count = warp.beside.register_changes;
+            if count < changes.len() || count > 0 && group != 0 {
+                let what = format!(
+                    "warp {} ended after {count} of the {} setmaxnreg of its warpgroup",
+                    warp.index,
+                    changes.len()
+                );
+                let failure = Failure { lane: 0, pc: warp.pc, kind: FaultKind::Registers(what) };
+                return Err(self.fault(launch, block, warp, failure));
+            }
+        }
+        Ok(())
     }
 
     /// Marks the warps of complete barriers as released.
@@ -158,7 +228,7 @@ impl Block {
 
     /// Lets the warps of complete barriers go on.
     fn release(&mut self, launch: &Launch<'_>, warps: &mut [Warp]) {
-        let count = warps.len();
+        let (count, agents) = (warps.len(), self.shared.agents());
         for barrier in &mut self.barriers {
             if barrier.waiting & self.released == 0 {
                 continue;
@@ -166,11 +236,12 @@ impl Block {
             // Whoever waited did nothing since it arrived, so all it ever did is ordered before what comes now.
             self.time += 1;
             for warp in lanes_of(barrier.waiting) {
-                barrier.clock[warp] = self.time;
+                barrier.order.known[warp] = self.time;
             }
             for warp in warps.iter_mut().filter(|warp| barrier.waiting >> warp.index & 1 == 1) {
                 let lane = warp.waiting.trailing_zeros() as usize & 31;
-                warp.learn(&barrier.clock, count);
+                warp.learn(&barrier.order, count, agents);
+                warp.sync += 1;
                 if let Op::BarrierReduce { kind, d, .. } = &launch.program.code[warp.pcs[lane] as usize].op {
                     let bits = |yes: bool| if yes { u32::MAX } else { 0 };
                     match kind {
@@ -197,7 +268,7 @@ impl Block {
             time: self.time,
             sync: warp.sync,
             floor: warp.floor,
-            known: &warp.known,
+            known: &warp.order.known,
         }
     }
 
@@ -222,7 +293,8 @@ impl Block {
 
     /// No warp can go on: some wait at barriers that others never reach.
     fn stalled(&self, launch: &Launch<'_>, block: [u32; 3], warps: &[Warp]) -> Box<Fault> {
-        let mut lines = Vec::new();
+        // Warps that do the same are named together.
+        let mut states: Vec<(&str, String, Vec<u32>)> = Vec::new();
         let mut first = None;
         for warp in warps.iter().filter(|warp| warp.alive != 0) {
             let lane = warp.alive.trailing_zeros() as usize;
@@ -230,9 +302,26 @@ impl Block {
             first = first.or(Some((warp, lane, pc)));
             let at = launch.program.places[pc as usize].line;
             let opcode = &launch.program.opcodes[pc as usize];
-            let state = if warp.waiting != 0 { "waits" } else { "spins" };
-            lines.push(format!("warp {} {state} at PTX line {at} ({opcode})", warp.index));
+            let verb = if warp.waiting != 0 || warp.is_asleep() { "wait" } else { "spin" };
+            let mut place = format!("at PTX line {at} ({opcode})");
+            if warp.is_asleep()
+                && let Some(until) = warp.sleeps.first()
+            {
+                place += &match until {
+                    Sleep::Phase(index, _) => format!(" for {}", self.mbarriers.get(*index).missing()),
+                    Sleep::Registers(need) => format!(" for {need} registers, {} are free", self.free_registers),
+                };
+            }
+            match states.iter_mut().find(|state| state.0 == verb && state.1 == place) {
+                Some(state) => state.2.push(warp.index),
+                None => states.push((verb, place, vec![warp.index])),
+            }
         }
+        let line = |(verb, place, warps): (&str, String, Vec<u32>)| match warps[..] {
+            [warp] => format!("warp {warp} {verb}s {place}"),
+            _ => format!("warps {} {verb} {place}", warps.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")),
+        };
+        let lines: Vec<String> = states.into_iter().map(line).collect();
         let Some((warp, lane, pc)) = first else {
             return Box::new(FaultKind::Deadlock(lines).into());
         };

@@ -23,7 +23,7 @@ pub struct Counters {
     pub control: u64,
     /// Exchanges between lanes.
     pub exchange: u64,
-    /// `mma` and `ldmatrix`.
+    /// `mma`, `wgmma`, `ldmatrix` and `stmatrix`.
     pub matrix: u64,
     /// Bytes that lanes read from global memory.
     pub global_read_bytes: u64,
@@ -39,6 +39,14 @@ pub struct Counters {
     pub barriers: u64,
     /// Multiplications and additions of `mma`.
     pub mma_flops: u64,
+    /// Multiplications and additions of `wgmma`.
+    pub wgmma_flops: u64,
+    /// Bytes that `wgmma` read from shared memory.
+    pub wgmma_shared_bytes: u64,
+    /// Bytes that bulk copies brought from global to shared memory, without those filled with zeros.
+    pub bulk_read_bytes: u64,
+    /// Bytes that bulk copies brought from shared to global memory.
+    pub bulk_written_bytes: u64,
 }
 
 impl Counters {
@@ -79,6 +87,10 @@ impl Counters {
             (&mut self.bank_conflicts, other.bank_conflicts),
             (&mut self.barriers, other.barriers),
             (&mut self.mma_flops, other.mma_flops),
+            (&mut self.wgmma_flops, other.wgmma_flops),
+            (&mut self.wgmma_shared_bytes, other.wgmma_shared_bytes),
+            (&mut self.bulk_read_bytes, other.bulk_read_bytes),
+            (&mut self.bulk_written_bytes, other.bulk_written_bytes),
         ];
         pairs.into_iter().for_each(|(to, from)| *to += from);
     }

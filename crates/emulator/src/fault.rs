@@ -169,6 +169,55 @@ pub enum FaultKind {
         /// The offset in the block's shared memory.
         offset: u64,
     },
+    /// Access to a word of shared memory into which a bulk copy goes that nobody here has waited for.
+    BulkLoadPending {
+        /// The offset in the block's shared memory.
+        offset: u64,
+        /// The offset of the transaction barrier on which the copy completes.
+        barrier: u64,
+    },
+    /// A write to a word of shared memory from which a bulk copy may still read.
+    BulkStorePending {
+        /// The offset in the block's shared memory.
+        offset: u64,
+        /// The linear index of the thread that started the copy.
+        thread: u32,
+    },
+    /// A write to a word of shared memory that an asynchronous product may still read.
+    ProductPending {
+        /// The offset in the block's shared memory.
+        offset: u64,
+        /// The number of the warpgroup.
+        group: u32,
+    },
+    /// An asynchronous unit touches a word that a thread wrote, and no `fence.proxy.async` lies between.
+    ProxyFence {
+        /// The offset in the block's shared memory.
+        offset: u64,
+        /// The linear index of the writer, if it is known.
+        writer: Option<u32>,
+    },
+    /// Shared memory is read with another swizzle than a tensor copy wrote it.
+    Swizzle {
+        /// The offset in the block's shared memory.
+        offset: u64,
+        /// Bytes that each swizzle spans: of the write and of this read; 16 is none.
+        spans: [u64; 2],
+    },
+    /// A transaction barrier used wrongly.
+    Mbarrier(String),
+    /// A bulk copy that cannot be.
+    BulkCopy(String),
+    /// A matrix descriptor that cannot be.
+    Descriptor(String),
+    /// Access to a register that an asynchronous product under way reads or writes.
+    OperandPending,
+    /// A product whose registers were touched, or that is the first, without `wgmma.fence`.
+    MissingProductFence,
+    /// The warps of a warpgroup do not do the same.
+    Warpgroup(String),
+    /// `setmaxnreg` asks for what cannot be.
+    Registers(String),
     /// Lanes of one warp that do not arrive at a barrier together.
     DivergentBarrier(String),
     /// A barrier whose number or count is impossible, or differs between warps.
@@ -185,7 +234,7 @@ pub enum FaultKind {
         /// The mask.
         members: u32,
     },
-    /// Nothing moves any more. One line for each warp.
+    /// Nothing moves any more. What warps wait for.
     Deadlock(Vec<String>),
     /// A warp runs on and on.
     Endless {
@@ -250,6 +299,45 @@ impl fmt::Display for FaultKind {
                     to,
                     "shared memory at offset {offset} is the target of an asynchronous copy that nobody waited for"
                 )
+            }
+            FaultKind::BulkLoadPending { offset, barrier } => write!(
+                to,
+                "shared memory at offset {offset} is the target of a bulk copy that nobody waited for on the mbarrier at offset {barrier}"
+            ),
+            FaultKind::BulkStorePending { offset, thread } => write!(
+                to,
+                "shared memory at offset {offset} may still be read by a bulk copy that thread {thread} has not waited for"
+            ),
+            FaultKind::ProductPending { offset, group } => write!(
+                to,
+                "shared memory at offset {offset} may still be read by a wgmma of warpgroup {group} that nobody waited for"
+            ),
+            FaultKind::ProxyFence { offset, writer } => {
+                write!(to, "an asynchronous access at offset {offset} of shared memory, which ")?;
+                match writer {
+                    Some(thread) => write!(to, "thread {thread} wrote"),
+                    None => write!(to, "threads wrote"),
+                }?;
+                write!(to, " without a fence.proxy.async after it")
+            }
+            FaultKind::Swizzle { offset, spans: [written, read] } => {
+                let name = |span: &u64| if *span == 16 { "no".to_owned() } else { format!("the {span}-byte") };
+                let (written, read) = (name(written), name(read));
+                write!(
+                    to,
+                    "shared memory at offset {offset} was copied with {written} swizzle and is read with {read} one"
+                )
+            }
+            FaultKind::Mbarrier(what) => write!(to, "mbarrier: {what}"),
+            FaultKind::BulkCopy(what) => write!(to, "bulk copy: {what}"),
+            FaultKind::Descriptor(what) | FaultKind::Warpgroup(what) | FaultKind::Registers(what) => {
+                write!(to, "{what}")
+            }
+            FaultKind::OperandPending => {
+                write!(to, "a register is touched that a wgmma under way uses; wgmma.wait_group comes first")
+            }
+            FaultKind::MissingProductFence => {
+                write!(to, "registers of the wgmma were touched since the last wgmma.fence, or there was none")
             }
             FaultKind::DivergentBarrier(what) => write!(to, "divergent barrier: {what}"),
             FaultKind::BarrierMismatch(what) => write!(to, "barrier mismatch: {what}"),

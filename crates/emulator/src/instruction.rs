@@ -1,5 +1,6 @@
 //! Decoded instructions: registers are rows, types are resolved, targets are indices.
 
+use crate::asynchronous::Asynchronous;
 use crate::lanes::{Map1, Map2, Map3, Test1, Test2};
 use crate::ptx::Space;
 
@@ -428,6 +429,13 @@ pub(crate) enum Op {
         address: Address,
     },
     Mma(Box<Mma>),
+    /// `elect.sync`: the lowest member is told so.
+    Elect {
+        d: Row,
+        chosen: Row,
+        members: Row,
+    },
+    Asynchronous(Box<Asynchronous>),
 }
 
 impl Mma {

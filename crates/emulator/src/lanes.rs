@@ -166,3 +166,43 @@ pub(crate) fn product(d: &mut [[f64; 8]; 16], a: &[[f64; 16]; 16], b: &[[f64; 8]
     }
     body(d, a, b, depth);
 }
+
+/// `d[m][n] += Σ_k a[m][k] · b[k][n]` for 16 rows and `width` columns, a multiple of 8, summed in `f64`.
+pub(crate) fn wide_product(d: &mut [f64], a: &[f64], b: &[f64], depth: usize, width: usize) {
+    #[inline(always)]
+    fn body(d: &mut [f64], a: &[f64], b: &[f64], depth: usize, width: usize) {
+        for column in (0..width).step_by(8) {
+            for rows in 0..4 {
+                let mut sums = [[0.0_f64; 8]; 4];
+                for row in 0..4 {
+                    sums[row].copy_from_slice(&d[(4 * rows + row) * width + column..][..8]);
+                }
+                for k in 0..depth {
+                    let b = &b[k * width + column..][..8];
+                    for row in 0..4 {
+                        let a = a[(4 * rows + row) * depth + k];
+                        for n in 0..8 {
+                            sums[row][n] += a * b[n];
+                        }
+                    }
+                }
+                for row in 0..4 {
+                    d[(4 * rows + row) * width + column..][..8].copy_from_slice(&sums[row]);
+                }
+            }
+        }
+    }
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx2,fma")]
+        fn vector(d: &mut [f64], a: &[f64], b: &[f64], depth: usize, width: usize) {
+            body(d, a, b, depth, width);
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            // SAFETY: both features have just been found on this processor.
+            unsafe { vector(d, a, b, depth, width) };
+            return;
+        }
+    }
+    body(d, a, b, depth, width);
+}

@@ -43,20 +43,25 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod asynchronous;
 mod block;
 mod counters;
 mod decode;
+mod descriptor;
 mod device;
 mod execute;
 mod fault;
 mod instruction;
 mod lanes;
 mod launch;
+mod mbarrier;
 mod memory;
 mod module;
 mod number;
+mod order;
 mod ptx;
 mod shared;
+mod tensor_map;
 mod warp;
 
 pub use counters::Counters;
@@ -64,3 +69,4 @@ pub use device::Device;
 pub use fault::{Fault, FaultKind, LoadError, Site};
 pub use launch::{Access, Argument, Range};
 pub use module::Module;
+pub use tensor_map::{Swizzle, TensorMap};

@@ -5,11 +5,14 @@
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use crate::FaultKind;
+use crate::order::Clock;
 
 /// Where the generic addresses of shared memory begin.
 pub(crate) const SHARED_WINDOW: u64 = 0x0000_7e00_0000_0000;
 /// Where the generic addresses of local memory begin.
 pub(crate) const LOCAL_WINDOW: u64 = 0x0000_7d00_0000_0000;
+/// Where the generic addresses of parameters begin.
+pub(crate) const PARAM_WINDOW: u64 = 0x0000_7c00_0000_0000;
 /// The size of a window.
 pub(crate) const WINDOW_BYTES: u64 = 1 << 32;
 /// Where global memory begins.
@@ -54,7 +57,7 @@ pub(crate) struct Writer<'a> {
     pub(crate) thread: u32,
     pub(crate) time: u32,
     /// Of each warp of the block, the time before which its writes are ordered before this one.
-    pub(crate) known: &'a [u32; 32],
+    pub(crate) known: &'a Clock,
 }
 
 impl Memory {
@@ -174,6 +177,27 @@ impl Allocation {
             result[0] = self.words[first].load(Relaxed) >> (offset % 4 * 8) & bits;
         }
         Ok(result)
+    }
+
+    /// Loads bytes at any alignment.
+    pub(crate) fn load_bytes(&self, offset: u64, to: &mut [u8]) -> Result<(), FaultKind> {
+        if !offset.is_multiple_of(4) || !to.len().is_multiple_of(4) {
+            if self.uninitialised(offset, to.len() as u64).is_some() {
+                return Err(self.unwritten(offset, to.len() as u32));
+            }
+            self.read(offset, to);
+            return Ok(());
+        }
+        let first = offset as usize / 4;
+        let words = self.words[first..].iter().zip(&self.initialised[first..]);
+        let length = to.len() as u32;
+        for (four, (word, initialised)) in to.chunks_exact_mut(4).zip(words) {
+            if initialised.load(Relaxed) != 0xf {
+                return Err(self.unwritten(offset, length));
+            }
+            four.copy_from_slice(&word.load(Relaxed).to_le_bytes());
+        }
+        Ok(())
     }
 
     fn unwritten(&self, offset: u64, bytes: u32) -> FaultKind {

@@ -1,9 +1,11 @@
 //! A warp: 32 lanes with their registers and program counters. The lowest counter goes first, so lanes that took
 //! different branches meet again where the branches join.
 
+use crate::FaultKind;
 use crate::decode::{Constant, Program, Special};
 use crate::lanes::{Row32, Row64, lanes_of, write};
 use crate::launch::Launch;
+use crate::order::{AGENTS, FIRST_AGENT, Order};
 
 /// A backward branch taken so often without a store lets others run.
 const PATIENCE: u32 = 10_000;
@@ -33,14 +35,22 @@ pub(crate) struct Warp {
     pub(crate) carry: u32,
     /// Number of warp barriers passed.
     pub(crate) sync: u32,
-    /// Of each warp of the block: the time before which its accesses are ordered before this warp's.
-    pub(crate) known: [u32; 32],
+    /// What is ordered before this warp's next access.
+    pub(crate) order: Order,
+    /// The least time that it knows of any agent.
     pub(crate) floor: u32,
     /// Local memory, one lane behind the other.
     pub(crate) local: Vec<u8>,
     pub(crate) copies: Vec<Copy>,
     /// Groups of asynchronous copies that each lane has committed.
     pub(crate) committed: [u32; 32],
+    pub(crate) beside: Beside,
+    /// Waits that have failed in this turn; before one of them can succeed, there is nothing to do.
+    pub(crate) sleeps: Vec<Sleep>,
+    /// Lanes let others go first for another reason, too.
+    restless: bool,
+    /// Waits fail now instead of sleeping on, as hardware lets them after a while.
+    pub(crate) timed_out: bool,
     /// Instructions executed, for `%clock`.
     pub(crate) executed: u64,
     /// So many that the kernel will not end.
@@ -53,6 +63,59 @@ pub(crate) struct Warp {
     pub(crate) stuck: bool,
     /// The allocation found last.
     pub(crate) hint: usize,
+}
+
+/// What a warp has under way in asynchronous units.
+#[derive(Debug)]
+pub(crate) struct Beside {
+    /// Of each row of the 32-bit file, how a product uses it; empty in kernels without products.
+    pub(crate) operands: Vec<Operand>,
+    /// Group and time of the products that were not waited for, and groups committed.
+    pub(crate) products: Vec<(u32, u32)>,
+    pub(crate) product_groups: u32,
+    /// Lane, group and time of the bulk copies out of shared memory that were not waited for, and each lane's groups.
+    pub(crate) stores: Vec<(u8, u32, u32)>,
+    pub(crate) store_groups: [u32; 32],
+    /// Registers of a thread, and how often `setmaxnreg` has changed them.
+    pub(crate) registers: u32,
+    pub(crate) register_changes: usize,
+}
+
+/// A row that some product uses.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Operand {
+    /// Touched by another instruction since the last `wgmma.fence`.
+    pub(crate) touched: bool,
+    /// Columns of the product that adds to it, 0 for none.
+    pub(crate) width: u16,
+    /// A product reads it as A.
+    pub(crate) read: bool,
+    /// The latest group that uses it.
+    pub(crate) group: u32,
+}
+
+impl Beside {
+    fn new(program: &Program) -> Self {
+        let rows = if program.watched.is_empty() { 0 } else { program.shorts };
+        Beside {
+            operands: vec![Operand { touched: true, width: 0, read: false, group: 0 }; rows],
+            products: Vec::new(),
+            product_groups: 0,
+            stores: Vec::new(),
+            store_groups: [0; 32],
+            registers: program.registers.unwrap_or(0),
+            register_changes: 0,
+        }
+    }
+}
+
+/// What a wait that failed waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sleep {
+    /// The transaction barrier with this index leaves this phase.
+    Phase(usize, u32),
+    /// So many registers are free in the block.
+    Registers(u32),
 }
 
 /// An asynchronous copy that nobody has waited for.
@@ -89,11 +152,15 @@ impl Warp {
             converging: 0,
             carry: 0,
             sync: 1,
-            known: [1; 32],
+            order: Order::BEGIN,
             floor: 1,
             local: vec![0; 32 * program.local_bytes as usize],
             copies: Vec::new(),
             committed: [0; 32],
+            beside: Beside::new(program),
+            sleeps: Vec::new(),
+            restless: false,
+            timed_out: false,
             executed: 0,
             most_instructions: launch.most_instructions,
             branches: 0,
@@ -183,8 +250,29 @@ impl Warp {
         parked != 0
     }
 
+    /// Begins a turn.
+    pub(crate) fn begin(&mut self) {
+        self.sleeps.clear();
+        self.restless = false;
+    }
+
+    /// Whether every lane that could run has failed in a wait.
+    pub(crate) fn is_asleep(&self) -> bool {
+        !self.sleeps.is_empty() && !self.restless
+    }
+
+    /// Puts lanes whose wait failed behind all others; true if there are others that could run.
+    pub(crate) fn sleep(&mut self, lanes: u32, until: Sleep) -> bool {
+        self.sleeps.push(until);
+        let restless = self.restless;
+        let others = self.park(lanes);
+        self.restless = restless;
+        others
+    }
+
     /// Puts the lanes behind all others of the warp; true if there are others that could run.
     pub(crate) fn park(&mut self, lanes: u32) -> bool {
+        self.restless = true;
         self.parked |= lanes;
         self.alive & !self.waiting & !self.parked & !self.converging != 0
     }
@@ -198,6 +286,19 @@ impl Warp {
     /// Whether the warp has executed more than any kernel that ends.
     pub(crate) fn is_endless(&self) -> bool {
         self.executed >= self.most_instructions
+    }
+
+    /// An instruction that is no product touches rows that products use.
+    #[inline]
+    pub(crate) fn touch(&mut self, rows: &[u16]) -> Result<(), FaultKind> {
+        for row in rows {
+            let operand = &mut self.beside.operands[usize::from(*row)];
+            if operand.width != 0 || operand.read {
+                return Err(FaultKind::OperandPending);
+            }
+            operand.touched = true;
+        }
+        Ok(())
     }
 
     /// A store happened.
@@ -221,13 +322,11 @@ impl Warp {
         self.branches = 0;
     }
 
-    /// A barrier passes on what is ordered before this warp.
-    pub(crate) fn learn(&mut self, clock: &[u32; 32], warps: usize) {
-        for (known, new) in self.known.iter_mut().zip(clock) {
-            *known = (*known).max(*new);
-        }
-        self.floor = self.known[..warps].iter().copied().min().unwrap_or(1);
-        self.sync += 1;
+    /// A barrier passes on what is ordered before this warp, in a block of so many warps and other agents.
+    pub(crate) fn learn(&mut self, order: &Order, warps: usize, agents: usize) {
+        self.order.join(order);
+        let others = &self.order.known[FIRST_AGENT..][..agents.min(AGENTS - FIRST_AGENT)];
+        self.floor = self.order.known[..warps].iter().chain(others).copied().min().unwrap_or(1);
     }
 
     /// Writes a row of the 32-bit file where the mask is set.

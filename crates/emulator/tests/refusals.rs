@@ -15,7 +15,7 @@ fn unknown_instructions_and_modifiers_are_named_with_their_line() {
         ("frobnicate.u32 %r1, %r2;", "instruction `frobnicate.u32`"),
         ("add.weird.u32 %r1, %r2, %r3;", "modifier `.weird` of `add.weird.u32`"),
         ("ld.global.surprise.u32 %r1, [%in];", "modifier `.surprise` of `ld.global.surprise.u32`"),
-        ("wgmma.fence.sync.aligned;", "instruction `wgmma.fence.sync.aligned`"),
+        ("tcgen05.wait::ld.sync.aligned;", "instruction `tcgen05.wait::ld.sync.aligned`"),
         (
             "mov.u32 %r1, %clusterid.x;",
             "`%clusterid.x`, which is neither a register of the kernel nor a special register",

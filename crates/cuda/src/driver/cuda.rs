@@ -275,6 +275,7 @@ impl Driver for CudaDriver {
         let Function { handle, name, parameters } = &self.functions[function.0];
         let size = |argument: &Argument| match argument {
             Argument::Memory { pointer, .. } => size_of_val(pointer),
+            Argument::Tensor { .. } => size_of::<sys::CUtensorMap>(),
             Argument::Value(bytes) => bytes.len(),
         };
         let fits = parameters.as_ref().is_none_or(|sizes| arguments.iter().map(size).eq(sizes.iter().copied()));
@@ -282,10 +283,16 @@ impl Driver for CudaDriver {
             let found: Vec<usize> = arguments.iter().map(size).collect();
             return Err(format!("{name}: expected parameters of {parameters:?} bytes, found {found:?}"));
         }
-        let mut pointers = [std::ptr::null_mut::<c_void>(); MOST_PARAMETERS];
+        let maps = arguments.iter().filter_map(|argument| match argument {
+            Argument::Tensor { pointer, bytes, map, .. } => Some(map.for_gpu(*pointer, *bytes)),
+            _ => None,
+        });
+        let maps = maps.collect::<Result<Vec<_>, _>>().map_err(|error| format!("{name}: {error}"))?;
+        let (mut pointers, mut next) = ([std::ptr::null_mut::<c_void>(); MOST_PARAMETERS], maps.iter());
         for (pointer, argument) in pointers.iter_mut().zip(arguments) {
             *pointer = match argument {
                 Argument::Memory { pointer, .. } => std::ptr::from_ref(pointer).cast_mut().cast(),
+                Argument::Tensor { .. } => next.next().map_or(std::ptr::null(), std::ptr::from_ref).cast_mut().cast(),
                 Argument::Value(bytes) => bytes.as_ptr().cast_mut().cast(),
             };
         }

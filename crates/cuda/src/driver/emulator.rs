@@ -99,7 +99,7 @@ impl Driver for EmulatorDriver {
             return Ok(());
         }
         let (module, name) = &self.functions[function.0];
-        let values: Vec<_> = arguments.iter().map(value).collect();
+        let values = arguments.iter().map(value).collect::<Result<Vec<_>, _>>()?;
         let ranges: Vec<Range> = arguments.iter().filter_map(range).collect();
         let module = &self.modules[module.0];
         let Extent { grid, block, shared_bytes } = extent;
@@ -192,15 +192,22 @@ fn decoded(image: &[u8]) -> Result<Arc<Module>, String> {
     Ok(module)
 }
 
-fn value(argument: &Argument) -> sphereface_emulator::Argument {
-    match argument {
+fn value(argument: &Argument) -> Result<sphereface_emulator::Argument, String> {
+    Ok(match argument {
         Argument::Memory { pointer, .. } => sphereface_emulator::Argument::Pointer(*pointer),
+        Argument::Tensor { pointer, bytes, map, .. } => {
+            sphereface_emulator::Argument::Bytes(map.for_emulator(*pointer, *bytes)?.to_vec())
+        }
         Argument::Value(bytes) => sphereface_emulator::Argument::Bytes(bytes.clone()),
-    }
+    })
 }
 
 fn range(argument: &Argument) -> Option<Range> {
-    let &Argument::Memory { pointer, bytes, access } = argument else { return None };
+    let (Argument::Memory { pointer, bytes, access } | Argument::Tensor { pointer, bytes, access, .. }) = argument
+    else {
+        return None;
+    };
+    let (&pointer, &bytes) = (pointer, bytes);
     let access = match access {
         Access::Read => sphereface_emulator::Access::Read,
         Access::Write => sphereface_emulator::Access::Write,

@@ -3,10 +3,13 @@
 mod cuda;
 mod emulator;
 mod gpu;
+mod tensor_map;
 
 pub use cuda::CudaDriver;
 pub use emulator::EmulatorDriver;
 pub use gpu::{Gpu, gpus};
+pub use sphereface_emulator::Swizzle;
+pub use tensor_map::TensorMap;
 
 use crate::nvrtc::{Architecture, Output};
 use std::time::Duration;
@@ -45,6 +48,17 @@ pub enum Argument {
         bytes: u64,
         /// What is done with it.
         access: Access,
+    },
+    /// A tensor at an address, which the kernel copies box by box through its map.
+    Tensor {
+        /// Address in device memory of the first element; a multiple of 16.
+        pointer: u64,
+        /// Size of the range in bytes.
+        bytes: u64,
+        /// What is done with it.
+        access: Access,
+        /// The tensor.
+        map: TensorMap,
     },
     /// A number or a structure, as it lies in memory.
     Value(Vec<u8>),

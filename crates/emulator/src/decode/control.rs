@@ -1,7 +1,8 @@
 //! Branches, barriers, and exchanges between the lanes of a warp.
 
-use super::{Decoder, Modifiers};
+use super::{Decoder, Modifiers, product};
 use crate::LoadError;
+use crate::asynchronous::Asynchronous;
 use crate::instruction::{AtomicKind, BarrierKind, Op, ShuffleKind, VoteKind};
 use crate::ptx::{Label, Operand, Type, malformed};
 
@@ -17,9 +18,27 @@ pub(super) fn decode(decoder: &mut Decoder<'_>, m: &mut Modifiers<'_>, operands:
             m.take("u32");
             Ok(Op::Yield)
         }
+        "setmaxnreg" => product::register_count(decoder, m, operands),
+        // Launches here never overlap.
+        "griddepcontrol" => match m.take_any(&["launch_dependents", "wait"]) {
+            Some(_) => Ok(Op::Nothing),
+            None => Err(m.unknown()),
+        },
+        "fence" if m.take("mbarrier_init") => {
+            while m.take_any(&["release", "cluster"]).is_some() {}
+            Ok(Op::Asynchronous(Box::new(Asynchronous::BarrierFence)))
+        }
+        "fence" if m.take("proxy") => {
+            if !m.take("async") {
+                return Err(m.unknown());
+            }
+            // Of global memory, of shared memory or of both: the fence is taken for both.
+            while m.take_any(&["global", "shared::cta", "shared::cluster"]).is_some() {}
+            Ok(Op::Asynchronous(Box::new(Asynchronous::ProxyFence)))
+        }
         "membar" | "fence" => {
             // Stores are seen at once and in order, so there is nothing to wait for.
-            let known = &["cta", "gpu", "gl", "sys", "sc", "acq_rel", "acquire", "release"];
+            let known = &["cta", "cluster", "gpu", "gl", "sys", "sc", "acq_rel", "acquire", "release"];
             while m.take_any(known).is_some() {}
             Ok(Op::Nothing)
         }
@@ -113,6 +132,14 @@ pub(super) fn decode_exchange(
         return Err(m.unknown());
     }
     match m.head() {
+        "elect" => {
+            let [to, members] = decoder.exactly(operands)?;
+            let Operand::Pair(d, chosen) = to else {
+                return Err(malformed(decoder.line, "a register and a predicate expected"));
+            };
+            let members = decoder.short(members, Type::B32)?;
+            Ok(Op::Elect { d: decoder.written_short(d)?, chosen: decoder.written_predicate(chosen)?, members })
+        }
         "shfl" => {
             let kind = match m.take_any(&["up", "down", "bfly", "idx"]) {
                 Some("up") => ShuffleKind::Up,

@@ -1,7 +1,8 @@
-//! `ldmatrix` and `mma`.
+//! `ldmatrix`, `stmatrix` and `mma`.
 
 use super::{Decoder, Modifiers};
 use crate::LoadError;
+use crate::asynchronous::Asynchronous;
 use crate::instruction::{Mma, Op, Operands, Row};
 use crate::ptx::{Operand, Space, Type, malformed};
 
@@ -10,10 +11,11 @@ pub(super) fn decode(decoder: &mut Decoder<'_>, m: &mut Modifiers<'_>, operands:
     if !m.take("sync") || !m.take("aligned") {
         return Err(m.unknown());
     }
-    if m.head() == "ldmatrix" { load(decoder, m, operands) } else { multiply(decoder, m, operands) }
+    if m.head() == "mma" { multiply(decoder, m, operands) } else { exchange(decoder, m, operands) }
 }
 
-fn load(decoder: &mut Decoder<'_>, m: &mut Modifiers<'_>, operands: &[Operand]) -> Result<Op, LoadError> {
+/// `ldmatrix` and `stmatrix`.
+fn exchange(decoder: &mut Decoder<'_>, m: &mut Modifiers<'_>, operands: &[Operand]) -> Result<Op, LoadError> {
     let count = match m.take_any(&["x1", "x2", "x4"]) {
         Some("x1") => 1,
         Some("x2") => 2,
@@ -24,11 +26,17 @@ fn load(decoder: &mut Decoder<'_>, m: &mut Modifiers<'_>, operands: &[Operand]) 
     if !m.take("m8n8") || !(m.take("shared") || m.take("shared::cta")) || m.kind()? != Type::B16 {
         return Err(m.unknown());
     }
-    let [to, address] = decoder.exactly(operands)?;
+    let [first, second] = decoder.exactly(operands)?;
+    let load = m.head() == "ldmatrix";
+    let (parts, address) = if load { (first, second) } else { (second, first) };
     let address = decoder.address(address, Space::Shared)?;
-    let mut d = [0; 4];
-    registers(decoder, to, &mut d[..count], true)?;
-    Ok(Op::LoadMatrix { d, count: count as u8, transpose, address })
+    let mut rows = [0; 4];
+    registers(decoder, parts, &mut rows[..count], load)?;
+    let count = count as u8;
+    if load {
+        return Ok(Op::LoadMatrix { d: rows, count, transpose, address });
+    }
+    Ok(Op::Asynchronous(Box::new(Asynchronous::StoreMatrix { from: rows, count, transpose, address })))
 }
 
 fn multiply(decoder: &mut Decoder<'_>, m: &mut Modifiers<'_>, operands: &[Operand]) -> Result<Op, LoadError> {

@@ -1,6 +1,6 @@
 //! Loads, stores, atomics and asynchronous copies.
 
-use super::{Decoder, Modifiers};
+use super::{Decoder, Modifiers, bulk};
 use crate::LoadError;
 use crate::instruction::{AtomicKind, Op, Value, Values};
 use crate::ptx::{Operand, Space, Type, malformed, unknown};
@@ -22,6 +22,7 @@ const HINTS: &[&str] = &[
     "acq_rel",
     "weak",
     "gpu",
+    "cluster",
     "cta",
     "sys",
     "L1::evict_normal",
@@ -42,7 +43,7 @@ pub(super) fn decode(decoder: &mut Decoder<'_>, m: &mut Modifiers<'_>, operands:
         "atom" | "red" => atomic(decoder, m, operands),
         "cp" => copy(decoder, m, operands),
         _ => {
-            while m.take_any(&["global", "local", "L1", "L2", "u64"]).is_some() {}
+            while m.take_any(&["global", "local", "param", "const", "tensormap", "L1", "L2", "u64"]).is_some() {}
             Ok(Op::Nothing)
         }
     }
@@ -144,6 +145,9 @@ fn atomic(decoder: &mut Decoder<'_>, m: &mut Modifiers<'_>, operands: &[Operand]
 fn copy(decoder: &mut Decoder<'_>, m: &mut Modifiers<'_>, operands: &[Operand]) -> Result<Op, LoadError> {
     if !m.take("async") {
         return Err(m.unknown());
+    }
+    if m.take("bulk") {
+        return bulk::decode(decoder, m, operands);
     }
     if m.take("commit_group") {
         return Ok(Op::AsyncCommit);

@@ -1,6 +1,7 @@
 //! From statements to compact instructions, once for each kernel.
 
 mod arithmetic;
+mod bulk;
 mod control;
 mod convert;
 mod float;
@@ -8,10 +9,12 @@ mod half;
 mod integer;
 mod logic;
 mod matrix;
+mod mbarrier;
 mod memory;
 mod modifiers;
 mod moves;
 mod operands;
+mod product;
 mod registers;
 mod visit;
 
@@ -22,6 +25,7 @@ use crate::instruction::{Class, Instruction, Op, Row};
 use crate::ptx::{self, Parameter, Place, Space, Statement, Variable, unknown};
 pub(crate) use integer::insert;
 use modifiers::Modifiers;
+use product::{registers, watched};
 use registers::{File, Rows};
 
 /// A kernel ready to run.
@@ -47,6 +51,10 @@ pub(crate) struct Program {
     pub(crate) local_bytes: u64,
     pub(crate) max_threads: Option<u64>,
     pub(crate) required: Option<[u64; 3]>,
+    /// Registers of a thread when the kernel begins, where the text bounds them.
+    pub(crate) registers: Option<u32>,
+    /// Of each instruction, the rows it touches that are operands of asynchronous products; empty without any.
+    pub(crate) watched: Vec<Box<[Row]>>,
 }
 
 /// What fills a row before the first instruction.
@@ -86,6 +94,7 @@ enum Symbol {
     Global(usize),
     Shared(u64),
     Local(u64),
+    Param(u64),
 }
 
 /// Decodes one kernel of a module.
@@ -103,6 +112,7 @@ pub(crate) fn decode(module: &ptx::Module, kernel: &ptx::Kernel) -> Result<Progr
     opcodes.push("ret".to_owned());
     let tables = decoder.tables;
     let files = decoder.rows.assign(&mut code, &tables)?;
+    let watched = watched(&mut code);
     Ok(Program {
         name: kernel.name.clone(),
         code,
@@ -120,6 +130,8 @@ pub(crate) fn decode(module: &ptx::Module, kernel: &ptx::Kernel) -> Result<Progr
         local_bytes: decoder.local_bytes,
         max_threads: kernel.max_threads,
         required: kernel.required,
+        registers: registers(kernel),
+        watched,
     })
 }
 
@@ -171,8 +183,15 @@ impl<'a> Decoder<'a> {
         for variable in dynamic {
             symbols.insert(variable.name.as_str(), Symbol::Shared(shared_bytes));
         }
+        for parameter in &kernel.parameters {
+            symbols.insert(parameter.name.as_str(), Symbol::Param(parameter.offset));
+        }
         let rows = Rows::new(&kernel.registers);
         Decoder { kernel, symbols, rows, tables: Vec::new(), shared_bytes, local_bytes, line: 0, scope: 0 }
+    }
+
+    fn kernel_registers(&self) -> Option<u32> {
+        registers(self.kernel)
     }
 
     fn instruction(&mut self, statement: &Statement) -> Result<Instruction, LoadError> {
@@ -220,17 +239,26 @@ impl<'a> Decoder<'a> {
                 class = Class::Memory;
                 memory::decode(self, m, operands)?
             }
-            "shfl" | "vote" | "match" | "redux" | "activemask" => {
+            "shfl" | "vote" | "match" | "redux" | "activemask" | "elect" => {
                 class = Class::Exchange;
                 control::decode_exchange(self, m, operands)?
             }
-            "bar" | "barrier" | "membar" | "fence" | "bra" | "brx" | "ret" | "exit" | "trap" | "nanosleep" => {
+            "bar" | "barrier" | "membar" | "fence" | "bra" | "brx" | "ret" | "exit" | "trap" | "nanosleep"
+            | "setmaxnreg" | "griddepcontrol" => {
                 class = Class::Control;
                 control::decode(self, m, operands)?
             }
-            "ldmatrix" | "mma" => {
+            "mbarrier" => {
+                class = Class::Control;
+                mbarrier::decode(self, m, operands)?
+            }
+            "ldmatrix" | "stmatrix" | "mma" => {
                 class = Class::Matrix;
                 matrix::decode(self, m, operands)?
+            }
+            "wgmma" => {
+                class = Class::Matrix;
+                product::decode(self, m, operands)?
             }
             _ => return Err(unknown(self.line, format!("instruction `{}`", m.opcode()))),
         };
@@ -245,6 +273,7 @@ fn names(statement: &Statement, name: &str) -> bool {
             ptx::Operand::Vector(parts) => parts.iter().any(|part| inside(part, name)),
             ptx::Operand::Address(base, _) | ptx::Operand::Not(base) => inside(base, name),
             ptx::Operand::Pair(first, second) => inside(first, name) || inside(second, name),
+            ptx::Operand::Tensor(map, parts) => inside(map, name) || parts.iter().any(|part| inside(part, name)),
             _ => false,
         }
     }

@@ -4,7 +4,7 @@ use super::registers::File;
 use super::{Constant, Decoder, Special, Symbol};
 use crate::LoadError;
 use crate::instruction::{Address, Base, Row, Value};
-use crate::memory::LOCAL_WINDOW;
+use crate::memory::{LOCAL_WINDOW, PARAM_WINDOW};
 use crate::ptx::{Label, Operand, Space, Type, malformed, unknown};
 
 impl Decoder<'_> {
@@ -61,7 +61,7 @@ impl Decoder<'_> {
             }
             Operand::Symbol(name, offset) => match self.symbol(name)? {
                 Symbol::Shared(at) | Symbol::Local(at) => at.wrapping_add_signed(*offset),
-                Symbol::Global(_) => {
+                Symbol::Global(_) | Symbol::Param(_) => {
                     return Err(malformed(self.line, format!("the address of `{name}` does not fit 32 bits")));
                 }
             },
@@ -77,7 +77,9 @@ impl Decoder<'_> {
             Operand::Integer(value) => Constant::Bits(*value),
             Operand::Double(value) => Constant::Bits(value.to_bits()),
             Operand::Symbol(name, offset) => match self.symbol(name)? {
-                Symbol::Shared(at) | Symbol::Local(at) => Constant::Bits(at.wrapping_add_signed(*offset)),
+                Symbol::Shared(at) | Symbol::Local(at) | Symbol::Param(at) => {
+                    Constant::Bits(at.wrapping_add_signed(*offset))
+                }
                 Symbol::Global(index) => Constant::Variable(index, *offset),
             },
             _ => return Err(malformed(self.line, "a value of 64 bits expected")),
@@ -182,6 +184,7 @@ impl Decoder<'_> {
         match space {
             Space::Shared => Some(crate::memory::SHARED_WINDOW),
             Space::Local => Some(LOCAL_WINDOW),
+            Space::Param => Some(PARAM_WINDOW),
             Space::Global | Space::Const => Some(0),
             _ => None,
         }

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use super::Constant;
+use super::product::is_product;
 use super::visit::{Access, visit};
 use crate::LoadError;
 use crate::instruction::{Instruction, Op, Row};
@@ -107,7 +108,15 @@ impl Rows {
     pub(super) fn assign(self, code: &mut [Instruction], tables: &[Vec<u32>]) -> Result<Files, LoadError> {
         let starts = [0, self.pinned[0].len(), self.pinned[0].len() + self.pinned[1].len()];
         let total = starts[2] + self.pinned[2].len();
-        let intervals = intervals(code, tables, starts, total);
+        let mut intervals = intervals(code, tables, starts, total);
+        // The tensor cores use the operands of a product until somebody waits for it, longer than the text shows.
+        for instruction in code.iter_mut().filter(|instruction| is_product(&instruction.op)) {
+            visit(instruction, &mut |file, _, row| {
+                if file == File::Short {
+                    intervals[starts[file as usize] + usize::from(*row)] = (0, usize::MAX);
+                }
+            });
+        }
         let mut renamed: Vec<Row> = vec![0; total];
         let mut sizes = [0_usize; 3];
         for file in FILES {

@@ -1,6 +1,7 @@
 //! Every row that an instruction reads or writes.
 
 use super::registers::File;
+use crate::asynchronous::{Asynchronous, Left, Mbarrier, Phase, Place};
 use crate::instruction::{Address, Base, Instruction, Op, Row, Value, Values};
 
 /// What an instruction does with a row.
@@ -134,6 +135,11 @@ pub(super) fn visit(instruction: &mut Instruction, to: &mut Visitor<'_>) {
             mma.c.iter_mut().for_each(|row| to(Short, Read, row));
             mma.d.iter_mut().for_each(|row| to(Short, Write, row));
         }
+        Op::Elect { d, chosen, members } => {
+            rows(to, Short, &mut [members], Short, &mut [d]);
+            to(Predicate, Write, chosen);
+        }
+        Op::Asynchronous(what) => asynchronous(to, what),
         Op::Branch { .. }
         | Op::Exit
         | Op::Trap
@@ -142,6 +148,80 @@ pub(super) fn visit(instruction: &mut Instruction, to: &mut Visitor<'_>) {
         | Op::AsyncCommit
         | Op::AsyncWait { .. }
         | Op::AsyncWaitAll => {}
+    }
+}
+
+fn asynchronous(to: &mut Visitor<'_>, what: &mut Asynchronous) {
+    match what {
+        Asynchronous::Mbarrier { address, what } => {
+            base(to, address);
+            match what {
+                Mbarrier::Init { count: row } | Mbarrier::Expect { bytes: row } | Mbarrier::Complete { bytes: row } => {
+                    to(Short, Read, row);
+                }
+                Mbarrier::Arrive { count, bytes, state, .. } => {
+                    count.iter_mut().chain(bytes).for_each(|row| to(Short, Read, row));
+                    value(to, state, Write);
+                }
+                Mbarrier::Wait { done, phase, .. } => {
+                    match phase {
+                        Phase::Parity(row) => to(Short, Read, row),
+                        Phase::State(row) => to(Long, Read, row),
+                    }
+                    to(Predicate, Write, done);
+                }
+                Mbarrier::Invalidate => {}
+            }
+        }
+        Asynchronous::BulkLoad(load) => {
+            base(to, &mut load.to);
+            base(to, &mut load.barrier);
+            place(to, &mut load.from);
+        }
+        Asynchronous::BulkStore(store) => {
+            base(to, &mut store.from);
+            place(to, &mut store.to);
+        }
+        Asynchronous::Product(product) => {
+            match &mut product.a {
+                Left::Registers(a) => a.iter_mut().for_each(|row| to(Short, Read, row)),
+                Left::Shared(row) => to(Long, Read, row),
+            }
+            to(Long, Read, &mut product.b);
+            to(Predicate, Read, &mut product.accumulate.0);
+            product.d.iter_mut().for_each(|row| {
+                // Twice the same place: it is renamed once.
+                let mut read = *row;
+                to(Short, Read, &mut read);
+                to(Short, Write, row);
+            });
+        }
+        Asynchronous::StoreMatrix { from, count, address, .. } => {
+            base(to, address);
+            from[..usize::from(*count)].iter_mut().for_each(|row| to(Short, Read, row));
+        }
+        Asynchronous::ProxyFence
+        | Asynchronous::BarrierFence
+        | Asynchronous::BulkCommit
+        | Asynchronous::BulkWait { .. }
+        | Asynchronous::ProductFence
+        | Asynchronous::ProductCommit
+        | Asynchronous::ProductWait { .. }
+        | Asynchronous::Registers { .. } => {}
+    }
+}
+
+fn place(to: &mut Visitor<'_>, place: &mut Place) {
+    match place {
+        Place::Linear { address, bytes } => {
+            base(to, address);
+            to(Short, Read, bytes);
+        }
+        Place::Tensor { map, coordinates, .. } => {
+            base(to, map);
+            // Those beyond the rank are a constant zero.
+            coordinates.iter_mut().for_each(|row| to(Short, Read, row));
+        }
     }
 }
 

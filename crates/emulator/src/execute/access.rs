@@ -5,7 +5,7 @@ use crate::block::Block;
 use crate::instruction::{Address, Base, Value, Values};
 use crate::lanes::{Row64, lanes_of};
 use crate::launch::Launch;
-use crate::memory::{LOCAL_WINDOW, SHARED_WINDOW, WINDOW_BYTES, Writer};
+use crate::memory::{LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW, WINDOW_BYTES, Writer};
 use crate::ptx::Space;
 use crate::warp::Warp;
 
@@ -14,9 +14,10 @@ use super::LaneFault;
 /// The space in which a generic address lies, and the address there.
 pub(super) fn space_of(address: u64) -> (Space, u64) {
     let inside = |window: u64| address.checked_sub(window).filter(|offset| *offset < WINDOW_BYTES);
-    match (inside(SHARED_WINDOW), inside(LOCAL_WINDOW)) {
-        (Some(offset), _) => (Space::Shared, offset),
-        (_, Some(offset)) => (Space::Local, offset),
+    match (inside(SHARED_WINDOW), inside(LOCAL_WINDOW), inside(PARAM_WINDOW)) {
+        (Some(offset), _, _) => (Space::Shared, offset),
+        (_, Some(offset), _) => (Space::Local, offset),
+        (_, _, Some(offset)) => (Space::Param, offset),
         _ => (Space::Global, address),
     }
 }
@@ -136,7 +137,7 @@ impl Block {
                         block: self.linear,
                         thread: 32 * warp.index + lane as u32,
                         time: self.time,
-                        known: &warp.known,
+                        known: &warp.order.known,
                     };
                     // Whether an earlier lane of this instruction wrote to the word.
                     let again = |word: u64| {
@@ -256,7 +257,7 @@ fn checked(space: &'static str, size: u64, offset: u64, bytes: u32) -> Result<us
     Ok(offset as usize)
 }
 
-fn fetch(space: &'static str, memory: &[u8], offset: u64, bytes: u32) -> Result<[u32; 4], FaultKind> {
+pub(super) fn fetch(space: &'static str, memory: &[u8], offset: u64, bytes: u32) -> Result<[u32; 4], FaultKind> {
     let begin = checked(space, memory.len() as u64, offset, bytes)?;
     let mut all = [0; 16];
     all[..bytes as usize].copy_from_slice(&memory[begin..begin + bytes as usize]);

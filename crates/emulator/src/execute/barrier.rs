@@ -58,13 +58,11 @@ impl Block {
         if kind == BarrierKind::Arrive {
             // The warp goes on: what it did so far gets an earlier time than what it will do.
             self.time += 1;
-            warp.known[warp.index as usize] = self.time;
+            warp.order.known[warp.index as usize] = self.time;
         }
         barrier.expected = expected;
         barrier.threads += 32;
-        for (clock, known) in barrier.clock.iter_mut().zip(&warp.known) {
-            *clock = (*clock).max(*known);
-        }
+        barrier.order.join(&warp.order);
         let lanes = warp.waiting | mask;
         if let Some(vote) = vote {
             barrier.votes += (warp.predicate(vote) & lanes).count_ones();

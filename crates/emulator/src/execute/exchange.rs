@@ -56,6 +56,11 @@ impl Block {
                 }
                 warp.put(*d, &out, mask);
             }
+            Op::Elect { d, chosen, .. } => {
+                let lowest = mask.trailing_zeros();
+                warp.put(*d, &[lowest; 32], mask);
+                warp.put_predicate(*chosen, 1 << lowest, mask);
+            }
             // `bar.warp.sync`: what lanes did before is ordered before what others do after.
             _ => warp.sync += 1,
         }

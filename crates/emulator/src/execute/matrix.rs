@@ -1,4 +1,4 @@
-//! `ldmatrix` and `mma`: which lane holds which element, and the product.
+//! `ldmatrix`, `stmatrix` and `mma`: which lane holds which element, and the product.
 
 use crate::block::Block;
 use crate::instruction::{Address, Mma, Operands, Row};
@@ -33,6 +33,35 @@ impl Block {
                 if transpose { element(column, row) | element(column + 1, row) << 16 } else { rows[row][lane % 4] }
             });
             warp.put(*row, &out, u32::MAX);
+        }
+        Ok(())
+    }
+
+    /// Stores 8×8 matrices of 16-bit elements, the reverse of [`load_matrix`](Self::load_matrix).
+    pub(super) fn store_matrix(
+        &mut self,
+        warp: &mut Warp,
+        from: &[Row],
+        transpose: bool,
+        address: &Address,
+    ) -> Result<(), LaneFault> {
+        let at = addresses(warp, address);
+        self.count_shared(&at, 16, u32::MAX >> (32 - 8 * from.len() as u32));
+        for (matrix, row) in from.iter().enumerate() {
+            let values = warp.shorts[usize::from(*row)];
+            let mut rows = [[0_u32; 4]; 8];
+            for lane in 0..32 {
+                let (first, second) = (lane / 4, lane % 4 * 2);
+                for (half, along) in [(0, second), (1, second + 1)] {
+                    let (row, column) = if transpose { (along, first) } else { (first, along) };
+                    rows[row][column / 2] |= (values[lane] >> (16 * half) & 0xffff) << (16 * (column % 2));
+                }
+            }
+            for index in 0..8 {
+                let lane = 8 * matrix + index;
+                let by = self.toucher(warp, lane);
+                self.shared.store(at[lane], 16, &rows[index], by).map_err(|kind| (lane, kind))?;
+            }
         }
         Ok(())
     }

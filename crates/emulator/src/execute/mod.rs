@@ -1,11 +1,14 @@
 //! Execution of one warp until it exits, waits or yields.
 
 mod access;
+mod asynchronous;
 mod atomic;
 mod barrier;
+mod bulk;
 mod copy;
 mod exchange;
 mod matrix;
+mod product;
 
 use crate::FaultKind;
 use crate::block::{Block, Failure, Stop};
@@ -14,6 +17,7 @@ use crate::instruction::{BarrierKind, Instruction, Logic, Op, Row};
 use crate::lanes::lanes_of;
 use crate::launch::Launch;
 use crate::warp::Warp;
+pub(crate) use product::Scratch;
 
 /// A fault of one lane; the instruction is known to the caller.
 pub(crate) type LaneFault = (usize, FaultKind);
@@ -31,6 +35,7 @@ enum Next {
 impl Block {
     /// Runs a warp as long as it can.
     pub(crate) fn turn(&mut self, launch: &Launch<'_>, warp: &mut Warp) -> Result<Stop, Failure> {
+        warp.begin();
         loop {
             if !warp.select() {
                 if warp.alive == 0 {
@@ -67,6 +72,9 @@ impl Block {
             self.counters.count(instruction.class);
             warp.executed += 1;
             if mask != 0 {
+                if let Some(rows) = launch.program.watched.get(warp.pc as usize) {
+                    warp.touch(rows).map_err(|kind| (mask.trailing_zeros() as usize, kind))?;
+                }
                 match self.execute(launch, warp, instruction, mask)? {
                     Next::Step => {}
                     Next::Select => return Ok(false),
@@ -323,6 +331,7 @@ impl Block {
             | Op::Vote { members, .. }
             | Op::MatchAny { members, .. }
             | Op::Reduce { members, .. }
+            | Op::Elect { members, .. }
             | Op::WarpBarrier { members } => {
                 if !converged(warp, *members, mask)? {
                     return Ok(Next::Select);
@@ -344,6 +353,10 @@ impl Block {
                 return Ok(Next::Select);
             }
             Op::Exit => {
+                if let Some(&(lane, ..)) = warp.beside.stores.iter().find(|store| mask >> store.0 & 1 == 1) {
+                    let what = "the thread ends before its bulk copies have read shared memory";
+                    return Err((usize::from(lane), FaultKind::BulkCopy(what.to_owned())));
+                }
                 if let Some(lane) = lanes_of(mask).next().filter(|_| warp.waiting != 0) {
                     let at = launch.program.places[warp.pcs[warp.waiting.trailing_zeros() as usize] as usize].line;
                     let what = format!("the lane exits while others of its warp wait at PTX line {at}");
@@ -369,6 +382,7 @@ impl Block {
                 whole_warp(warp, mask)?;
                 self.load_matrix(warp, &d[..s(u16::from(*count))], *transpose, address)?;
             }
+            Op::Asynchronous(what) => return self.asynchronous(launch, warp, what, mask),
             // `Op::Nothing`; everything else is in the hot loop.
             _ => {}
         }
@@ -383,6 +397,7 @@ impl Block {
             | Op::Vote { members, .. }
             | Op::MatchAny { members, .. }
             | Op::Reduce { members, .. }
+            | Op::Elect { members, .. }
             | Op::WarpBarrier { members } => warp.shorts[usize::from(*members)][lane],
             _ => u32::MAX,
         };

@@ -37,6 +37,8 @@ pub(crate) enum Operand {
     Double(f64),
     Vector(Vec<Operand>),
     Address(Box<Operand>, i64),
+    /// `[%rd1, {%r1, %r2}]`: a tensor map and coordinates.
+    Tensor(Box<Operand>, Vec<Operand>),
     /// `%r1|%p1`: a value and a predicate.
     Pair(Box<Operand>, Box<Operand>),
     /// `!%p1`.
@@ -121,8 +123,17 @@ fn operand(tokens: &mut Tokens<'_>, scopes: &Scopes) -> Result<Operand, LoadErro
                 }
                 base => base,
             };
+            let address = Operand::Address(Box::new(base), offset);
+            if tokens.take(',') {
+                let line = tokens.line();
+                let Operand::Vector(coordinates) = operand(tokens, scopes)? else {
+                    return Err(malformed(line, "coordinates in braces expected"));
+                };
+                tokens.expect(']')?;
+                return Ok(Operand::Tensor(Box::new(address), coordinates));
+            }
             tokens.expect(']')?;
-            Ok(Operand::Address(Box::new(base), offset))
+            Ok(address)
         }
         other => Err(malformed(line, format!("an operand expected, {} found", describe(&other)))),
     }

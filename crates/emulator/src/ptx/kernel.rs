@@ -25,6 +25,9 @@ pub(crate) struct Kernel {
     pub(crate) max_threads: Option<u64>,
     /// `.reqntid`: the only shape a block may have.
     pub(crate) required: Option<[u64; 3]>,
+    /// `.maxnreg`, and `.minnctapersm`: what bounds the registers of a thread.
+    pub(crate) max_registers: Option<u64>,
+    pub(crate) min_blocks: Option<u64>,
 }
 
 /// A parameter of a kernel.
@@ -148,14 +151,17 @@ pub(super) fn kernel(tokens: &mut Tokens<'_>) -> Result<Kernel, LoadError> {
         parents: Vec::new(),
         max_threads: None,
         required: None,
+        max_registers: None,
+        min_blocks: None,
     };
     while tokens.peek() != Some(&Token::Mark('{')) {
         let line = tokens.line();
         match tokens.word()? {
             ".maxntid" => kernel.max_threads = Some(shape(tokens)?.iter().product()),
             ".reqntid" => kernel.required = Some(shape(tokens)?),
-            // Hints to the register allocator of a GPU.
-            ".minnctapersm" | ".maxnreg" | ".maxnctapersm" => drop(tokens.integer()?),
+            ".maxnreg" => kernel.max_registers = Some(tokens.integer()?),
+            ".minnctapersm" => kernel.min_blocks = Some(tokens.integer()?),
+            ".maxnctapersm" => drop(tokens.integer()?),
             ".pragma" => pragma(tokens)?,
             other => return Err(unknown(line, format!("directive `{other}`"))),
         }

@@ -95,7 +95,7 @@ impl Space {
     pub(crate) fn named(name: &str) -> Option<Space> {
         Some(match name {
             "global" => Space::Global,
-            "shared" | "shared::cta" => Space::Shared,
+            "shared" | "shared::cta" | "shared::cluster" => Space::Shared,
             "local" => Space::Local,
             "param" | "param::entry" => Space::Param,
             "const" => Space::Const,

@@ -1,0 +1,211 @@
+//! Instructions of sm_90: which of them does what, and what transaction barriers, fences and register counts do.
+
+use crate::FaultKind;
+use crate::asynchronous::{Asynchronous, Mbarrier, Phase};
+use crate::block::Block;
+use crate::instruction::{Address, Row, Value};
+use crate::lanes::lanes_of;
+use crate::launch::Launch;
+use crate::order::Order;
+use crate::ptx::Space;
+use crate::shared::Toucher;
+use crate::warp::{Sleep, Warp};
+
+use super::access::{addresses, space_of};
+use super::{LaneFault, Next, whole_warp};
+
+impl Block {
+    pub(super) fn asynchronous(
+        &mut self,
+        launch: &Launch<'_>,
+        warp: &mut Warp,
+        what: &Asynchronous,
+        mask: u32,
+    ) -> Result<Next, LaneFault> {
+        match what {
+            Asynchronous::Mbarrier { address, what } => return self.mbarrier(warp, address, what, mask),
+            Asynchronous::ProxyFence => {
+                self.time += 1;
+                let own = warp.index as usize;
+                // Whatever is ordered before the fence is seen by asynchronous units behind it.
+                for agent in 0..warp.order.known.len() {
+                    let known = if agent == own { self.time } else { warp.order.known[agent] };
+                    warp.order.fenced[agent] = warp.order.fenced[agent].max(known);
+                }
+                self.mbarriers.announce(own, &warp.order);
+            }
+            Asynchronous::BarrierFence => self.mbarriers.announce(warp.index as usize, &warp.order),
+            Asynchronous::BulkLoad(load) => {
+                lanes_of(mask)
+                    .try_for_each(|lane| self.bulk_load(launch, warp, load, lane).map_err(|kind| (lane, kind)))?;
+                warp.refresh();
+            }
+            Asynchronous::BulkStore(store) => {
+                lanes_of(mask)
+                    .try_for_each(|lane| self.bulk_store(launch, warp, store, lane).map_err(|kind| (lane, kind)))?;
+                warp.refresh();
+            }
+            Asynchronous::BulkCommit => lanes_of(mask).for_each(|lane| warp.beside.store_groups[lane] += 1),
+            Asynchronous::BulkWait { keep } => self.wait_for_stores(launch, warp, *keep, mask),
+            Asynchronous::Product(_) => {
+                whole_warp(warp, mask)?;
+                warp.leave(mask, warp.pc);
+                warp.waiting = mask;
+                self.gathering |= 1 << warp.index;
+                return Ok(Next::Select);
+            }
+            Asynchronous::ProductFence => {
+                whole_warp(warp, mask)?;
+                warp.beside.operands.iter_mut().for_each(|operand| operand.touched = false);
+            }
+            Asynchronous::ProductCommit => {
+                whole_warp(warp, mask)?;
+                warp.beside.product_groups += 1;
+            }
+            Asynchronous::ProductWait { keep } => {
+                whole_warp(warp, mask)?;
+                self.wait_for_products(launch, warp, *keep);
+            }
+            Asynchronous::Registers { count, increase } => {
+                whole_warp(warp, mask)?;
+                return self.set_registers(warp, *count, *increase).map_err(|kind| (0, kind));
+            }
+            Asynchronous::StoreMatrix { from, count, transpose, address } => {
+                whole_warp(warp, mask)?;
+                self.store_matrix(warp, &from[..usize::from(*count)], *transpose, address)?;
+                warp.refresh();
+            }
+        }
+        Ok(Next::Step)
+    }
+
+    fn mbarrier(&mut self, warp: &mut Warp, address: &Address, what: &Mbarrier, mask: u32) -> Result<Next, LaneFault> {
+        let mut at = addresses(warp, address);
+        if address.space == Space::Generic {
+            at.iter_mut().for_each(|at| *at = space_of(*at).1);
+        }
+        if let Mbarrier::Wait { done, phase, blocking, acquire } = *what {
+            return self.wait(warp, &at, done, phase, [blocking, acquire], mask);
+        }
+        // What the lanes did so far comes before what they will do.
+        self.time += 1;
+        let before = self.released_by(warp);
+        let row = |row: Row| warp.shorts[usize::from(row)];
+        let mut states = [0; 32];
+        for lane in lanes_of(mask) {
+            let failed = |kind| (lane, kind);
+            let by = Toucher { time: self.time, ..self.toucher(warp, lane) };
+            if let Mbarrier::Init { count } = what {
+                let count = row(*count)[lane];
+                self.mbarriers.init(&mut self.shared, at[lane], count, by).map_err(failed)?;
+                continue;
+            }
+            let barriers = &mut self.mbarriers;
+            let index = barriers.find(&mut self.shared, at[lane], by).map_err(failed)?;
+            match *what {
+                Mbarrier::Arrive { count, bytes, release, .. } => {
+                    if let Some(bytes) = bytes {
+                        barriers.expect(index, row(bytes)[lane]).map_err(failed)?;
+                    }
+                    let count = count.map_or(1, |count| row(count)[lane]);
+                    let order = release.then_some(&before);
+                    states[lane] = u64::from(barriers.arrive(index, count, order).map_err(failed)?);
+                }
+                Mbarrier::Expect { bytes } => barriers.expect(index, row(bytes)[lane]).map_err(failed)?,
+                Mbarrier::Complete { bytes } => barriers.complete_bytes(index, row(bytes)[lane]).map_err(failed)?,
+                _ => barriers.invalidate(index),
+            }
+        }
+        if let Mbarrier::Arrive { state: Value::Long(state), .. } = what {
+            warp.put_long(*state, &states, mask);
+        }
+        warp.refresh();
+        Ok(Next::Step)
+    }
+
+    /// What is ordered before whoever sees that the warp has come so far; time has just moved on.
+    pub(super) fn released_by(&self, warp: &Warp) -> Order {
+        let mut order = warp.order;
+        order.known[warp.index as usize] = self.time;
+        order
+    }
+
+    fn wait(
+        &mut self,
+        warp: &mut Warp,
+        at: &[u64; 32],
+        done: Row,
+        phase: Phase,
+        [blocking, acquire]: [bool; 2],
+        mask: u32,
+    ) -> Result<Next, LaneFault> {
+        let mut passed = 0;
+        let mut until = None;
+        let mut learnt: Option<Order> = None;
+        for lane in lanes_of(mask) {
+            let by = self.toucher(warp, lane);
+            let index = self.mbarriers.find(&mut self.shared, at[lane], by).map_err(|kind| (lane, kind))?;
+            let barrier = self.mbarriers.get(index);
+            let order = match phase {
+                Phase::Parity(row) => barrier.passed_parity(warp.shorts[usize::from(row)][lane]),
+                Phase::State(row) => barrier.passed_state(warp.longs[usize::from(row)][lane]),
+            };
+            match order {
+                Some(order) => {
+                    passed |= 1 << lane;
+                    learnt.get_or_insert_default().join(order);
+                }
+                None => until = Some(Sleep::Phase(index, barrier.phases)),
+            }
+        }
+        if let (Some(order), true) = (learnt, acquire) {
+            warp.learn(&order, self.warps, self.shared.agents());
+        }
+        let failed = mask & !passed;
+        let Some(until) = until.filter(|_| blocking && !warp.timed_out) else {
+            warp.put_predicate(done, passed, mask);
+            if failed == 0 || std::mem::take(&mut warp.timed_out) {
+                return Ok(Next::Step);
+            }
+            // A test that failed: let others run.
+            warp.leave(warp.mask, warp.pc + 1);
+            return Ok(if warp.park(failed) { Next::Select } else { Next::Yield });
+        };
+        warp.put_predicate(done, passed, passed);
+        warp.leave(warp.mask, warp.pc + 1);
+        warp.leave(failed, warp.pc);
+        Ok(if warp.sleep(failed, until) { Next::Select } else { Next::Yield })
+    }
+
+    /// `setmaxnreg`: gives registers back to the block, or takes some as soon as they are free.
+    fn set_registers(&mut self, warp: &mut Warp, count: u32, increase: bool) -> Result<Next, FaultKind> {
+        let has = warp.beside.registers;
+        let wrong = |what: String| Err(FaultKind::Registers(format!("setmaxnreg to {count}: {what}")));
+        if increase && count < has || !increase && count > has {
+            return wrong(format!("the warp has {has} registers a thread"));
+        }
+        let group = warp.index as usize / 4;
+        let changes = &mut self.register_changes[group];
+        match changes.get(warp.beside.register_changes) {
+            Some(other) if *other != count => {
+                return wrong(format!("another warp of warpgroup {group} went to {other}"));
+            }
+            Some(_) => {}
+            None => changes.push(count),
+        }
+        if increase {
+            let need = 32 * (count - has);
+            if need > self.free_registers {
+                warp.leave(warp.mask, warp.pc);
+                return Ok(if warp.sleep(warp.mask, Sleep::Registers(need)) { Next::Select } else { Next::Yield });
+            }
+            self.free_registers -= need;
+        } else {
+            self.free_registers += 32 * (has - count);
+        }
+        warp.beside.registers = count;
+        warp.beside.register_changes += 1;
+        warp.refresh();
+        Ok(Next::Step)
+    }
+}

@@ -129,7 +129,11 @@ fn write_page(run: &Run, page: &mut String) -> std::fmt::Result {
     for peer in &run.peers {
         match &peer.missing {
             Some(reason) => writeln!(page, "* {}: not measured, {reason}", peer.name)?,
-            None => writeln!(page, "* {} {}: {}", peer.name, peer.version, peer.detail)?,
+            None => {
+                let apart = peer.precision.as_ref().map(|precision| format!("; in {precision}, and so never the best"));
+                let apart = apart.unwrap_or_default();
+                writeln!(page, "* {} {}: {}{apart}", peer.name, peer.version, peer.detail)?;
+            }
         }
     }
     writeln!(

@@ -1,9 +1,10 @@
 //! The case `mnist to 99%`: how long a training takes until the test images are classified that well.
 
+use crate::interrupt;
 use crate::record::{CaseRecord, PeerInfo, Rival};
 use crate::session::Settings;
 use crate::statistics::{Spread, significant};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use sphereface_data::{Choice, Error, ImageSet, Locations};
 use sphereface_models::{ImageSource, Lambda, Model, Rate, Training, loss, named_network};
@@ -48,25 +49,7 @@ pub struct Stopped {
 /// When the device fails.
 pub fn measure(settings: &Settings, peers: &[PeerInfo]) -> Result<CaseRecord> {
     let places = Locations { mirrors: Vec::new(), ..Locations::from_environment(None) };
-    let mut record = CaseRecord {
-        name: NAME.into(),
-        group: GROUP.into(),
-        case: json!({
-            "kind": "training_to_accuracy", "network": NETWORK, "loss": LOSS, "embedding": EMBEDDING, "batch": BATCH,
-            "epochs": EPOCHS, "seed": SEED, "accuracy": GOAL, "dtype": Arithmetic::F32.name(),
-        }),
-        headline: false,
-        items: None,
-        flops_nominal: 0,
-        flops_useful: 0,
-        bytes: 0,
-        error: None,
-        predicted_s: None,
-        memory: None,
-        ours: None,
-        skipped: None,
-        peers: Vec::new(),
-    };
+    let mut record = blank();
     let dataset = match sphereface_data::load(Choice::Mnist, &places, &mut |_| {}) {
         Ok(dataset) => dataset,
         Err(error) => {
@@ -99,6 +82,7 @@ pub fn measure(settings: &Settings, peers: &[PeerInfo]) -> Result<CaseRecord> {
     let not_measured = |peer: &PeerInfo| Rival {
         name: peer.name.clone(),
         variant: String::new(),
+        precision: peer.precision.clone(),
         seconds: None,
         ratio: None,
         difference: None,
@@ -106,6 +90,34 @@ pub fn measure(settings: &Settings, peers: &[PeerInfo]) -> Result<CaseRecord> {
     };
     record.peers = peers.iter().map(not_measured).collect();
     Ok(record)
+}
+
+/// The record of a training that is not measured, with the reason.
+pub fn skip(reason: String) -> CaseRecord {
+    CaseRecord { skipped: Some(reason), ..blank() }
+}
+
+/// What is known beforehand.
+fn blank() -> CaseRecord {
+    CaseRecord {
+        name: NAME.into(),
+        group: GROUP.into(),
+        case: json!({
+            "kind": "training_to_accuracy", "network": NETWORK, "loss": LOSS, "embedding": EMBEDDING, "batch": BATCH,
+            "epochs": EPOCHS, "seed": SEED, "accuracy": GOAL, "dtype": Arithmetic::F32.name(),
+        }),
+        headline: false,
+        items: None,
+        flops_nominal: 0,
+        flops_useful: 0,
+        bytes: 0,
+        error: None,
+        predicted_s: None,
+        memory: None,
+        ours: None,
+        skipped: None,
+        peers: Vec::new(),
+    }
 }
 
 /// A training as `trainer compare` has it, unless it is told otherwise.
@@ -167,6 +179,7 @@ pub fn train(
         backend.sync()?;
         seconds += start.elapsed().as_secs_f64();
         done = next;
+        ensure!(!interrupt::requested(), "interrupted");
         let accuracy = accuracy(source, batch, evaluation, backend)?;
         if accuracy >= goal || done == steps {
             return Ok(Stopped { steps: done, seconds, accuracy });

@@ -47,12 +47,20 @@ fn a_slowed_kernel_is_caught_and_nothing_else() {
 #[test]
 fn a_readme_gets_the_block_of_a_run_and_keeps_the_rest() {
     let run = Run::read(&folder("tests/runs/before")).unwrap();
-    let before = "# A\n<!-- bench:begin old -->\nold\n<!-- bench:end -->\nB\n";
+    let before = "# A\n<!-- bench:begin cpu old -->\nold\n<!-- bench:end -->\nB\n";
     let after = readme::replaced(before, &run).unwrap();
-    let block = readme::block(&run);
-    assert_eq!(after, format!("# A\n<!-- bench:begin {} -->\n{block}<!-- bench:end -->\nB\n", run.name));
+    let of = |run: &Run, device| {
+        format!("<!-- bench:begin {device} {} -->\n{}<!-- bench:end -->", run.name, readme::block(run))
+    };
+    assert_eq!(after, format!("# A\n{}\nB\n", of(&run, "cpu")));
     assert_eq!(readme::replaced(&after, &run).unwrap(), after);
     assert!(readme::replaced("# A\n", &run).unwrap_err().to_string().contains("bench:begin"));
+    // A run of a GPU has a block of its own, beside that of the CPU.
+    let gpu = Run { device: "cuda:1".into(), name: "gpu".into(), ..run.clone() };
+    let both = readme::replaced(&after, &gpu).unwrap();
+    assert_eq!(both, format!("# A\n{}\n\n{}\nB\n", of(&run, "cpu"), of(&gpu, "cuda")));
+    assert_eq!(readme::replaced(&both, &gpu).unwrap(), both);
+    assert_eq!(readme::replaced(&both, &run).unwrap(), both);
 }
 
 #[test]

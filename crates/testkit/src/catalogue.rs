@@ -176,11 +176,9 @@ fn optimizers() -> Vec<Entry> {
 mod tests {
     use super::*;
 
-    const ALL: [Arithmetic; 3] = [Arithmetic::F32, Arithmetic::Tf32, Arithmetic::Bf16];
-
     #[test]
     fn names_are_unique() {
-        let mut names: Vec<String> = catalogue(&ALL).into_iter().map(|entry| entry.name).collect();
+        let mut names: Vec<String> = catalogue(&Arithmetic::ALL).into_iter().map(|entry| entry.name).collect();
         let count = names.len();
         names.sort();
         names.dedup();
@@ -189,7 +187,8 @@ mod tests {
 
     #[test]
     fn there_are_four_headline_cases_and_each_is_quick() {
-        let headline: Vec<Entry> = catalogue(&ALL[..1]).into_iter().filter(|entry| entry.headline).collect();
+        let headline: Vec<Entry> =
+            catalogue(&Arithmetic::ALL[..1]).into_iter().filter(|entry| entry.headline).collect();
         let names: Vec<&str> = headline.iter().map(|entry| entry.name.as_str()).collect();
         let expected = [
             "mnist 28x28 N128 training step",
@@ -203,7 +202,7 @@ mod tests {
 
     #[test]
     fn every_plan_is_sound_and_a_check_is_small() {
-        for entry in catalogue(&ALL[..1]) {
+        for entry in catalogue(&Arithmetic::ALL[..1]) {
             let timed = entry.timed.cost().unwrap_or_else(|error| panic!("{}: {error}", entry.name));
             let check = entry.check.cost().unwrap_or_else(|error| panic!("{}: {error}", entry.name));
             assert!(timed.flops.useful > 0 && timed.bytes > 0, "{}", entry.name);

@@ -7,11 +7,11 @@ use crate::statistics::{Spread, significant};
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use sphereface_data::{Choice, Error, ImageSet, Locations};
-use sphereface_models::{ImageSource, Lambda, Model, Rate, Training, loss, named_network};
-use sphereface_tensor::op::{Augmentation, METRICS, MarginSoftmax, Rule};
+use sphereface_models::{DIGITS, ImageSource, Model, Recipe, Training, loss, named_network};
+use sphereface_tensor::op::{METRICS, MarginSoftmax};
 use sphereface_tensor::{Backend, Program};
 use sphereface_testkit::TrainingCase;
-use sphereface_testkit::workload::{Arithmetic, MARGIN};
+use sphereface_testkit::workload::Arithmetic;
 use std::time::Instant;
 
 /// Name of the case.
@@ -21,15 +21,10 @@ pub const GROUP: &str = "wall-clock";
 
 /// Share of the test images that are to be right, by the logits without margin.
 const GOAL: f64 = 0.99;
-/// Epochs of the whole training: the schedules are those of its full length, wherever it reaches the goal.
-const EPOCHS: usize = 5;
 /// How often the test images are evaluated in an epoch; the clock stands still meanwhile.
 const EVALUATIONS: usize = 4;
-const NETWORK: &str = "mnist";
 const LOSS: &str = "sphereface";
 const EMBEDDING: usize = 3;
-const BATCH: usize = 128;
-const SEED: u64 = 1;
 
 /// Where a training stopped.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -63,17 +58,17 @@ pub fn measure(settings: &Settings, peers: &[PeerInfo]) -> Result<CaseRecord> {
     let case = recipe(dataset.train, dataset.classes)?;
     let (_, plan) = case.plan()?;
     let mut device = settings.device.open(Arithmetic::F32, settings.threads)?;
-    let interval = |evaluation: usize| (evaluation * case.training.source.images).div_ceil(EVALUATIONS * BATCH);
+    let interval = |evaluation: usize| (evaluation * case.training.source.images).div_ceil(EVALUATIONS * DIGITS.batch);
     let stopped = train(&case, &dataset.test, GOAL, interval, device.backend()).context(NAME)?;
     let Stopped { steps, seconds, accuracy } = stopped;
     if accuracy < GOAL {
-        record.skipped = Some(format!("has {accuracy:.4} after {EPOCHS} epochs"));
+        record.skipped = Some(format!("has {accuracy:.4} after {} epochs", DIGITS.epochs));
         return Ok(record);
     }
     let (cost, count) = (plan.total_cost(), steps as u64);
     record.case["steps"] = steps.into();
     record.case["reached"] = accuracy.into();
-    record.items = Some((count * BATCH as u64, "images".into()));
+    record.items = Some((count * DIGITS.batch as u64, "images".into()));
     record.flops_nominal = count * cost.flops.nominal;
     record.flops_useful = count * cost.flops.useful;
     record.bytes = count * cost.bytes;
@@ -103,8 +98,8 @@ fn blank() -> CaseRecord {
         name: NAME.into(),
         group: GROUP.into(),
         case: json!({
-            "kind": "training_to_accuracy", "network": NETWORK, "loss": LOSS, "embedding": EMBEDDING, "batch": BATCH,
-            "epochs": EPOCHS, "seed": SEED, "accuracy": GOAL, "dtype": Arithmetic::F32.name(),
+            "kind": "training_to_accuracy", "network": DIGITS.network, "loss": LOSS, "embedding": EMBEDDING,
+            "batch": DIGITS.batch, "epochs": DIGITS.epochs, "seed": DIGITS.seed, "accuracy": GOAL, "dtype": Arithmetic::F32.name(),
         }),
         headline: false,
         items: None,
@@ -120,12 +115,14 @@ fn blank() -> CaseRecord {
     }
 }
 
-/// A training as `trainer compare` has it, unless it is told otherwise.
+/// One of the trainings of `trainer compare`, unless it is told otherwise: its schedules are those of their full length,
+/// wherever it reaches the goal.
 fn recipe(train: ImageSet, classes: usize) -> Result<TrainingCase> {
-    let network = named_network(NETWORK).with_context(|| format!("expected a network {NETWORK}"))?;
+    let network = named_network(DIGITS.network).with_context(|| format!("expected a network {}", DIGITS.network))?;
     let loss = loss(LOSS).with_context(|| format!("expected a loss {LOSS}"))?;
-    let (margin, scale) = (loss.head)(MARGIN);
-    let steps = (EPOCHS * train.len()).div_ceil(BATCH);
+    let (margin, scale) = (loss.head)(DIGITS.m);
+    let Recipe { batch, seed, augmentation, .. } = DIGITS;
+    let steps = DIGITS.steps(train.len());
     let table = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect();
     Ok(TrainingCase {
         model: Model {
@@ -134,17 +131,17 @@ fn recipe(train: ImageSet, classes: usize) -> Result<TrainingCase> {
         },
         training: Training {
             source: ImageSource { name: "train", images: train.len() },
-            batch: BATCH,
+            batch,
             steps,
-            seed: SEED,
-            augmentation: Augmentation { shift: 1, mirror: false },
-            rule: Rule::Sgd { momentum: 0.9, nesterov: true },
-            decay: 5e-4,
-            clip: Some(5.0),
+            seed,
+            augmentation,
+            rule: DIGITS.rule(),
+            decay: DIGITS.decay as f32,
+            clip: Some(DIGITS.clip as f32),
             log_rows: 1,
         },
-        rates: table(Rate::Cosine { peak: 0.05, warm_up: 0.15 }.table(steps)),
-        lambdas: table(Lambda::Quadratic { start: 20.0, until: 0.9 }.table(steps)),
+        rates: table(DIGITS.rate().table(steps)),
+        lambdas: table(DIGITS.lambda().table(steps)),
         images: train.images,
         labels: train.labels,
     })

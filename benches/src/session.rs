@@ -98,7 +98,12 @@ impl Session {
                 Err(reason) => Seat { info: PeerInfo { missing: Some(reason), ..info }, process: None, launch },
             }
         };
-        let seats = launches.into_iter().map(seat).collect();
+        // Each takes seconds to load what it needs.
+        let seats = std::thread::scope(|scope| -> Result<Vec<Seat>> {
+            let started: Vec<_> = launches.into_iter().map(|launch| scope.spawn(|| seat(launch))).collect();
+            let failed = |_| anyhow::anyhow!("peers: a thread that started one failed");
+            started.into_iter().map(|seat| seat.join().map_err(failed)).collect()
+        })?;
         Ok(Session { settings, seats, checked: Vec::new(), folder })
     }
 
@@ -243,6 +248,9 @@ impl Session {
                 Ok(theirs) => {
                     rival.ratio = Spread::of(&ratios(&ours, &theirs));
                     rival.seconds = spread(&theirs);
+                    // Where a long run of theirs met none of ours that was long enough to be a sample.
+                    let medians = || Spread::of(&[rival.seconds?.median / spread(&ours)?.median]);
+                    rival.ratio = rival.ratio.or_else(medians);
                 }
                 Err(reason) => rival.missing = Some(reason),
             }

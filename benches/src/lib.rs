@@ -10,6 +10,7 @@ pub mod installed;
 pub mod interrupt;
 pub mod machine;
 pub mod measure;
+pub mod output;
 pub mod peer;
 pub mod prepared;
 pub mod protocol;

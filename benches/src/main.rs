@@ -11,7 +11,7 @@ use sphereface_benches::peer::LIMIT;
 use sphereface_benches::record::{CaseRecord, FORMAT, Run};
 use sphereface_benches::schedule::{self, Job};
 use sphereface_benches::session::{Session, Settings};
-use sphereface_benches::{compare, folder, interrupt, readme, roofline, table, wall_clock};
+use sphereface_benches::{compare, folder, interrupt, output, readme, table, wall_clock};
 use sphereface_testkit::catalogue::{Entry, catalogue};
 use sphereface_testkit::workload::Arithmetic;
 use std::io::Write as _;
@@ -108,14 +108,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         return Ok(if comparison.regressed { ExitCode::FAILURE } else { ExitCode::SUCCESS });
     }
     if let Some(name) = &arguments.readme {
-        let found = readme::find_run(&runs, name.as_deref())?;
-        let run = Run::read(&found)?;
-        let place = runs.join(&run.name);
-        if !place.exists() {
-            folder::write(&place, &files(&run)?)?;
-        } else if Run::read(&place)? != run {
-            bail!("{}: expected the run in {}, found another one", place.display(), found.display());
-        }
+        let run = output::adopted(&runs, &readme::find_run(&runs, name.as_deref())?)?;
         let path = root().join("README.md");
         let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         folder::write_file(&path, &readme::replaced(&text, &run)?)?;
@@ -123,7 +116,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(place) = &arguments.redraw {
-        let files = files(&Run::read(place)?)?;
+        let files = output::files(&Run::read(place)?)?;
         files.iter().try_for_each(|(name, text)| folder::write_file(&place.join(name), text))?;
         println!("{}", place.display());
         return Ok(ExitCode::SUCCESS);
@@ -158,7 +151,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
             run.cases.iter().find_map(|case| case.skipped.as_deref()).unwrap_or("no case")
         );
     }
-    folder::write(&place, &files(&run)?)?;
+    folder::write(&place, &output::files(&run)?)?;
     println!("{}", place.display());
     let faults = run.cases.iter().filter(|case| case.skipped.as_deref().is_some_and(|why| why.starts_with(FAULT)));
     match (faults.count(), interrupt::requested()) {
@@ -166,16 +159,6 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         (0, true) => Ok(ExitCode::from(interrupt::EXIT_CODE)),
         (count, _) => bail!("{count} of {} cases failed", run.cases.len()),
     }
-}
-
-/// The files of a run's folder.
-fn files(run: &Run) -> Result<[(&'static str, String); 4]> {
-    Ok([
-        ("run.json", run.to_json()?),
-        ("table.md", table::page(run)),
-        ("readme.md", readme::block(run)),
-        ("roofline.svg", roofline::picture(run)),
-    ])
 }
 
 /// Whether the command line asks for a case of this name and group.
@@ -310,8 +293,9 @@ fn measure(
     let jobs: Vec<Job<'_>> = entries.iter().map(Job::Case).chain(trains(arguments).then_some(Job::Training)).collect();
     let mut cases = Vec::new();
     for number in schedule::order(&jobs, deadline.is_some()) {
+        let is_due = schedule::ended(&settings).is_none();
         let case = record(jobs[number], &mut session, &settings)?;
-        if schedule::ended(&settings).is_none() {
+        if is_due {
             show(&case);
         }
         cases.push((number, case));

@@ -1,6 +1,7 @@
 //! Recorded runs: their tables and pictures follow from `run.json`, and a slowed kernel is caught.
 
 use sphereface_benches::compare::compare;
+use sphereface_benches::output::adopted;
 use sphereface_benches::record::Run;
 use sphereface_benches::{readme, roofline, table};
 use std::fs;
@@ -61,6 +62,24 @@ fn a_readme_gets_the_block_of_a_run_and_keeps_the_rest() {
     assert_eq!(both, format!("# A\n{}\n\n{}\nB\n", of(&run, "cpu"), of(&gpu, "cuda")));
     assert_eq!(readme::replaced(&both, &gpu).unwrap(), both);
     assert_eq!(readme::replaced(&both, &run).unwrap(), both);
+}
+
+#[test]
+fn a_run_from_elsewhere_is_taken_in_once_and_never_over_another() {
+    let scratch = std::env::temp_dir().join(format!("bench-adopted-{}", std::process::id()));
+    let (runs, before) = (scratch.join("runs"), folder("tests/runs/before"));
+    let first = adopted(&runs, &before).unwrap();
+    assert_eq!(adopted(&runs, &before).unwrap(), first);
+    assert_eq!(fs::read_dir(&runs).unwrap().count(), 1);
+    let mut other = Run::read(&before).unwrap();
+    other.date = "another day".into();
+    fs::create_dir_all(scratch.join("other")).unwrap();
+    fs::write(scratch.join("other/run.json"), other.to_json().unwrap()).unwrap();
+    let second = adopted(&runs, &scratch.join("other")).unwrap();
+    assert_eq!(second.name, format!("{}-2", first.name));
+    assert_eq!(Run::read(&runs.join(&second.name)).unwrap(), second);
+    assert_eq!(Run::read(&runs.join(&first.name)).unwrap(), first);
+    fs::remove_dir_all(&scratch).unwrap();
 }
 
 #[test]

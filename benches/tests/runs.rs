@@ -65,6 +65,22 @@ fn a_readme_gets_the_block_of_a_run_and_keeps_the_rest() {
 }
 
 #[test]
+fn without_a_measured_peak_the_fastest_product_stands_for_it() {
+    let run = Run::read(&folder("tests/runs/before")).unwrap();
+    let shares = |run: &Run| -> Vec<String> {
+        let page = table::page(run);
+        let gemm = page.lines().filter(|line| line.starts_with("| gemm"));
+        gemm.flat_map(|line| line.split(" | ").filter(|cell| cell.ends_with('%')).last().map(str::to_owned)).collect()
+    };
+    let mut gpu = run.clone();
+    gpu.ceilings.flops = None;
+    gpu.cases.iter_mut().for_each(|case| case.peers.clear());
+    assert!(!shares(&run).contains(&"100%".into()), "{:?}", shares(&run));
+    assert_eq!(shares(&gpu).iter().filter(|share| *share == "100%").count(), 1, "{:?}", shares(&gpu));
+    assert!(table::page(&gpu).contains("fastest product") && !table::page(&run).contains("fastest product"));
+}
+
+#[test]
 fn a_run_from_elsewhere_is_taken_in_once_and_never_over_another() {
     let scratch = std::env::temp_dir().join(format!("bench-adopted-{}", std::process::id()));
     let (runs, before) = (scratch.join("runs"), folder("tests/runs/before"));

@@ -241,7 +241,6 @@ impl Block {
             for warp in warps.iter_mut().filter(|warp| barrier.waiting >> warp.index & 1 == 1) {
                 let lane = warp.waiting.trailing_zeros() as usize & 31;
                 warp.learn(&barrier.order, count, agents);
-                warp.sync += 1;
                 if let Op::BarrierReduce { kind, d, .. } = &launch.program.code[warp.pcs[lane] as usize].op {
                     let bits = |yes: bool| if yes { u32::MAX } else { 0 };
                     match kind {

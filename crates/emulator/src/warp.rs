@@ -33,7 +33,7 @@ pub(crate) struct Warp {
     pub(crate) converging: u32,
     /// Carry bits of `add.cc`.
     pub(crate) carry: u32,
-    /// Number of warp barriers passed.
+    /// Number of barriers passed that order the lanes of the warp.
     pub(crate) sync: u32,
     /// What is ordered before this warp's next access.
     pub(crate) order: Order,
@@ -324,6 +324,9 @@ impl Warp {
 
     /// A barrier passes on what is ordered before this warp, in a block of so many warps and other agents.
     pub(crate) fn learn(&mut self, order: &Order, warps: usize, agents: usize) {
+        // Its own arrivals come back to it: they order its lanes, too.
+        let own = self.index as usize;
+        self.sync += u32::from(order.known[own] > self.order.known[own]);
         self.order.join(order);
         let others = &self.order.known[FIRST_AGENT..][..agents.min(AGENTS - FIRST_AGENT)];
         self.floor = self.order.known[..warps].iter().chain(others).copied().min().unwrap_or(1);

@@ -1,6 +1,6 @@
 //! Convolution: for each output pixel and tap a product of dense matrices, read in place.
 
-use super::filters::{FilterLayout, Filters};
+use super::filters::FilterLayout;
 use super::parts::Partition;
 use super::prelu::{backward_pixel, rectify, sum_pixels};
 use super::product::{Into, Matrix, Panels, Sum};
@@ -82,16 +82,23 @@ pub(super) fn forward(op: Conv2dForward, operands: &Operands<'_>, choice: Choice
     let rows = g.output_height * g.output_width * g.batch;
     let narrow = span > 1 && rows < FEW_ROWS && g.outputs.is_multiple_of(BLOCK);
     let blocks = if narrow { g.outputs / BLOCK } else { 1 };
-    let block_sums = if narrow { rows * g.outputs } else { 0 };
+    let sums_length = if narrow { rows * g.outputs } else { 0 };
+    let block_sums = if narrow { (rows + g.inputs) * g.outputs } else { 0 };
     Ok(Kernel::new(block_sums + layout.workspace(), move |mut io| {
         let x = io.reads[0];
         let (sums, workspace) = io.workspace.split_at_mut(block_sums);
         let filters = layout.filters(io.reads[1], workspace);
-        sums.par_chunks_mut(rows * BLOCK).enumerate().for_each(|(block, sums)| {
+        let (sums, copies) = sums.split_at_mut(sums_length);
+        let blocks_of = sums.par_chunks_mut(rows * BLOCK).zip(copies.par_chunks_mut(g.inputs * BLOCK));
+        blocks_of.enumerate().for_each(|(block, (sums, copy))| {
             sums.fill(0.0);
-            let channels = block * BLOCK..(block + 1) * BLOCK;
-            for (p, sums) in sums.chunks_exact_mut(g.output_width * g.batch * BLOCK).enumerate() {
-                add_row(&g, x, &filters, p, channels.clone(), sums);
+            for (tap, [r, s]) in g.tap_positions() {
+                let filter = Matrix::new(&io.reads[1][tap * g.inputs * g.outputs..], g.inputs, g.outputs);
+                Panels::pack(filter.block(0, g.inputs, block * BLOCK, BLOCK), copy);
+                let filter = Panels::packed(copy, g.inputs, BLOCK);
+                for (p, sums) in sums.chunks_exact_mut(g.output_width * g.batch * BLOCK).enumerate() {
+                    add_tap(&g, x, filter, [r, s], p, sums);
+                }
             }
         });
         let sums = &*sums;
@@ -117,7 +124,9 @@ pub(super) fn forward(op: Conv2dForward, operands: &Operands<'_>, choice: Choice
                 return;
             }
             if blocks == 1 {
-                add_row(&g, x, &filters, p, 0..g.outputs, y);
+                for (tap, at) in g.tap_positions() {
+                    add_tap(&g, x, filters.tap(tap), at, p, y);
+                }
                 return;
             }
             let width = g.outputs / blocks;
@@ -147,18 +156,16 @@ pub(super) fn forward(op: Conv2dForward, operands: &Operands<'_>, choice: Choice
     }))
 }
 
-/// Adds some output channels of row `p` of the result to `y` `[Q, N, channels]`.
-fn add_row(g: &Conv2dGeometry, x: &[f32], filters: &Filters<'_>, p: usize, channels: Range<usize>, y: &mut [f32]) {
-    let pixel = g.batch * channels.len();
-    for (tap, [r, s]) in g.tap_positions() {
-        let Some(h) = g.input_row(p, r) else { continue };
-        for_each_run(g, s, 0..g.output_width, |run, first, distance| {
-            let left = pixels(x, [g.width, g.batch, g.inputs], h, first, run.len(), distance);
-            let mut sum = Sum::new(&mut y[run.start * pixel..run.end * pixel], channels.len(), Into::Add);
-            sum.add(left, filters.tap(tap).columns(channels.clone()));
-            sum.flush();
-        });
-    }
+/// Adds a tap's share of row `p` of the result to `y` `[Q, N, channels of the filter]`.
+fn add_tap(g: &Conv2dGeometry, x: &[f32], filter: Panels<'_>, [r, s]: [usize; 2], p: usize, y: &mut [f32]) {
+    let Some(h) = g.input_row(p, r) else { return };
+    let pixel = y.len() / g.output_width;
+    for_each_run(g, s, 0..g.output_width, |run, first, distance| {
+        let left = pixels(x, [g.width, g.batch, g.inputs], h, first, run.len(), distance);
+        let mut sum = Sum::new(&mut y[run.start * pixel..run.end * pixel], pixel / g.batch, Into::Add);
+        sum.add(left, filter);
+        sum.flush();
+    });
 }
 
 pub(super) fn backward_data(op: Conv2dBackwardData, operands: &Operands<'_>, choice: Choice) -> Result<Kernel, Error> {

@@ -153,13 +153,6 @@ impl<'a> Panels<'a> {
         Panels { data, rows: rows.len(), ..self }
     }
 
-    /// Some of the columns: whole panels.
-    pub(super) fn columns(self, columns: Range<usize>) -> Self {
-        assert!(columns.start.is_multiple_of(WIDTH) && columns.end <= self.columns, "columns of panels");
-        let data = if columns.is_empty() { &[] } else { &self.data[columns.start / WIDTH * self.panel_stride..] };
-        Panels { data, columns: columns.len(), ..self }
-    }
-
     /// Panels whose starts are `panel_stride` apart.
     pub(super) fn apart(data: &'a [f32], rows: usize, columns: usize, panel_stride: usize) -> Self {
         Panels { data, rows, columns, row_stride: WIDTH, panel_stride }

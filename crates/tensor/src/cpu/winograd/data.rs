@@ -24,8 +24,7 @@ pub(in super::super) enum Direction {
 
 /// A convolution made ready.
 pub(in super::super) struct Convolution {
-    size: [usize; 2],
-    batch: usize,
+    geometry: Conv2dGeometry,
     filters: FilterComponents,
     tasks: Vec<Task>,
     workers: usize,
@@ -36,7 +35,7 @@ impl Convolution {
     pub(in super::super) fn new(g: &Conv2dGeometry, direction: Direction, workers: usize) -> (Self, Partition) {
         let images = g.batch.min(ROWS);
         let (filters, tasks) = (FilterComponents::new(g, direction), tasks(g, images, ROWS));
-        let convolution = Convolution { size: [g.height, g.width], batch: g.batch, filters, tasks, workers };
+        let convolution = Convolution { geometry: *g, filters, tasks, workers };
         (convolution, Partition::new(g.height * g.width, g.batch, images))
     }
 
@@ -71,31 +70,12 @@ impl Convolution {
         let next = AtomicUsize::new(0);
         scratch.par_chunks_mut(self.worker()).for_each(|scratch| {
             while let Some(task) = self.tasks.get(next.fetch_add(1, Ordering::Relaxed)) {
-                self.transform_inputs(task, x, &mut scratch[self.place(task)..]);
+                let place = self.place(task);
+                task.transform(Map::Input, &self.geometry, x, &mut scratch[place..], place);
                 self.multiply(task, filters, scratch);
                 self.transform_outputs(task, scratch, y, &finish);
             }
         });
-    }
-
-    fn transform_inputs(&self, task: &Task, x: &[f32], transformed: &mut [f32]) {
-        let [channels, _] = self.filters.operand();
-        let length = task.images.len() * channels;
-        for (index, tile) in task.tiles.iter().enumerate() {
-            let from = grid(task.forms.map(Form::inputs), |i, j| {
-                let place = |d: usize, at: usize| {
-                    (tile[d] + at).checked_sub(task.forms[d].border()).filter(|&at| at < self.size[d])
-                };
-                let (h, w) = (place(0, i)?, place(1, j)?);
-                Some(&x[((h * self.size[1] + w) * self.batch + task.images.start) * channels..][..length])
-            });
-            let mut to = transformed.chunks_mut(self.place(task));
-            let mut to = grid(task.components(), |_, _| match to.next() {
-                Some(component) => &mut component[index * length..][..length],
-                None => &mut [],
-            });
-            transform(task.forms.map(Map::Input), &from, &mut to);
-        }
     }
 
     /// The products of all components, each in the place before that of its inputs: so half of the memory is enough.
@@ -122,9 +102,9 @@ impl Convolution {
             let from = grid(task.components(), |i, j| {
                 Some(&products[(i * columns + j) * self.place(task) + index * length..][..length])
             });
-            let pixel = |i: usize, j: usize| (tile[0] + i) * self.size[1] + tile[1] + j;
+            let pixel = |i: usize, j: usize| (tile[0] + i) * self.geometry.width + tile[1] + j;
             let mut to = grid(task.forms.map(Form::outputs), |i, j| y.take(pixel(i, j), task.block));
-            transform(task.forms.map(Map::Output), &from, &mut to);
+            transform(Map::Output, task.forms, &from, &mut to);
             for (i, row) in to.iter_mut().enumerate() {
                 row.iter_mut().enumerate().for_each(|(j, part)| finish(pixel(i, j), task.block, part));
             }

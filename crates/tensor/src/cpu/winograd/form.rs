@@ -16,6 +16,8 @@ const Q2: f32 = Q * Q;
 
 /// The most inputs, components or outputs of a form.
 pub(super) const MOST: usize = 6;
+/// Rows and columns of the filters.
+pub(super) const TAPS: usize = 3;
 
 /// How many neighbouring outputs are computed together, and from which components.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,68 +54,48 @@ impl Form {
     }
 }
 
-/// A linear map between a few vectors.
-#[derive(Clone, Copy, Debug)]
+/// A linear map between a few vectors; each form has one of each kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Map {
     /// `Bᵀ`: inputs to components.
-    Input(Form),
+    Input,
     /// `Aᵀ`: products to outputs.
-    Output(Form),
+    Output,
     /// `A`: gradients of the outputs to those of the products.
-    OutputGradient(Form),
-    /// `G`: taps to components, of all forms but `Pair`.
+    OutputGradient,
+    /// `G`: taps to components, for all forms but `Pair` to all that there are.
     Filter,
     /// `Gᵀ`: gradients of the components to those of the taps.
     FilterGradient,
-    /// `G` of `Pair`.
-    PairFilter,
-    /// `Gᵀ` of `Pair`.
-    PairFilterGradient,
 }
 
 /// Factors of the filter's components at 0, ±P, ±Q: one over the derivative of `x(x² − P²)(x² − Q²)`; 1 at ∞.
 const AT_P: f32 = 1.0 / (2.0 * P2 * (P2 - Q2));
 const AT_Q: f32 = 1.0 / (2.0 * Q2 * (Q2 - P2));
 
-/// `to = results(from)`, a vector of each at a time: `each!(from, to, [names] => [results])`.
-macro_rules! each {
-    ($from:ident, $to:ident, [$($name:ident),+] => $results:expr) => {{
-        let [$($name,)+ ..] = $from.map(|from| S::as_simd_f32s(from).0);
-        let mut to = $to.each_mut().map(|to| S::as_mut_simd_f32s(&mut to[..]).0);
-        for index in 0..LENGTH / S::F32_LANES {
-            $(let $name = $name[index];)+
-            for (to, result) in to.iter_mut().zip($results) {
-                to[index] = result;
-            }
-        }
-    }};
-}
-
 impl Map {
     /// How many vectors it reads and writes.
-    pub(super) fn sizes(self) -> [usize; 2] {
+    #[inline(always)]
+    pub(super) fn sizes(self, form: Form) -> [usize; 2] {
+        let components = form.components().len();
+        let all = if form == Form::Pair { components } else { MOST };
         match self {
-            Map::Input(form) => [form.inputs(), form.components().len()],
-            Map::Output(form) => [form.components().len(), form.outputs()],
-            Map::OutputGradient(form) => [form.outputs(), form.components().len()],
-            Map::Filter => [3, 6],
-            Map::FilterGradient => [6, 3],
-            Map::PairFilter | Map::PairFilterGradient => [3, 3],
+            Map::Input => [form.inputs(), components],
+            Map::Output => [components, form.outputs()],
+            Map::OutputGradient => [form.outputs(), components],
+            Map::Filter => [TAPS, all],
+            Map::FilterGradient => [all, TAPS],
         }
     }
 
-    /// Applies the map to vectors of `LENGTH` numbers, a multiple of all instruction sets' lanes.
+    /// Applies the map; what is past its sizes is not read, and zero in the result.
     #[inline(always)]
-    pub(super) fn apply<S: Simd, const LENGTH: usize>(
-        self,
-        simd: S,
-        from: [&[f32; LENGTH]; MOST],
-        to: &mut [&mut [f32; LENGTH]; MOST],
-    ) {
+    pub(super) fn apply<S: Simd>(self, form: Form, simd: S, from: [S::f32s; MOST]) -> [S::f32s; MOST] {
         use Form::{Four, Pair, Three, Two};
         let v = Vectors(simd);
-        match self {
-            Map::Input(Four) => each!(from, to, [d0, d1, d2, d3, d4, d5] => {
+        match (self, form) {
+            (Map::Input, Four) => {
+                let [d0, d1, d2, d3, d4, d5] = from;
                 let (even_p, odd_p) = (v.plus(d4, -Q2, d2), v.plus(d3, -Q2, d1));
                 let (even_q, odd_q) = (v.plus(d4, -P2, d2), v.plus(d3, -P2, d1));
                 [
@@ -124,46 +106,60 @@ impl Map {
                     v.plus(even_q, -Q, odd_q),
                     v.plus(v.add(d1, d5), -(P2 + Q2), d3),
                 ]
-            }),
+            }
             // Those of fewer points are multiplied by the factors of the points they leave out, x + Q and x² − Q².
-            Map::Input(Three) => each!(from, to, [d0, d1, d2, d3, d4] => {
+            (Map::Input, Three) => {
+                let [d0, d1, d2, d3, d4, _] = from;
                 let (inner, outer) = (v.plus(d3, -Q, d2), v.plus(d2, -Q, d1));
-                [
+                v.filled([
                     v.times(Q, v.plus(v.plus(inner, -P2, d1), P2 * Q, d0)),
                     v.times(P + Q, v.plus(inner, P, outer)),
                     v.times(Q - P, v.plus(inner, -P, outer)),
                     v.times(2.0 * Q, v.plus(d3, -P2, d1)),
                     v.plus(v.plus(v.plus(d4, -Q, d3), -P2, d2), P2 * Q, d1),
-                ]
-            }),
-            Map::Input(Two) => each!(from, to, [d0, d1, d2, d3] => {
+                ])
+            }
+            (Map::Input, Two) => {
+                let [d0, d1, d2, d3, ..] = from;
                 let (d2_scaled, d1_scaled) = (v.times(P2 - Q2, d2), v.times(P * (P2 - Q2), d1));
-                [v.plus(d0, -Q2, d2), v.add(d2_scaled, d1_scaled), v.sub(d2_scaled, d1_scaled), v.plus(d3, -P2, d1)]
-            }),
-            Map::Input(Pair) => each!(from, to, [d0, d1] => [v.add(d0, d1), d1, d0]),
-            Map::Output(Four) => each!(from, to, [m0, p, p_minus, q, q_minus, infinity] => {
+                v.filled([
+                    v.plus(d0, -Q2, d2),
+                    v.add(d2_scaled, d1_scaled),
+                    v.sub(d2_scaled, d1_scaled),
+                    v.plus(d3, -P2, d1),
+                ])
+            }
+            (Map::Input, Pair) => v.filled([v.add(from[0], from[1]), from[1], from[0]]),
+            (Map::Output, Four) => {
+                let [m0, p, p_minus, q, q_minus, infinity] = from;
                 let (even_p, odd_p) = (v.add(p, p_minus), v.sub(p, p_minus));
                 let (even_q, odd_q) = (v.add(q, q_minus), v.sub(q, q_minus));
-                [
+                v.filled([
                     v.add(m0, v.add(even_p, even_q)),
                     v.plus(v.times(P, odd_p), Q, odd_q),
                     v.plus(v.times(P2, even_p), Q2, even_q),
                     v.plus(v.plus(infinity, P2 * P, odd_p), Q2 * Q, odd_q),
-                ]
-            }),
-            Map::Output(Three) => each!(from, to, [m0, p, p_minus, q, infinity] => {
+                ])
+            }
+            (Map::Output, Three) => {
+                let [m0, p, p_minus, q, infinity, _] = from;
                 let (even_p, odd_p) = (v.add(p, p_minus), v.sub(p, p_minus));
-                [
+                v.filled([
                     v.add(m0, v.add(even_p, q)),
                     v.plus(v.times(P, odd_p), Q, q),
                     v.plus(v.plus(infinity, P2, even_p), Q2, q),
-                ]
-            }),
-            Map::Output(Two) => each!(from, to, [m0, p, p_minus, infinity] => {
-                [v.add(m0, v.add(p, p_minus)), v.plus(infinity, P, v.sub(p, p_minus))]
-            }),
-            Map::Output(Pair) => each!(from, to, [middle, right, left] => [v.add(middle, right), v.add(middle, left)]),
-            Map::OutputGradient(Four) => each!(from, to, [y0, y1, y2, y3] => {
+                ])
+            }
+            (Map::Output, Two) => {
+                let [m0, p, p_minus, infinity, ..] = from;
+                v.filled([v.add(m0, v.add(p, p_minus)), v.plus(infinity, P, v.sub(p, p_minus))])
+            }
+            (Map::Output, Pair) => {
+                let [middle, right, left, ..] = from;
+                v.filled([v.add(middle, right), v.add(middle, left)])
+            }
+            (Map::OutputGradient, Four) => {
+                let [y0, y1, y2, y3, ..] = from;
                 let (even_p, odd_p) = (v.plus(y0, P2, y2), v.plus(y1, P2, y3));
                 let (even_q, odd_q) = (v.plus(y0, Q2, y2), v.plus(y1, Q2, y3));
                 [
@@ -174,32 +170,40 @@ impl Map {
                     v.plus(even_q, -Q, odd_q),
                     y3,
                 ]
-            }),
-            Map::OutputGradient(Three) => each!(from, to, [y0, y1, y2] => {
-                let even = v.plus(y0, P2, y2);
-                [y0, v.plus(even, P, y1), v.plus(even, -P, y1), v.plus(v.plus(y0, Q, y1), Q2, y2), y2]
-            }),
-            Map::OutputGradient(Two) => {
-                each!(from, to, [y0, y1] => [y0, v.plus(y0, P, y1), v.plus(y0, -P, y1), y1]);
             }
-            Map::OutputGradient(Pair) => each!(from, to, [y0, y1] => [v.add(y0, y1), y0, y1]),
-            Map::Filter => each!(from, to, [g0, g1, g2] => {
+            (Map::OutputGradient, Three) => {
+                let [y0, y1, y2, ..] = from;
+                let even = v.plus(y0, P2, y2);
+                v.filled([y0, v.plus(even, P, y1), v.plus(even, -P, y1), v.plus(v.plus(y0, Q, y1), Q2, y2), y2])
+            }
+            (Map::OutputGradient, Two) => {
+                let [y0, y1, ..] = from;
+                v.filled([y0, v.plus(y0, P, y1), v.plus(y0, -P, y1), y1])
+            }
+            (Map::OutputGradient, Pair) => v.filled([v.add(from[0], from[1]), from[0], from[1]]),
+            (Map::Filter, Four | Three | Two) => {
+                let [g0, g1, g2, ..] = from;
                 let (even_p, odd_p) = (v.times(AT_P, v.plus(g0, P2, g2)), v.times(AT_P * P, g1));
                 let (even_q, odd_q) = (v.times(AT_Q, v.plus(g0, Q2, g2)), v.times(AT_Q * Q, g1));
                 [g0, v.add(even_p, odd_p), v.sub(even_p, odd_p), v.add(even_q, odd_q), v.sub(even_q, odd_q), g2]
-            }),
-            Map::FilterGradient => each!(from, to, [u0, p, p_minus, q, q_minus, infinity] => {
+            }
+            (Map::FilterGradient, Four | Three | Two) => {
+                let [u0, p, p_minus, q, q_minus, infinity] = from;
                 let (even_p, odd_p) = (v.times(AT_P, v.add(p, p_minus)), v.sub(p, p_minus));
                 let (even_q, odd_q) = (v.times(AT_Q, v.add(q, q_minus)), v.sub(q, q_minus));
-                [
+                v.filled([
                     v.add(u0, v.add(even_p, even_q)),
                     v.plus(v.times(AT_P * P, odd_p), AT_Q * Q, odd_q),
                     v.plus(v.plus(infinity, P2, even_p), Q2, even_q),
-                ]
-            }),
-            Map::PairFilter => each!(from, to, [g0, g1, g2] => [g1, v.sub(g2, g1), v.sub(g0, g1)]),
-            Map::PairFilterGradient => {
-                each!(from, to, [u, right, left] => [left, v.sub(u, v.add(right, left)), right]);
+                ])
+            }
+            (Map::Filter, Pair) => {
+                let [g0, g1, g2, ..] = from;
+                v.filled([g1, v.sub(g2, g1), v.sub(g0, g1)])
+            }
+            (Map::FilterGradient, Pair) => {
+                let [u, right, left, ..] = from;
+                v.filled([left, v.sub(u, v.add(right, left)), right])
             }
         }
     }
@@ -211,6 +215,14 @@ impl Map {
 struct Vectors<S>(S);
 
 impl<S: Simd> Vectors<S> {
+    /// As many vectors as there can be, the rest zero.
+    #[inline(always)]
+    fn filled<const N: usize>(self, vectors: [S::f32s; N]) -> [S::f32s; MOST] {
+        let mut filled = [self.0.splat_f32s(0.0); MOST];
+        filled[..N].copy_from_slice(&vectors);
+        filled
+    }
+
     #[inline(always)]
     fn add(self, a: S::f32s, b: S::f32s) -> S::f32s {
         self.0.add_f32s(a, b)

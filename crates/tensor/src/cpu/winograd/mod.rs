@@ -16,12 +16,9 @@ pub(super) use weight::WeightGradient;
 use super::LINE;
 use super::product::{Matrix, Panels, WIDTH};
 use crate::op::Conv2dGeometry;
-use form::{Form, Map};
+use form::{Form, Map, TAPS};
 use rayon::prelude::*;
 use transform::{grid, transform};
-
-/// Rows and columns of the filters.
-const TAPS: usize = 3;
 
 /// Distance between components, so that they do not meet in the same sets of a cache.
 fn spaced(length: usize) -> usize {
@@ -31,7 +28,7 @@ fn spaced(length: usize) -> usize {
 /// The fewest channels, so that errors of the transforms average out: with fewer, sums are twice as far off.
 const CHANNELS: usize = 32;
 /// From this many pixels and images on, fewer products are worth the transformed filters, four times as many as filters.
-const PIXELS: usize = 256;
+const PIXELS: usize = 128;
 
 /// Whether a convolution can be computed this way, and is large enough to be shorter by it.
 pub(super) fn suits(g: &Conv2dGeometry) -> bool {
@@ -41,12 +38,13 @@ pub(super) fn suits(g: &Conv2dGeometry) -> bool {
     taps && fit(g.inputs) && fit(g.outputs) && tiles
 }
 
-/// The map of filters to components, that of gradients back, and their number, for one dimension of this size.
-fn filter_maps(size: usize) -> (Map, Map, usize) {
-    if size == Form::Pair.outputs() {
-        (Map::PairFilter, Map::PairFilterGradient, Form::Pair.components().len())
+/// The form by which filters are transformed, and the number of their components in each dimension.
+fn filter_form(g: &Conv2dGeometry) -> (Form, usize) {
+    let pair = Form::Pair.outputs();
+    if [g.height, g.width] == [pair; 2] {
+        (Form::Pair, Form::Pair.components().len())
     } else {
-        (Map::Filter, Map::FilterGradient, form::MOST)
+        (Form::Four, form::MOST)
     }
 }
 
@@ -54,9 +52,9 @@ fn filter_maps(size: usize) -> (Map, Map, usize) {
 /// for the gradient of the input.
 #[derive(Clone, Copy)]
 struct FilterComponents {
-    maps: [Map; 2],
+    form: Form,
     /// Components of each dimension.
-    counts: [usize; 2],
+    count: usize,
     /// `[C, K]` of the filter.
     size: [usize; 2],
     direction: Direction,
@@ -64,8 +62,8 @@ struct FilterComponents {
 
 impl FilterComponents {
     fn new(g: &Conv2dGeometry, direction: Direction) -> Self {
-        let [(rows, _, i), (columns, _, j)] = [g.height, g.width].map(filter_maps);
-        FilterComponents { maps: [rows, columns], counts: [i, j], size: [g.inputs, g.outputs], direction }
+        let (form, count) = filter_form(g);
+        FilterComponents { form, count, size: [g.inputs, g.outputs], direction }
     }
 
     /// Rows and columns of a component as an operand.
@@ -81,7 +79,7 @@ impl FilterComponents {
 
     /// Floats of all that belongs to a panel: its taps, then its components.
     fn group(&self) -> usize {
-        (TAPS * TAPS + self.counts[0] * self.counts[1]) * self.panel()
+        (TAPS * TAPS + self.count * self.count) * self.panel()
     }
 
     fn workspace(&self) -> usize {
@@ -102,18 +100,18 @@ impl FilterComponents {
             }
             let taps = grid([TAPS, TAPS], |r, s| Some(&taps[(r * TAPS + s) * panel..][..rows * WIDTH]));
             let mut components = components.chunks_mut(panel);
-            let mut components = grid(self.counts, |_, _| match components.next() {
+            let mut components = grid([self.count; 2], |_, _| match components.next() {
                 Some(component) => &mut component[..rows * WIDTH],
                 None => &mut [],
             });
-            transform(self.maps, &taps, &mut components);
+            transform(Map::Filter, [self.form; 2], &taps, &mut components);
         });
     }
 
     /// A component of transformed filters.
     fn component<'a>(&self, workspace: &'a [f32], [i, j]: [usize; 2]) -> Panels<'a> {
         let [rows, columns] = self.operand();
-        let first = (TAPS * TAPS + i * self.counts[1] + j) * self.panel();
+        let first = (TAPS * TAPS + i * self.count + j) * self.panel();
         Panels::apart(&workspace[first..], rows, columns, self.group())
     }
 }

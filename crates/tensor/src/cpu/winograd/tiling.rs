@@ -1,6 +1,7 @@
 //! An image in tiles, and tiles in tasks.
 
-use super::form::Form;
+use super::form::{Form, Map};
+use super::transform::{grid, transform};
 use crate::op::Conv2dGeometry;
 use std::ops::Range;
 
@@ -12,10 +13,9 @@ pub(super) struct Segment {
 }
 
 /// `size` outputs as segments: fours, and what is left over.
-pub(super) fn segments(size: usize) -> Vec<Segment> {
+fn segments(size: usize) -> Vec<Segment> {
     let forms = match (size, size % 4) {
         (0 | 1, _) => vec![],
-        (2, _) => vec![Form::Pair],
         (_, 0) => vec![Form::Four; size / 4],
         (_, 1) => [vec![Form::Four; size / 4 - 1], vec![Form::Three, Form::Two]].concat(),
         (_, 2) => [vec![Form::Four; size / 4], vec![Form::Two]].concat(),
@@ -28,6 +28,14 @@ pub(super) fn segments(size: usize) -> Vec<Segment> {
         segment
     };
     forms.into_iter().map(place).collect()
+}
+
+/// The segments of rows and columns.
+fn both_segments(size: [usize; 2]) -> [Vec<Segment>; 2] {
+    if size == [Form::Pair.outputs(); 2] {
+        return [(); 2].map(|()| vec![Segment { first: 0, form: Form::Pair }]);
+    }
+    size.map(segments)
 }
 
 /// Tiles of the same forms, for some images: one matrix of `tiles · images` rows for each component.
@@ -44,6 +52,29 @@ pub(super) struct Task {
 }
 
 impl Task {
+    /// Transforms its tiles of an activation `[H, W, N, C]`: for each component a matrix of [`Task::rows`] rows, from one
+    /// multiple of `distance` on.
+    pub(super) fn transform(&self, map: Map, g: &Conv2dGeometry, activation: &[f32], to: &mut [f32], distance: usize) {
+        let channels = activation.len() / (g.height * g.width * g.batch);
+        let length = self.images.len() * channels;
+        for (index, tile) in self.tiles.iter().enumerate() {
+            let from = grid(self.forms.map(|form| map.sizes(form)[0]), |i, j| {
+                let border = |form: Form| if map == Map::Input { form.border() } else { 0 };
+                let place = |d: usize, at: usize, size: usize| {
+                    (tile[d] + at).checked_sub(border(self.forms[d])).filter(|&at| at < size)
+                };
+                let (h, w) = (place(0, i, g.height)?, place(1, j, g.width)?);
+                Some(&activation[((h * g.width + w) * g.batch + self.images.start) * channels..][..length])
+            });
+            let mut to = to.chunks_mut(distance);
+            let mut to = grid(self.components(), |_, _| match to.next() {
+                Some(component) => &mut component[index * length..][..length],
+                None => &mut [],
+            });
+            transform(map, self.forms, &from, &mut to);
+        }
+    }
+
     /// Rows of its matrices.
     pub(super) fn rows(&self) -> usize {
         self.tiles.len() * self.images.len()
@@ -71,7 +102,7 @@ impl Task {
 
 /// All tasks of a convolution: blocks of `images` images, and as many tiles as make about `rows` rows together.
 pub(super) fn tasks(g: &Conv2dGeometry, images: usize, rows: usize) -> Vec<Task> {
-    let (vertical, horizontal) = (segments(g.output_height), segments(g.output_width));
+    let [vertical, horizontal] = both_segments([g.output_height, g.output_width]);
     let mut classes: Vec<([Form; 2], Vec<[usize; 2]>)> = vec![];
     for (v, h) in vertical.iter().flat_map(|v| horizontal.iter().map(move |h| (v, h))) {
         let (forms, tile) = ([v.form, h.form], [v.first, h.first]);

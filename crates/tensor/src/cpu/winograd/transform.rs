@@ -1,13 +1,9 @@
 //! The linear maps of two dimensions, on whole rows of activations or filters.
 
-use super::form::{MOST, Map};
+use super::form::Form::{Four, Pair, Three, Two};
+use super::form::{Form, MOST, Map};
 use arrayvec::ArrayVec;
 use pulp::{Arch, Simd, WithSimd};
-
-/// Floats that go through both dimensions at a time; what lies between stays in the first-level cache.
-const LONG: usize = 32;
-/// The same for what is left over.
-const SHORT: usize = 16;
 
 /// A grid of places, `[rows][columns]`.
 pub(super) type Grid<T> = ArrayVec<ArrayVec<T, MOST>, MOST>;
@@ -17,13 +13,19 @@ pub(super) fn grid<T>([rows, columns]: [usize; 2], mut at: impl FnMut(usize, usi
     (0..rows).map(|i| (0..columns).map(|j| at(i, j)).collect()).collect()
 }
 
+/// Elements of a slice that are transformed together.
+const PIECE: usize = 4096;
+/// What is read in place of nothing.
+static ZEROS: [f32; PIECE] = [0.0; PIECE];
+
 /// `to = maps[0] · from · maps[1]ᵀ`, element by element of slices of one length, a multiple of 16; `None` is zero.
-pub(super) fn transform(maps: [Map; 2], from: &Grid<Option<&[f32]>>, to: &mut Grid<&mut [f32]>) {
-    Arch::new().dispatch(Transform { maps, from, to });
+pub(super) fn transform(map: Map, forms: [Form; 2], from: &Grid<Option<&[f32]>>, to: &mut Grid<&mut [f32]>) {
+    Arch::new().dispatch(Transform { map, forms, from, to });
 }
 
 struct Transform<'a, 'f, 't> {
-    maps: [Map; 2],
+    map: Map,
+    forms: [Form; 2],
     from: &'a Grid<Option<&'f [f32]>>,
     to: &'a mut Grid<&'t mut [f32]>,
 }
@@ -32,41 +34,141 @@ impl WithSimd for Transform<'_, '_, '_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(mut self, simd: S) {
-        let length = self.to[0][0].len();
-        let long = length - length % LONG;
-        self.run::<S, LONG>(simd, 0, long);
-        self.run::<S, SHORT>(simd, long, length);
+    fn with_simd<S: Simd>(self, simd: S) {
+        // Every arm is compiled by itself: only where the map is known can all between its dimensions be in registers.
+        match self.map {
+            Map::Input => self.of_forms(simd, Map::Input),
+            Map::Output => self.of_forms(simd, Map::Output),
+            Map::OutputGradient => self.of_forms(simd, Map::OutputGradient),
+            Map::Filter => self.of_filters(simd, Map::Filter),
+            Map::FilterGradient => self.of_filters(simd, Map::FilterGradient),
+        }
     }
 }
 
 impl Transform<'_, '_, '_> {
-    /// The elements from `start` to `end`, `LENGTH` at a time.
     #[inline(always)]
-    fn run<S: Simd, const LENGTH: usize>(&mut self, simd: S, start: usize, end: usize) {
-        let zeros = [0.0; LENGTH];
-        let mut between = [[[0.0; LENGTH]; MOST]; MOST];
-        let mut unused = [[0.0; LENGTH]; MOST];
-        let [[_, rows], [columns, _]] = self.maps.map(Map::sizes);
-        for start in (start..end).step_by(LENGTH) {
-            for (j, between) in between[..columns].iter_mut().enumerate() {
-                let mut from = [&zeros; MOST];
-                for (from, row) in from.iter_mut().zip(self.from) {
-                    if let Some(chunk) = row[j].and_then(|row| row[start..].first_chunk()) {
-                        *from = chunk;
+    fn of_forms<S: Simd>(self, simd: S, map: Map) {
+        match self.forms {
+            [Four, Four] => self.run(simd, map, [Four, Four]),
+            [Four, Three] => self.run(simd, map, [Four, Three]),
+            [Four, Two] => self.run(simd, map, [Four, Two]),
+            [Three, Four] => self.run(simd, map, [Three, Four]),
+            [Three, Three] => self.run(simd, map, [Three, Three]),
+            [Three, Two] => self.run(simd, map, [Three, Two]),
+            [Two, Four] => self.run(simd, map, [Two, Four]),
+            [Two, Three] => self.run(simd, map, [Two, Three]),
+            [Two, Two] => self.run(simd, map, [Two, Two]),
+            [Pair, _] | [_, Pair] => self.run(simd, map, [Pair, Pair]),
+        }
+    }
+
+    #[inline(always)]
+    fn of_filters<S: Simd>(self, simd: S, map: Map) {
+        match self.forms {
+            [Pair, _] | [_, Pair] => self.run(simd, map, [Pair, Pair]),
+            _ => self.run(simd, map, [Four, Four]),
+        }
+    }
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S, map: Map, forms: [Form; 2]) {
+        let rows = map.sizes(forms[0])[1];
+        let length = self.to[0][0].len();
+        for start in (0..length).step_by(PIECE) {
+            let end = length.min(start + PIECE);
+            let mut from: [[&[S::f32s]; MOST]; MOST] = [[S::as_simd_f32s(&ZEROS[..end - start]).0; MOST]; MOST];
+            for (from, row) in from.iter_mut().zip(self.from) {
+                for (from, slice) in from.iter_mut().zip(row) {
+                    if let Some(slice) = slice {
+                        *from = S::as_simd_f32s(&slice[start..end]).0;
                     }
                 }
-                self.maps[0].apply(simd, from, &mut between.each_mut());
             }
-            for (i, row) in self.to[..rows].iter_mut().enumerate() {
-                let from = between.each_ref().map(|column| &column[i]);
-                let mut to = unused.each_mut();
-                for (to, row) in to.iter_mut().zip(row) {
-                    if let Some(chunk) = row[start..].first_chunk_mut() {
-                        *to = chunk;
-                    }
+            let mut to: [[&mut [S::f32s]; MOST]; MOST] = Default::default();
+            for (to, row) in to.iter_mut().zip(self.to.iter_mut()) {
+                for (to, slice) in to.iter_mut().zip(row) {
+                    *to = S::as_mut_simd_f32s(&mut slice[start..end]).0;
                 }
-                self.maps[1].apply(simd, from, &mut to);
+            }
+            let element = Element { simd, map, forms };
+            for at in 0..to[0][0].len() {
+                // Rows of the result that share sums, half of them at a time: so what is between fits the registers.
+                if rows == 4 {
+                    element.rows(&from, &mut to, at, [0, 2, MOST]);
+                    element.rows(&from, &mut to, at, [1, 3, MOST]);
+                } else {
+                    element.rows(&from, &mut to, at, [0, 1, 2]);
+                    element.rows(&from, &mut to, at, [3, 4, 5]);
+                }
+            }
+        }
+    }
+}
+
+/// The transform of one vector of each place; functions, not closures, since only those can be inlined by force.
+#[derive(Clone, Copy)]
+struct Element<S> {
+    simd: S,
+    map: Map,
+    forms: [Form; 2],
+}
+
+impl<S: Simd> Element<S> {
+    /// Three rows of the result, as far as they exist.
+    #[inline(always)]
+    fn rows(
+        self,
+        from: &[[&[S::f32s]; MOST]; MOST],
+        to: &mut [[&mut [S::f32s]; MOST]; MOST],
+        at: usize,
+        rows: [usize; 3],
+    ) {
+        let [a, b, c, d, e, f] = [
+            self.column(from, at, rows, 0),
+            self.column(from, at, rows, 1),
+            self.column(from, at, rows, 2),
+            self.column(from, at, rows, 3),
+            self.column(from, at, rows, 4),
+            self.column(from, at, rows, 5),
+        ];
+        self.row([a[0], b[0], c[0], d[0], e[0], f[0]], to, at, rows[0]);
+        self.row([a[1], b[1], c[1], d[1], e[1], f[1]], to, at, rows[1]);
+        self.row([a[2], b[2], c[2], d[2], e[2], f[2]], to, at, rows[2]);
+    }
+
+    /// A column of the places, mapped to these rows.
+    #[inline(always)]
+    fn column(self, from: &[[&[S::f32s]; MOST]; MOST], at: usize, rows: [usize; 3], j: usize) -> [S::f32s; 3] {
+        let zero = self.simd.splat_f32s(0.0);
+        if j >= self.map.sizes(self.forms[1])[0] {
+            return [zero; 3];
+        }
+        let column = [
+            self.load(from, at, 0, j),
+            self.load(from, at, 1, j),
+            self.load(from, at, 2, j),
+            self.load(from, at, 3, j),
+            self.load(from, at, 4, j),
+            self.load(from, at, 5, j),
+        ];
+        let [a, b, c, d, e, f] = self.map.apply(self.forms[0], self.simd, column);
+        let all = [a, b, c, d, e, f, zero];
+        [all[rows[0]], all[rows[1]], all[rows[2]]]
+    }
+
+    #[inline(always)]
+    fn load(self, from: &[[&[S::f32s]; MOST]; MOST], at: usize, i: usize, j: usize) -> S::f32s {
+        if i < self.map.sizes(self.forms[0])[0] { from[i][j][at] } else { self.simd.splat_f32s(0.0) }
+    }
+
+    /// Maps a row of what is between to the result.
+    #[inline(always)]
+    fn row(self, between: [S::f32s; MOST], to: &mut [[&mut [S::f32s]; MOST]; MOST], at: usize, i: usize) {
+        if i < self.map.sizes(self.forms[0])[1] {
+            let row = self.map.apply(self.forms[1], self.simd, between);
+            for (to, value) in to[i].iter_mut().zip(row).take(self.map.sizes(self.forms[1])[1]) {
+                to[at] = value;
             }
         }
     }

@@ -2,10 +2,11 @@
 
 use super::super::parts::Partition;
 use super::super::product::{Into, Matrix, Panels, Sum};
-use super::form::Map;
+use super::form::TAPS;
+use super::form::{Form, Map};
 use super::tiling::{Task, tasks};
 use super::transform::{grid, transform};
-use super::{TAPS, filter_maps, spaced};
+use super::{filter_form, spaced};
 use crate::op::Conv2dGeometry;
 use rayon::prelude::*;
 
@@ -21,8 +22,9 @@ const BLOCK: usize = 16;
 /// The pass made ready.
 pub(in super::super) struct WeightGradient {
     g: Conv2dGeometry,
-    maps: [Map; 2],
-    counts: [usize; 2],
+    form: Form,
+    /// Components of each dimension.
+    count: usize,
     /// In groups that are summed together.
     tasks: Vec<Vec<Task>>,
     partition: Partition,
@@ -31,12 +33,12 @@ pub(in super::super) struct WeightGradient {
 impl WeightGradient {
     /// The pass of a convolution of this geometry.
     pub(in super::super) fn new(g: &Conv2dGeometry) -> Self {
-        let [(_, rows, i), (_, columns, j)] = [g.height, g.width].map(filter_maps);
+        let (form, count) = filter_form(g);
         let all = tasks(g, g.batch.min(ROWS), ROWS);
         let mut gradient = WeightGradient {
             g: *g,
-            maps: [rows, columns],
-            counts: [i, j],
+            form,
+            count,
             tasks: vec![],
             partition: Partition::new(TAPS * TAPS, g.inputs, BLOCK),
         };
@@ -65,7 +67,7 @@ impl WeightGradient {
     }
 
     fn sums(&self) -> usize {
-        self.counts[0] * self.counts[1] * self.g.inputs * self.g.outputs
+        self.count * self.count * self.g.inputs * self.g.outputs
     }
 
     /// Floats of scratch.
@@ -82,15 +84,16 @@ impl WeightGradient {
         for (number, tasks) in self.tasks.iter().enumerate() {
             tasks.par_iter().zip(transformed.par_chunks_mut(place)).for_each(|(task, to)| {
                 let (left, right) = to.split_at_mut(self.places(task)[0]);
-                self.transform(task, x, inputs, Map::Input, left);
-                self.transform(task, d_y, outputs, Map::OutputGradient, right);
+                let [of_x, of_d_y] = [inputs, outputs].map(|channels| spaced(task.rows() * channels));
+                task.transform(Map::Input, &self.g, x, left, of_x);
+                task.transform(Map::OutputGradient, &self.g, d_y, right, of_d_y);
             });
             let transformed = &*transformed;
             sums.par_chunks_mut(channels * outputs).enumerate().for_each(|(index, out)| {
                 let (component, first) = (index * channels / inputs, index * channels % inputs);
                 let mut sum = Sum::new(out, outputs, if number == 0 { Into::Overwrite } else { Into::Add });
                 for (task, from) in tasks.iter().zip(transformed.chunks(place)) {
-                    let Some(at) = task.position([component / self.counts[1], component % self.counts[1]]) else {
+                    let Some(at) = task.position([component / self.count, component % self.count]) else {
                         continue;
                     };
                     let (left, right) = from.split_at(self.places(task)[0]);
@@ -106,33 +109,12 @@ impl WeightGradient {
         let parts = self.partition.of(d_filter);
         (0..inputs.div_ceil(BLOCK)).into_par_iter().for_each(|block| {
             let channels = self.partition.block(block);
-            let from = grid(self.counts, |i, j| {
-                let first = (i * self.counts[1] + j) * inputs;
+            let from = grid([self.count; 2], |i, j| {
+                let first = (i * self.count + j) * inputs;
                 Some(&sums[(first + channels.start) * outputs..(first + channels.end) * outputs])
             });
             let mut to = grid([TAPS, TAPS], |r, s| parts.take(r * TAPS + s, block));
-            transform(self.maps, &from, &mut to);
+            transform(Map::FilterGradient, [self.form; 2], &from, &mut to);
         });
-    }
-
-    fn transform(&self, task: &Task, from: &[f32], channels: usize, map: fn(super::form::Form) -> Map, to: &mut [f32]) {
-        let maps = task.forms.map(map);
-        let distance = spaced(task.rows() * channels);
-        let length = task.images.len() * channels;
-        for (index, tile) in task.tiles.iter().enumerate() {
-            let from = grid(maps.map(|map| map.sizes()[0]), |i, j| {
-                let border = |d: usize| if matches!(maps[d], Map::Input(_)) { task.forms[d].border() } else { 0 };
-                let place =
-                    |d: usize, at: usize, size: usize| (tile[d] + at).checked_sub(border(d)).filter(|&at| at < size);
-                let (h, w) = (place(0, i, self.g.height)?, place(1, j, self.g.width)?);
-                Some(&from[((h * self.g.width + w) * self.g.batch + task.images.start) * channels..][..length])
-            });
-            let mut to = to.chunks_mut(distance);
-            let mut to = grid(task.components(), |_, _| match to.next() {
-                Some(component) => &mut component[index * length..][..length],
-                None => &mut [],
-            });
-            transform(maps, &from, &mut to);
-        }
     }
 }

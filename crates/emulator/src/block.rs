@@ -177,6 +177,12 @@ impl Block {
         }
         launch.progress.fetch_add(1, Relaxed);
         self.check_registers(launch, index, &warps)?;
+        if let (Some(barrier), Some(warp)) = (self.mbarriers.unseen(), warps.last()) {
+            let offset = barrier.offset;
+            let what = format!("the block ends before the copies that complete on the mbarrier at offset {offset}");
+            let failure = Failure { lane: 0, pc: warp.pc, kind: FaultKind::BulkCopy(what) };
+            return Err(self.fault(launch, index, warp, failure));
+        }
         Ok(self.counters)
     }
 

@@ -31,6 +31,9 @@ pub(crate) struct Mbarrier {
     done: Order,
     /// The warp that made it, and when.
     maker: (usize, u32),
+    /// The last phase in which a bulk copy came, and how many phases somebody has seen the end of.
+    loaded: Option<u32>,
+    seen: u32,
     /// A fence came after it was made, so that bulk copies may use it.
     pub(crate) announced: bool,
     valid: bool,
@@ -70,6 +73,8 @@ impl Mbarriers {
             gathering: Order::default(),
             done: Order::default(),
             maker: (usize::from(by.thread / 32), by.time),
+            loaded: None,
+            seen: 0,
             announced: false,
             valid: true,
         });
@@ -123,6 +128,7 @@ impl Mbarriers {
     pub(crate) fn transfer(&mut self, index: usize, bytes: u64, agent: usize, time: u32) -> Result<(), FaultKind> {
         let one = &mut self.list[index];
         one.gathering.known[agent] = one.gathering.known[agent].max(time + 1);
+        one.loaded = Some(one.phases);
         self.transact(index, -(bytes as i64))
     }
 
@@ -140,6 +146,16 @@ impl Mbarriers {
         }
         one.complete();
         Ok(())
+    }
+
+    /// Somebody has seen the end of the latest phase.
+    pub(crate) fn see(&mut self, index: usize) {
+        self.list[index].seen = self.list[index].phases;
+    }
+
+    /// A barrier with bulk copies that nobody has seen the end of.
+    pub(crate) fn unseen(&self) -> Option<&Mbarrier> {
+        self.list.iter().find(|one| one.loaded.is_some_and(|phase| one.seen <= phase))
     }
 
     /// What bulk copies that complete on a barrier are called.

@@ -246,6 +246,11 @@ fn what_a_copy_brings_may_be_touched_after_the_wait_only() {
     // Two copies to one place.
     let twice = INIT.replace("%bytes;", "128;");
     pending(fault(&format!("{twice}{LINEAR}{LINEAR}{WAIT}"), 64));
+    // Never waited for.
+    says(
+        fault(&format!("{INIT}{LINEAR}READY:\n"), 64),
+        "the block ends before the copies that complete on the mbarrier",
+    );
     // On another barrier than the one that is waited for.
     let other = "mbarrier.init.shared::cta.b64 [%bar+8], 1;\nfence.mbarrier_init.release.cluster;\n\
                  mbarrier.arrive.expect_tx.shared::cta.b64 _, [%bar+8], %bytes;\nmbarrier.complete_tx.shared::cta.b64 [%bar], 64;\n";

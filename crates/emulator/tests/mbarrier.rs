@@ -224,4 +224,12 @@ fn forms_that_are_not_known_are_refused() {
     ] {
         assert!(Module::load(&kernel(body)).is_err(), "{body}");
     }
+    // What the target does not have.
+    let refused = |text: &str| Module::load(text).unwrap_err().to_string();
+    let older = kernel("mbarrier.inval.shared::cta.b64 [%r1];").replace("sm_90", "sm_80");
+    assert!(
+        refused(&older).ends_with("instruction `mbarrier.inval.shared::cta.b64` of sm_90 for sm_80 is not supported")
+    );
+    let portable = refused(&kernel("wgmma.fence.sync.aligned;"));
+    assert!(portable.ends_with("instruction `wgmma.fence.sync.aligned` of sm_90a for sm_90 is not supported"));
 }

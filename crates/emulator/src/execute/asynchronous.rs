@@ -154,6 +154,7 @@ impl Block {
                 Some(order) => {
                     passed |= 1 << lane;
                     learnt.get_or_insert_default().join(order);
+                    self.mbarriers.see(index);
                 }
                 None => until = Some(Sleep::Phase(index, barrier.phases)),
             }

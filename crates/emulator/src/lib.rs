@@ -45,6 +45,7 @@
 
 mod asynchronous;
 mod block;
+mod cluster;
 mod counters;
 mod decode;
 mod descriptor;

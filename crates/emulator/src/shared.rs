@@ -143,6 +143,12 @@ impl Shared {
         Ok(result)
     }
 
+    /// Two words as they are, whoever wrote them; zeros outside.
+    pub(crate) fn peek(&self, offset: u64) -> [u32; 2] {
+        let first = offset as usize / 4;
+        std::array::from_fn(|index| self.words.get(first + index).copied().unwrap_or(0))
+    }
+
     /// Notes that one more lane read what the lane before it read.
     #[inline]
     pub(crate) fn read_again(&mut self, offset: u64, bytes: u32) {

@@ -51,6 +51,8 @@ pub(crate) struct Program {
     pub(crate) local_bytes: u64,
     pub(crate) max_threads: Option<u64>,
     pub(crate) required: Option<[u64; 3]>,
+    /// `.reqnctapercluster`: blocks of a cluster.
+    pub(crate) cluster: [u32; 3],
     /// Registers of a thread when the kernel begins, where the text bounds them.
     pub(crate) registers: Option<u32>,
     /// Of each instruction, the rows it touches that are operands of asynchronous products; empty without any.
@@ -83,6 +85,12 @@ pub(crate) enum Special {
     MaskGreaterEqual,
     DynamicSharedBytes,
     TotalSharedBytes,
+    ClusterBlocks(usize),
+    ClusterBlock(usize),
+    Cluster(usize),
+    Clusters(usize),
+    ClusterRank,
+    ClusterSize,
     GridId,
     Multiprocessor,
     Multiprocessors,
@@ -130,6 +138,7 @@ pub(crate) fn decode(module: &ptx::Module, kernel: &ptx::Kernel) -> Result<Progr
         local_bytes: decoder.local_bytes,
         max_threads: kernel.max_threads,
         required: kernel.required,
+        cluster: kernel.cluster,
         registers: registers(kernel),
         watched,
     })
@@ -260,7 +269,7 @@ impl<'a> Decoder<'a> {
                 control::decode_exchange(self, m, operands)?
             }
             "bar" | "barrier" | "membar" | "fence" | "bra" | "brx" | "ret" | "exit" | "trap" | "nanosleep"
-            | "setmaxnreg" | "griddepcontrol" => {
+            | "setmaxnreg" | "griddepcontrol" | "mapa" => {
                 class = Class::Control;
                 control::decode(self, m, operands)?
             }

@@ -52,6 +52,11 @@ impl Block {
             Asynchronous::BulkWait { keep } => self.wait_for_stores(launch, warp, *keep, mask),
             Asynchronous::Product(_) => {
                 whole_warp(warp, mask)?;
+                let (group, warps) = (warp.index as usize / 4, self.warps);
+                if warps < 4 * group + 4 {
+                    let what = format!("warpgroup {group} of a block of {warps} warps is not whole");
+                    return Err((0, FaultKind::Warpgroup(what)));
+                }
                 warp.leave(mask, warp.pc);
                 warp.waiting = mask;
                 self.gathering |= 1 << warp.index;

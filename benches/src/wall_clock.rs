@@ -112,13 +112,12 @@ pub fn measure(settings: &Settings, peers: &[PeerInfo]) -> Result<CaseRecord> {
 fn recipe(train: ImageSet, classes: usize) -> Result<TrainingCase> {
     let network = named_network(NETWORK).with_context(|| format!("expected a network {NETWORK}"))?;
     let loss = loss(LOSS).with_context(|| format!("expected a loss {LOSS}"))?;
-    let (margin, scale) = (loss.head)(MARGIN);
     let steps = (EPOCHS * train.len()).div_ceil(BATCH);
     let table = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect();
     Ok(TrainingCase {
         model: Model {
             network: network.network([train.height, train.width, train.channels], EMBEDDING),
-            head: MarginSoftmax::new(classes, margin, scale),
+            head: (loss.make)(classes, &[MARGIN]),
         },
         training: Training {
             source: ImageSource { name: "train", images: train.len() },

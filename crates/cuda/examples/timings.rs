@@ -170,8 +170,7 @@ fn convolution(sizes @ [h, w, n, c, k, r, stride, padding]: [usize; 8]) -> Vec<T
 /// SphereFace's head, forward and backward.
 fn head(sizes @ [classes, dimension, batch, _]: [usize; 4]) -> Vec<Timed> {
     let Some(training) = TrainingCase::tiny().pop() else { return Vec::new() };
-    let (margin, scale) = (training.model.head.margin, training.model.head.scale);
-    let forward = cases::margin_softmax_forward_of(&margin, scale, 5.0, sizes);
+    let forward = cases::margin_softmax_forward_of(&training.model.head, 5.0, sizes);
     // Logits of normal vectors have the size of √D: this sum keeps their exponentials finite and above zero.
     let root = (dimension as f64).sqrt();
     let statistics = [4.0 * root, 0.0, root, 1.0 / root].map(Fill::Constant).to_vec();

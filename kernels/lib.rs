@@ -35,6 +35,7 @@ pub const SOURCES: &[File] = files![
 
 /// What the kernels include.
 pub const HEADERS: &[File] = files![
+    "bulk.cuh",
     "column_sum.cuh",
     "common.cuh",
     "conv2d.cuh",
@@ -56,6 +57,7 @@ pub const HEADERS: &[File] = files![
     "mma_tile.cuh",
     "random.cuh",
     "tile.cuh",
+    "wgmma.cuh",
 ];
 
 /// The header of a margin, `margin/<name>.cuh`.

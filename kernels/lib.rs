@@ -35,6 +35,7 @@ pub const SOURCES: &[File] = files![
 
 /// What the kernels include.
 pub const HEADERS: &[File] = files![
+    "bulk.cuh",
     "column_sum.cuh",
     "common.cuh",
     "conv2d.cuh",
@@ -57,10 +58,12 @@ pub const HEADERS: &[File] = files![
     "margin_softmax_tile.cuh",
     "matrix_product.cuh",
     "matrix_product_mma.cuh",
+    "matrix_product_wgmma.cuh",
     "mma.cuh",
     "mma_tile.cuh",
     "random.cuh",
     "tile.cuh",
+    "wgmma.cuh",
 ];
 
 /// The header of a margin, `margin/<name>.cuh`.

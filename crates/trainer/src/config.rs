@@ -292,7 +292,7 @@ impl Config {
         known("training.lambda_schedule", &training.lambda_schedule, ["quadratic", "inverse"])?;
         known("optimizer.rule", &optimizer.rule, ["sgd", "nesterov", "adam", "adamw"])?;
         known("backend.precision", &backend.precision, ["fp32", "tf32", "bf16"])?;
-        known("backend.tier", &backend.tier, ["auto", "simt", "mma"])?;
+        known("backend.tier", &backend.tier, ["auto", "simt", "mma", "wgmma"])?;
         known("backend.arena", &backend.arena, ["shared", "separate"])?;
         Ok(())
     }

@@ -125,6 +125,11 @@ __device__ __forceinline__ void sync_threads(u32 number, u32 threads) {
     asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
 }
 
+// Arrives at such a barrier for others to pass, and goes on.
+__device__ __forceinline__ void arrive_threads(u32 number, u32 threads) {
+    asm volatile("bar.arrive %0, %1;" ::"r"(number), "r"(threads) : "memory");
+}
+
 // Whether this is the one lane of the converged warp that acts for it.
 __device__ __forceinline__ bool elect() {
     u32 elected;

@@ -50,3 +50,10 @@ struct WeightProduct {
     int splits;
     int left_vectors, right_vectors, out_vectors;  // whether x, d_y and the result allow vectors of four elements
 };
+
+// result [H, W, N, 64] = Σ over 3×3 taps of a source of the same size. See conv2d_wgmma.cuh.
+struct HaloProduct {
+    int height, width;
+    u32 tiles;
+    u32 addend, pre, kept;  // whether there are such operands
+};

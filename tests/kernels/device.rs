@@ -30,16 +30,26 @@ pub(crate) struct TestDevice {
 impl TestDevice {
     /// The device that was asked for, or `None` after a line that says why there is none.
     pub(crate) fn new() -> Option<TestDevice> {
+        TestDevice::of(Architecture::new(80))
+    }
+
+    /// One of this architecture: emulated, or the GPU that was asked for if it is of it.
+    pub(crate) fn of(architecture: Architecture) -> Option<TestDevice> {
         let device = match std::env::var(DEVICE) {
             // Asked for by name: one that cannot be had is a failure, not a skip.
             Ok(name) => {
                 let ordinal = name.strip_prefix("cuda").map(|rest| rest.strip_prefix(':').unwrap_or("0"));
                 let ordinal = ordinal.and_then(|ordinal| ordinal.parse().ok());
                 let ordinal = ordinal.expect("SPHEREFACE_TEST_DEVICE is cuda or cuda:N");
-                Device::Gpu(Box::new(CudaDriver::new(ordinal).unwrap()))
+                let gpu = CudaDriver::new(ordinal).unwrap();
+                if architecture.specific && gpu.architecture() != architecture {
+                    skip(&format!("{} is no sm_{architecture}", gpu.name()));
+                    return None;
+                }
+                Device::Gpu(Box::new(gpu))
             }
             Err(_) => match Nvrtc::find() {
-                Ok(_) => Device::Emulator(Box::new(EmulatorDriver::new(Architecture::new(80)))),
+                Ok(_) => Device::Emulator(Box::new(EmulatorDriver::new(architecture))),
                 Err(reason) => {
                     skip(&reason);
                     return None;

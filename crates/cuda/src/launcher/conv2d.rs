@@ -1,6 +1,7 @@
 //! Convolution and its gradients.
 
 use super::column_sum::ColumnSum;
+use super::conv2d_wgmma::Halo;
 use super::epilogue::{PreluEpilogue, PreluGradientEpilogue, SUM_ROWS, sum_splits};
 use super::tile::{Scheme, fours};
 use super::{Context, mma};
@@ -209,6 +210,9 @@ pub(super) fn forward(op: Conv2dForward, operands: &Operands<'_>, context: &Cont
             vec![launch.value(Conv2d::from(&g)).value(u32::from(fours(g.outputs)))]
         }));
     }
+    if let Some(halo) = Halo::of(context, dtype, &g) {
+        return Ok(Kernel::new(0, move |io| vec![halo.forward(io, epilogue(&io.reads, &io.writes))]));
+    }
     let axes = [0, 1].map(|axis| {
         let (size, outputs) = [(g.height, g.output_height), (g.width, g.output_width)][axis];
         TapAxis::forward(size, outputs, g.taps[axis], g.stride, g.padding)
@@ -250,6 +254,9 @@ pub(super) fn backward_data(
     check_sizes(&op, &[&operands.reads[..], &operands.writes].concat())?;
     let g = op.geometry(&operands.reads[0].shape, &operands.reads[1].shape)?;
     let dtype = operands.reads[0].dtype;
+    if let Some(halo) = Halo::of(context, dtype, &g) {
+        return Ok(halo.backward_data(op));
+    }
     let (rows, columns) = (g.height * g.width * g.batch, g.inputs);
     // One product for each class of pixels modulo the stride.
     let result = Result2d { height: g.height, width: g.width, columns, length: g.outputs };
@@ -279,17 +286,9 @@ pub(super) fn backward_data(
     let sums_at = partial_bytes.next_multiple_of(16);
     let chunks_at = sums_at + bytes_of_tiles(all_tiles).next_multiple_of(16);
     Ok(Kernel::new(chunks_at + chunk_bytes, move |io| {
-        let mut rest = io.reads[2..].iter().copied();
         let partial = io.workspace.part(0, partial_bytes);
         let column_sums = io.workspace.part(sums_at, bytes_of_tiles(all_tiles));
-        let epilogue = PreluGradientEpilogue {
-            addend: if op.addend { rest.next() } else { None },
-            pre: if op.slope { rest.next() } else { None },
-            slope: if op.slope { rest.next() } else { None },
-            kept: op.keep.then(|| io.writes[0]),
-            out: io.writes[usize::from(op.keep)],
-            column_sums,
-        };
+        let epilogue = PreluGradientEpilogue::of(op, io, column_sums);
         let mut tiles_before = 0;
         let launch = |(index, product): (usize, &TapProduct)| {
             let launch = scheme

@@ -134,7 +134,7 @@ fn a_fused_gradient_is_not_stored_on_the_way() {
 
 #[test]
 fn a_fully_connected_layer_over_too_many_pixels_is_refused() {
-    let context = Context { options: Options::default(), mma: true };
+    let context = Context { options: Options::default(), mma: true, wgmma: false };
     let message = |case: &Case| launches(case, &context).map(|_| ()).map_err(|error| error.to_string());
     let [forward, backward_data, backward_weight] = cases::linear_passes([300, 300, 2, 4, 8]);
     assert_eq!(message(&forward), Ok(()));

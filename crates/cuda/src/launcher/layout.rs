@@ -2,7 +2,7 @@
 //!
 //! `__INTADDR__` is what the compiler of the kernels has for `offsetof` without a header.
 
-use super::{conv2d, gather_batch, linear, margin_softmax, matrix_product, optimizer};
+use super::{conv2d, conv2d_wgmma, gather_batch, linear, margin_softmax, matrix_product, optimizer};
 use crate::nvrtc::{Architecture, Nvrtc, Output};
 use std::mem::offset_of;
 
@@ -95,6 +95,7 @@ fn layouts() -> Vec<Layout> {
                 out_vectors,
             }
         ),
+        layout!("conv2d.cuh", conv2d_wgmma::HaloProduct { height, width, tiles, addend, pre, kept }),
         layout!("conv2d.cuh", conv2d::WeightProduct { splits, left_vectors, right_vectors, out_vectors }),
         layout!(
             "matrix_product.cuh",

@@ -131,7 +131,7 @@ mod tests {
     use sphereface_tensor::Shape;
 
     fn context() -> Context {
-        Context { options: Options { precision: Precision::Tf32, ..Options::default() }, mma: true }
+        Context { options: Options { precision: Precision::Tf32, ..Options::default() }, mma: true, wgmma: false }
     }
 
     /// Tile and parts of the forward pass and of the gradient of the filter, of a 3×3 convolution.
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn only_whole_copies_and_the_right_precision_are_taken() {
         let dense = |context: &Context, dtype, inner| scheme(context, dtype, 1, [64, 64], 64, &[inner, 64]).is_some();
-        let strict = Context { options: Options::default(), mma: true };
+        let strict = Context { options: Options::default(), mma: true, wgmma: false };
         let old = Context { mma: false, ..context() };
         assert!(dense(&context(), DType::F32, 12) && dense(&strict, DType::Bf16, 16));
         assert!(!dense(&context(), DType::F32, 10) && !dense(&context(), DType::Bf16, 12));

@@ -5,6 +5,7 @@ mod advance;
 mod cast;
 mod column_sum;
 mod conv2d;
+mod conv2d_wgmma;
 mod epilogue;
 mod gather_batch;
 mod gemm;
@@ -32,6 +33,8 @@ pub(crate) struct Context {
     pub(crate) options: Options,
     /// Whether the device has `mma.sync` with fp32 sums, and `cp.async`.
     pub(crate) mma: bool,
+    /// Whether it has `wgmma` and bulk copies of tensors.
+    pub(crate) wgmma: bool,
 }
 
 /// The launches of an operator with these operands.

@@ -114,7 +114,7 @@ __device__ __forceinline__ void copy_rows(const HaloShared &shared, u32 consumer
         if (reads_result) load_box(result_at, by_result, {0, tile.n, tile.w, h}, ready);
         wait(written, phase);
         phase ^= 1;
-        if (p.kept) store_box(kept, {0, tile.n, tile.w, h}, kept_at);
+        if (p.operands.kept) store_box(kept, {0, tile.n, tile.w, h}, kept_at);
         store_box(result, {0, tile.n, tile.w, h}, result_at);
         commit_stores();
         wait_for_stores<0>();
@@ -247,8 +247,8 @@ conv2d_forward_wgmma_64_bf16(const __grid_constant__ TensorMap x, const __grid_c
                              const float *bias, const float *slope, const __grid_constant__ TensorMap residual,
                              const __grid_constant__ TensorMap y, const __grid_constant__ TensorMap out,
                              HaloProduct p) {
-    halo_product<false>(x, filter, residual, false, residual, p.addend, y, out, nullptr, p,
-                        [&](u32 channel) { return PreluColumns(bias, slope, p.addend, p.kept, channel); });
+    halo_product<false>(x, filter, residual, false, residual, p.operands.addend, y, out, nullptr, p,
+                        [&](u32 channel) { return PreluColumns(bias, slope, p.operands.addend, p.operands.kept, channel); });
 }
 
 extern "C" __global__ void __launch_bounds__(HALO_THREADS, 1)
@@ -256,7 +256,7 @@ conv2d_backward_data_wgmma_64_bf16(const __grid_constant__ TensorMap d_y, const 
                                    const __grid_constant__ TensorMap addend, const __grid_constant__ TensorMap pre,
                                    const float *slope, const __grid_constant__ TensorMap kept,
                                    const __grid_constant__ TensorMap out, float *slope_sums, HaloProduct p) {
-    halo_product<true>(d_y, filter, addend, p.addend, pre, p.pre, kept, out, slope_sums, p,
-                       [&](u32 channel) { return PreluGradientColumns(slope, p.addend, p.pre, p.kept, channel); });
+    halo_product<true>(d_y, filter, addend, p.operands.addend, pre, p.operands.pre, kept, out, slope_sums, p,
+                       [&](u32 channel) { return PreluGradientColumns(slope, p.operands.addend, p.operands.pre, p.operands.kept, channel); });
 }
 #endif

@@ -7,50 +7,63 @@ use sphereface_cuda::{CudaBackend, Options, Precision};
 use sphereface_testkit::cases::{self, Case};
 use sphereface_testkit::check_case;
 
-/// Checks the cases of a pass in bf16 on a device of compute capability 9.0; whether all, or else none, of them launch a
-/// kernel with this in its name must be as `taken` says.
-fn check(pass: &str, sizes: &[[usize; 8]], kernel: &str, taken: bool) {
+/// Checks the cases of a pass in bf16 on a device of compute capability 9.0, where the tier makes all it can; those that
+/// launch the kernel `conv2d_<pass>_<kernel>` must be all.
+fn check(pass: &str, kernel: &str, sizes: &[[usize; 8]]) {
+    let pass = format!("conv2d_{pass}");
     let cases = sizes.iter().flat_map(|&sizes| cases::conv2d_passes(sizes));
-    let cases = cases.filter(|case| case.name.starts_with(pass)).filter_map(|case| case.in_bf16());
+    let cases = cases.filter(|case| case.name.starts_with(&pass)).filter_map(|case| case.in_bf16());
     let cases: Vec<Case> = cases.map(Case::on_tensor_cores).collect();
     let Some(device) = TestDevice::of(Architecture::specific(90)) else { return };
-    let options = Options { precision: Precision::Bf16, ..Options::default() };
+    let options = Options { precision: Precision::Bf16, forced: true, ..Options::default() };
     let launches = check_on(CudaBackend::new(device, options), &cases, check_case);
-    let count: u64 = launches.iter().filter(|(name, _)| name.contains(kernel)).map(|(_, count)| count).sum();
-    assert_eq!(count, if taken { cases.len() as u64 } else { 0 }, "{launches:?}");
+    let taken = launches.iter().filter(|(name, _)| name.starts_with(&format!("{pass}_{kernel}")));
+    assert_eq!(taken.map(|(_, count)| count).sum::<u64>(), cases.len() as u64, "{launches:?}");
 }
 
-/// 64 to 64 channels: an image of one row, one of an odd number of rows, of which the last is half a tile; rows of one
-/// pixel more than two tiles, and less than one; batches that no tile divides.
-const HALO: [[usize; 8]; 4] = [
-    [1, 16, 8, 64, 64, 3, 1, 1],
-    [3, 15, 15, 64, 64, 3, 1, 1],
-    [5, 33, 8, 64, 64, 3, 1, 1],
-    [2, 14, 23, 64, 64, 3, 1, 1],
+/// 64 to 64 channels: images of one row, and of an odd number of rows, so that the last tile has one; rows of one pixel
+/// more than a tile, and less; batches that no tile divides.
+const HALO: [[usize; 8]; 3] = [[1, 17, 3, 64, 64, 3, 1, 1], [5, 15, 8, 64, 64, 3, 1, 1], [2, 16, 17, 64, 64, 3, 1, 1]];
+
+/// More channels: every input, or every output, in more than one part; the same edges; rings of few and of many slots.
+const WIDE: [[usize; 8]; 3] =
+    [[3, 7, 9, 64, 128, 3, 1, 1], [2, 2, 70, 128, 256, 3, 1, 1], [1, 25, 5, 64, 128, 3, 1, 1]];
+
+/// As much, but for one thing that these kernels do not know.
+const OTHERS: [[usize; 8]; 5] = [
+    [3, 5, 8, 64, 64, 3, 2, 1],
+    [3, 4, 3, 64, 64, 3, 1, 0],
+    [2, 4, 3, 64, 64, 5, 1, 2],
+    [2, 4, 3, 64, 72, 3, 1, 1],
+    [2, 4, 3, 56, 64, 3, 1, 1],
 ];
 
-/// As much, but for one thing that the kernel of 64 channels does not know.
-const OTHERS: [[usize; 8]; 6] = [
-    [2, 16, 3, 64, 64, 3, 1, 1],
-    [3, 33, 8, 64, 64, 3, 2, 1],
-    [4, 18, 8, 64, 64, 3, 1, 0],
-    [2, 16, 8, 64, 64, 5, 1, 2],
-    [2, 16, 8, 64, 72, 3, 1, 1],
-    [2, 16, 8, 56, 64, 3, 1, 1],
-];
-
-#[test]
-fn conv2d_forward_wgmma_matches_reference() {
-    check("conv2d_forward", &HALO, "wgmma", true);
+/// The same with inputs and outputs exchanged, as a data gradient has them.
+fn exchanged(sizes: [[usize; 8]; 3]) -> [[usize; 8]; 3] {
+    sizes.map(|[h, w, n, c, k, r, stride, padding]| [h, w, n, k, c, r, stride, padding])
 }
 
 #[test]
-fn conv2d_backward_data_wgmma_matches_reference() {
-    check("conv2d_backward_data", &HALO, "wgmma", true);
+fn conv2d_forward_of_64_channels_matches_reference() {
+    check("forward", "wgmma_64_bf16", &HALO);
+}
+
+#[test]
+fn conv2d_backward_data_of_64_channels_matches_reference() {
+    check("backward_data", "wgmma_64_bf16", &HALO);
+}
+
+#[test]
+fn conv2d_forward_of_many_channels_matches_reference() {
+    check("forward", "wgmma_128_bf16", &WIDE);
+}
+
+#[test]
+fn conv2d_backward_data_of_many_channels_matches_reference() {
+    check("backward_data", "wgmma_128_bf16", &exchanged(WIDE));
 }
 
 #[test]
 fn other_convolutions_take_another_tier() {
-    check("conv2d_forward", &OTHERS, "wgmma", false);
-    check("conv2d_backward_data", &OTHERS, "wgmma", false);
+    check("forward", "mma", &OTHERS);
 }

@@ -55,6 +55,8 @@ pub struct Options {
     pub precision: Precision,
     /// The best tier to use; the device may have less.
     pub tier: Tier,
+    /// Whether the tier makes whatever it can, also where another is thought to be faster: so that it can be tested.
+    pub forced: bool,
     /// How activations are placed.
     pub arena: Arena,
     /// Whether a plan's second run and later ones are replays of a captured graph.
@@ -63,7 +65,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { precision: Precision::Fp32, tier: Tier::Wgmma, arena: Arena::Shared, graph: true }
+        Options { precision: Precision::Fp32, tier: Tier::Wgmma, forced: false, arena: Arena::Shared, graph: true }
     }
 }
 

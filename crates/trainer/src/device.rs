@@ -90,6 +90,7 @@ fn options(settings: &BackendConfig) -> Options {
         tier: if settings.tier == "simt" { Tier::Simt } else { Tier::Mma },
         arena: if settings.arena == "separate" { Arena::Separate } else { Arena::Shared },
         graph: settings.graph,
+        ..Options::default()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Convolution and its gradients.
 
 use super::column_sum::ColumnSum;
-use super::conv2d_wgmma::Halo;
+use super::conv2d_wgmma::Convolution;
 use super::epilogue::{PreluEpilogue, PreluGradientEpilogue, SUM_ROWS, sum_splits};
 use super::tile::{Scheme, fours};
 use super::{Context, mma};
@@ -210,8 +210,8 @@ pub(super) fn forward(op: Conv2dForward, operands: &Operands<'_>, context: &Cont
             vec![launch.value(Conv2d::from(&g)).value(u32::from(fours(g.outputs)))]
         }));
     }
-    if let Some(halo) = Halo::of(context, dtype, &g) {
-        return Ok(Kernel::new(0, move |io| vec![halo.forward(io, epilogue(&io.reads, &io.writes))]));
+    if let Some(found) = Convolution::forward_of(context, dtype, &g) {
+        return Ok(Kernel::new(0, move |io| vec![found.forward(io, epilogue(&io.reads, &io.writes))]));
     }
     let axes = [0, 1].map(|axis| {
         let (size, outputs) = [(g.height, g.output_height), (g.width, g.output_width)][axis];
@@ -254,8 +254,8 @@ pub(super) fn backward_data(
     check_sizes(&op, &[&operands.reads[..], &operands.writes].concat())?;
     let g = op.geometry(&operands.reads[0].shape, &operands.reads[1].shape)?;
     let dtype = operands.reads[0].dtype;
-    if let Some(halo) = Halo::of(context, dtype, &g) {
-        return Ok(halo.backward_data(op));
+    if let Some(found) = Convolution::backward_data_of(context, dtype, &g) {
+        return Ok(found.backward_data(op));
     }
     let (rows, columns) = (g.height * g.width * g.batch, g.inputs);
     // One product for each class of pixels modulo the stride.

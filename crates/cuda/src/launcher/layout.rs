@@ -95,7 +95,25 @@ fn layouts() -> Vec<Layout> {
                 out_vectors,
             }
         ),
-        layout!("conv2d.cuh", conv2d_wgmma::HaloProduct { height, width, tiles, addend, pre, kept }),
+        layout!("conv2d.cuh", conv2d_wgmma::WgmmaOperands { addend, pre, kept }),
+        layout!("conv2d.cuh", conv2d_wgmma::HaloProduct { height, width, tiles, operands }),
+        layout!(
+            "conv2d.cuh",
+            conv2d_wgmma::WideProduct {
+                height,
+                width,
+                pixels,
+                images,
+                channel_blocks,
+                across,
+                row_pairs,
+                tiles,
+                inputs,
+                slots,
+                slot_bytes,
+                operands,
+            }
+        ),
         layout!("conv2d.cuh", conv2d::WeightProduct { splits, left_vectors, right_vectors, out_vectors }),
         layout!(
             "matrix_product.cuh",

@@ -56,6 +56,7 @@ pub const HEADERS: &[File] = files![
     "margin_softmax_tile.cuh",
     "matrix_product.cuh",
     "matrix_product_mma.cuh",
+    "matrix_product_wgmma.cuh",
     "mma.cuh",
     "mma_tile.cuh",
     "random.cuh",

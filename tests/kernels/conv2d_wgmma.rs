@@ -2,7 +2,6 @@
 
 use crate::check_on;
 use crate::device::TestDevice;
-use sphereface_cuda::nvrtc::Architecture;
 use sphereface_cuda::{CudaBackend, Options, Precision};
 use sphereface_testkit::cases::{self, Case};
 use sphereface_testkit::check_case;
@@ -14,7 +13,7 @@ fn check(pass: &str, kernel: &str, sizes: &[[usize; 8]]) {
     let cases = sizes.iter().flat_map(|&sizes| cases::conv2d_passes(sizes));
     let cases = cases.filter(|case| case.name.starts_with(&pass)).filter_map(|case| case.in_bf16());
     let cases: Vec<Case> = cases.map(Case::on_tensor_cores).collect();
-    let Some(device) = TestDevice::of(Architecture::specific(90)) else { return };
+    let Some(device) = TestDevice::hopper() else { return };
     let options = Options { precision: Precision::Bf16, forced: true, ..Options::default() };
     let launches = check_on(CudaBackend::new(device, options), &cases, check_case);
     let taken = launches.iter().filter(|(name, _)| name.starts_with(&format!("{pass}_{kernel}")));

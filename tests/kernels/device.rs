@@ -33,23 +33,29 @@ impl TestDevice {
         TestDevice::of(Architecture::new(80))
     }
 
-    /// One of this architecture: emulated, or the GPU that was asked for if it is of it.
-    pub(crate) fn of(architecture: Architecture) -> Option<TestDevice> {
+    /// As [`new`](TestDevice::new), but with the instructions of sm_90a: a GPU that lacks them is none.
+    pub(crate) fn hopper() -> Option<TestDevice> {
+        let hopper = Architecture::specific(90);
+        let device = TestDevice::of(hopper)?;
+        if device.architecture() != hopper {
+            skip(&format!("{} has no wgmma", device.name()));
+            return None;
+        }
+        Some(device)
+    }
+
+    /// The device that was asked for, or else an emulator of this architecture.
+    fn of(emulated: Architecture) -> Option<TestDevice> {
         let device = match std::env::var(DEVICE) {
             // Asked for by name: one that cannot be had is a failure, not a skip.
             Ok(name) => {
                 let ordinal = name.strip_prefix("cuda").map(|rest| rest.strip_prefix(':').unwrap_or("0"));
                 let ordinal = ordinal.and_then(|ordinal| ordinal.parse().ok());
                 let ordinal = ordinal.expect("SPHEREFACE_TEST_DEVICE is cuda or cuda:N");
-                let gpu = CudaDriver::new(ordinal).unwrap();
-                if architecture.specific && gpu.architecture() != architecture {
-                    skip(&format!("{} is no sm_{architecture}", gpu.name()));
-                    return None;
-                }
-                Device::Gpu(Box::new(gpu))
+                Device::Gpu(Box::new(CudaDriver::new(ordinal).unwrap()))
             }
             Err(_) => match Nvrtc::find() {
-                Ok(_) => Device::Emulator(Box::new(EmulatorDriver::new(architecture))),
+                Ok(_) => Device::Emulator(Box::new(EmulatorDriver::new(emulated))),
                 Err(reason) => {
                     skip(&reason);
                     return None;

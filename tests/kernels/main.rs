@@ -8,6 +8,7 @@ mod device;
 mod elementwise;
 mod gemm;
 mod gemm_mma;
+mod gemm_wgmma;
 mod linear;
 mod margin_softmax;
 mod self_check;

@@ -216,6 +216,8 @@ pub enum FaultKind {
     MissingProductFence,
     /// The warps of a warpgroup do not do the same.
     Warpgroup(String),
+    /// Something done to another block of the cluster that cannot be.
+    Cluster(String),
     /// `setmaxnreg` asks for what cannot be.
     Registers(String),
     /// Lanes of one warp that do not arrive at a barrier together.
@@ -330,7 +332,10 @@ impl fmt::Display for FaultKind {
             }
             FaultKind::Mbarrier(what) => write!(to, "mbarrier: {what}"),
             FaultKind::BulkCopy(what) => write!(to, "bulk copy: {what}"),
-            FaultKind::Descriptor(what) | FaultKind::Warpgroup(what) | FaultKind::Registers(what) => {
+            FaultKind::Cluster(what)
+            | FaultKind::Descriptor(what)
+            | FaultKind::Warpgroup(what)
+            | FaultKind::Registers(what) => {
                 write!(to, "{what}")
             }
             FaultKind::OperandPending => {

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use sphereface_models::margin::SphereFace;
-use sphereface_models::{LOSSES, Lambda, NETWORKS, Rate, loss, named_network};
+use sphereface_models::{DIGITS, LOSSES, Lambda, NETWORKS, Rate, Recipe, loss, named_network};
 use sphereface_tensor::op::{Augmentation, Logits, Rule};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -136,37 +136,41 @@ impl Default for DataConfig {
 impl Default for ModelConfig {
     fn default() -> Self {
         let losses = LOSSES.iter().map(|loss| loss.key.to_owned()).collect();
-        ModelConfig { network: "mnist".into(), losses, dims: vec![2, 3], m: 4, logits: "recompute".into() }
+        let Recipe { network, m, .. } = DIGITS;
+        ModelConfig { network: network.into(), losses, dims: vec![2, 3], m, logits: "recompute".into() }
     }
 }
 
 impl Default for TrainingConfig {
     fn default() -> Self {
+        let Recipe { epochs, batch, seed, rate, warm_up, lambda, lambda_until, .. } = DIGITS;
         TrainingConfig {
-            epochs: 5,
+            epochs,
             steps: None,
-            batch: 128,
-            seed: 1,
+            batch,
+            seed,
             seeds: 1,
-            rate: 0.05,
+            rate,
             rate_schedule: "cosine".into(),
-            warm_up: 0.15,
+            warm_up,
             lambda_schedule: "quadratic".into(),
-            lambda: 20.0,
-            lambda_until: 0.9,
+            lambda,
+            lambda_until,
         }
     }
 }
 
 impl Default for OptimizerConfig {
     fn default() -> Self {
-        OptimizerConfig { rule: "nesterov".into(), momentum: 0.9, weight_decay: 5e-4, clip: 5.0 }
+        let Recipe { momentum, decay, clip, .. } = DIGITS;
+        OptimizerConfig { rule: "nesterov".into(), momentum, weight_decay: decay, clip }
     }
 }
 
 impl Default for AugmentationConfig {
     fn default() -> Self {
-        AugmentationConfig { shift: 1, mirror: false }
+        let Augmentation { shift, mirror } = DIGITS.augmentation;
+        AugmentationConfig { shift, mirror }
     }
 }
 
@@ -281,7 +285,7 @@ impl Config {
         known("training.lambda_schedule", &training.lambda_schedule, ["quadratic", "inverse"])?;
         known("optimizer.rule", &optimizer.rule, ["sgd", "nesterov", "adam", "adamw"])?;
         known("backend.precision", &backend.precision, ["fp32", "tf32", "bf16"])?;
-        known("backend.tier", &backend.tier, ["auto", "simt", "mma"])?;
+        known("backend.tier", &backend.tier, ["auto", "simt", "mma", "wgmma"])?;
         known("backend.arena", &backend.arena, ["shared", "separate"])?;
         Ok(())
     }
@@ -419,6 +423,13 @@ fn one_line(error: &toml::de::Error, text: &str) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_default_is_the_recipe_that_the_bench_measures() {
+        let config = Config::default();
+        assert_eq!((config.rule(), config.rate(), config.lambda()), (DIGITS.rule(), DIGITS.rate(), DIGITS.lambda()));
+        assert_eq!((config.augmentation(), config.steps(60_000)), (DIGITS.augmentation, DIGITS.steps(60_000)));
+    }
 
     #[test]
     fn resolved_config_can_be_given_back() {

@@ -126,6 +126,7 @@ fn layouts() -> Vec<Layout> {
                 right_segment,
                 left_batch,
                 right_batch,
+                batch,
                 splits,
                 left_vectors,
                 right_vectors,

@@ -22,6 +22,7 @@ mod mma;
 mod optimizer;
 mod prelu;
 mod tile;
+mod wgmma;
 
 use crate::backend::Options;
 use crate::launch::{Kernel, Operands};

@@ -1,10 +1,9 @@
 //! Convolution: for each output pixel and tap a product of dense matrices, read in place.
 
 use super::filters::FilterLayout;
-use super::parts::Partition;
 use super::prelu::{backward_pixel, rectify, sum_pixels};
 use super::product::{Into, Matrix, Panels, Sum};
-use super::winograd::{self, Convolution, Direction, WeightGradient};
+use super::winograd;
 use super::{Choice, Kernel, Operands};
 use crate::error::Error;
 use crate::op::{Conv2dBackwardData, Conv2dBackwardWeight, Conv2dForward, Conv2dGeometry};
@@ -73,7 +72,7 @@ pub(super) fn forward(op: Conv2dForward, operands: &Operands<'_>, choice: Choice
         op.padding,
     )?;
     if choice.winograd && winograd::suits(&g) {
-        return Ok(winograd_forward(op, &g, choice));
+        return Ok(winograd::forward(op, &g, choice));
     }
     let span = span(g.output_width, g.batch);
     let pixel = g.batch * g.outputs;
@@ -82,15 +81,15 @@ pub(super) fn forward(op: Conv2dForward, operands: &Operands<'_>, choice: Choice
     let rows = g.output_height * g.output_width * g.batch;
     let narrow = span > 1 && rows < FEW_ROWS && g.outputs.is_multiple_of(BLOCK);
     let blocks = if narrow { g.outputs / BLOCK } else { 1 };
-    let sums_length = if narrow { rows * g.outputs } else { 0 };
-    let block_sums = if narrow { (rows + g.inputs) * g.outputs } else { 0 };
-    Ok(Kernel::new(block_sums + layout.workspace(), move |mut io| {
+    // Of each block its sums, and a copy of its columns of one tap.
+    let [sums, copies] = if narrow { [rows * g.outputs, g.inputs * g.outputs] } else { [0; 2] };
+    Ok(Kernel::new(sums + copies + layout.workspace(), move |mut io| {
         let x = io.reads[0];
-        let (sums, workspace) = io.workspace.split_at_mut(block_sums);
+        let (sums, workspace) = io.workspace.split_at_mut(sums);
+        let (copies, workspace) = workspace.split_at_mut(copies);
         let filters = layout.filters(io.reads[1], workspace);
-        let (sums, copies) = sums.split_at_mut(sums_length);
-        let blocks_of = sums.par_chunks_mut(rows * BLOCK).zip(copies.par_chunks_mut(g.inputs * BLOCK));
-        blocks_of.enumerate().for_each(|(block, (sums, copy))| {
+        let tasks = sums.par_chunks_mut(rows * BLOCK).zip(copies.par_chunks_mut(g.inputs * BLOCK));
+        tasks.enumerate().for_each(|(block, (sums, copy))| {
             sums.fill(0.0);
             for (tap, [r, s]) in g.tap_positions() {
                 let filter = Matrix::new(&io.reads[1][tap * g.inputs * g.outputs..], g.inputs, g.outputs);
@@ -171,7 +170,7 @@ fn add_tap(g: &Conv2dGeometry, x: &[f32], filter: Panels<'_>, [r, s]: [usize; 2]
 pub(super) fn backward_data(op: Conv2dBackwardData, operands: &Operands<'_>, choice: Choice) -> Result<Kernel, Error> {
     let g = op.geometry(&operands.reads[0].shape, &operands.reads[1].shape)?;
     if choice.winograd && winograd::suits(&g) {
-        return Ok(winograd_backward_data(op, &g, choice));
+        return Ok(winograd::backward_data(op, &g, choice));
     }
     let span = span(g.width, g.batch);
     let pixel = g.batch * g.inputs;
@@ -259,91 +258,6 @@ pub(super) fn backward_data(op: Conv2dBackwardData, operands: &Operands<'_>, cho
     }))
 }
 
-/// [`forward`] by Winograd's algorithm.
-fn winograd_forward(op: Conv2dForward, g: &Conv2dGeometry, choice: Choice) -> Kernel {
-    let (convolution, partition) = Convolution::new(g, Direction::Forward, choice.threads);
-    let again = op.keep.then(|| partition.clone());
-    let channels = g.outputs;
-    Kernel::new(convolution.workspace(), move |mut io| {
-        let mut rest = io.reads[2..].iter().copied();
-        let bias = if op.bias { rest.next() } else { None };
-        let slope = if op.slope { rest.next() } else { None };
-        let residual = if op.residual { rest.next() } else { None };
-        let mut writes = io.writes.iter_mut();
-        let (Some(y), out) = (writes.next(), writes.next()) else { return };
-        let y = partition.of(y);
-        let out = again.as_ref().zip(out).map(|(partition, out)| partition.of(out));
-        convolution.run(io.reads[0], io.reads[1], &y, io.workspace, |pixel, block, y| {
-            if let Some(bias) = bias {
-                for row in y.chunks_exact_mut(channels) {
-                    row.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
-                }
-            }
-            let residual = residual.map(|residual| &residual[partition.range(pixel, block, channels)]);
-            match (slope, &out) {
-                (Some(slope), Some(out)) => rectify(y, slope, residual, out.take(pixel, block)),
-                (Some(slope), None) => super::prelu::rectify_in_place(y, slope, residual),
-                (None, _) => {}
-            }
-        });
-    })
-}
-
-/// [`backward_data`] by Winograd's algorithm.
-fn winograd_backward_data(op: Conv2dBackwardData, g: &Conv2dGeometry, choice: Choice) -> Kernel {
-    let (convolution, partition) = Convolution::new(g, Direction::Backward, choice.threads);
-    // Where a PReLU is fused: the gradient of its slopes from each part.
-    let channels = g.inputs;
-    let slopes = if op.slope { partition.len() * channels } else { 0 };
-    let again = op.keep.then(|| partition.clone());
-    let of_slopes = Partition::new(partition.len(), 1, 1);
-    Kernel::new(slopes + convolution.workspace(), move |mut io| {
-        let addend = op.addend.then(|| io.reads[2]);
-        let (d_slopes, workspace) = io.workspace.split_at_mut(slopes);
-        let mut writes = io.writes.iter_mut();
-        let Some(d_x) = writes.next() else { return };
-        let d_x = partition.of(d_x);
-        let d_pre = again.as_ref().and_then(|partition| writes.next().map(|d_pre| partition.of(d_pre)));
-        let sums = of_slopes.of(d_slopes);
-        convolution.run(io.reads[0], io.reads[1], &d_x, workspace, |pixel, block, d_x| {
-            let range = partition.range(pixel, block, channels);
-            if let Some(addend) = addend {
-                d_x.iter_mut().zip(&addend[range.clone()]).for_each(|(d_x, addend)| *d_x += addend);
-            }
-            if op.slope {
-                let (pre, slope) = (&io.reads[op.pre()][range], io.reads[op.pre() + 1]);
-                let sums = sums.take(partition.index(pixel, block), 0);
-                match &d_pre {
-                    Some(d_pre) => {
-                        let d_pre = d_pre.take(pixel, block);
-                        d_pre.copy_from_slice(d_x);
-                        backward_pixel(d_pre, pre, slope, sums);
-                    }
-                    None => backward_pixel(d_x, pre, slope, sums),
-                }
-            }
-        });
-        drop(sums);
-        if let Some(d_slope) = writes.next() {
-            sum_pixels(d_slopes, d_slope);
-        }
-    })
-}
-
-/// [`backward_weight`] by Winograd's algorithm.
-fn winograd_backward_weight(op: Conv2dBackwardWeight, g: &Conv2dGeometry) -> Kernel {
-    let gradient = WeightGradient::new(g);
-    let bias = if op.bias { g.output_height * g.output_width * g.outputs } else { 0 };
-    let (batch, outputs) = (g.batch, g.outputs);
-    Kernel::new(bias + gradient.workspace(), move |mut io| {
-        let (partial, workspace) = io.workspace.split_at_mut(bias);
-        gradient.run(io.reads[0], io.reads[1], workspace, io.writes[0]);
-        if op.bias {
-            sum_rows(io.reads[1], batch, outputs, partial, io.writes[1]);
-        }
-    })
-}
-
 /// Output position that reads input position `at` through tap `tap`, if there is one.
 fn output_of(at: usize, tap: usize, g: &Conv2dGeometry, size: usize) -> Option<usize> {
     let distance = (at + g.padding).checked_sub(tap)?;
@@ -357,7 +271,7 @@ pub(super) fn backward_weight(
 ) -> Result<Kernel, Error> {
     let g = op.geometry(&operands.reads[0].shape, &operands.reads[1].shape)?;
     if choice.winograd && winograd::suits(&g) {
-        return Ok(winograd_backward_weight(op, &g));
+        return Ok(winograd::backward_weight(op, &g));
     }
     // Blocks never straddle two taps.
     let block = if g.inputs.is_multiple_of(CHANNELS) { CHANNELS } else { g.inputs };

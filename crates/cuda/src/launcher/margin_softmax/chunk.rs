@@ -34,11 +34,8 @@ impl Product {
 
     fn launch(&self, kernel: &str, left: Slice, right: Slice, out: Slice) -> Launch {
         let whole = self.scheme.splits == 1;
-        self.scheme
-            .launch("gemm", kernel)
-            .grid(self.products.grid(&self.scheme))
-            .read(left)
-            .read(right)
+        self.products
+            .launch(&self.scheme, "gemm", kernel, [left, right])
             .read_if(None)
             .read_if(None)
             .read_if(None)

@@ -15,7 +15,7 @@ const ROWS: usize = 32;
 
 /// Which way a convolution is applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Direction {
+pub(super) enum Direction {
     /// From inputs to outputs.
     Forward,
     /// From gradients of the outputs to those of the inputs.
@@ -23,7 +23,7 @@ pub(in super::super) enum Direction {
 }
 
 /// A convolution made ready.
-pub(in super::super) struct Convolution {
+pub(super) struct Convolution {
     geometry: Conv2dGeometry,
     filters: FilterComponents,
     tasks: Vec<Task>,
@@ -32,7 +32,7 @@ pub(in super::super) struct Convolution {
 
 impl Convolution {
     /// The convolution, and how its result is divided into parts that are finished one by one.
-    pub(in super::super) fn new(g: &Conv2dGeometry, direction: Direction, workers: usize) -> (Self, Partition) {
+    pub(super) fn new(g: &Conv2dGeometry, direction: Direction, workers: usize) -> (Self, Partition) {
         let images = g.batch.min(ROWS);
         let (filters, tasks) = (FilterComponents::new(g, direction), tasks(g, images, ROWS));
         let convolution = Convolution { geometry: *g, filters, tasks, workers };
@@ -52,12 +52,12 @@ impl Convolution {
     }
 
     /// Floats of scratch.
-    pub(in super::super) fn workspace(&self) -> usize {
+    pub(super) fn workspace(&self) -> usize {
         self.filters.workspace() + self.workers * self.worker()
     }
 
     /// Convolves `x` with `filter` into `y`, and calls `finish(pixel, block, part)` for each part of the result.
-    pub(in super::super) fn run(
+    pub(super) fn run(
         &self,
         x: &[f32],
         filter: &[f32],

@@ -6,16 +6,17 @@
 
 mod data;
 mod form;
+mod steps;
 mod tiling;
 mod transform;
 mod weight;
 
-pub(super) use data::{Convolution, Direction};
-pub(super) use weight::WeightGradient;
+pub(super) use steps::{backward_data, backward_weight, forward};
 
 use super::LINE;
 use super::product::{Matrix, Panels, WIDTH};
 use crate::op::Conv2dGeometry;
+use data::Direction;
 use form::{Form, Map, TAPS};
 use rayon::prelude::*;
 use transform::{grid, transform};

@@ -20,7 +20,7 @@ const CHANNELS: usize = 64;
 const BLOCK: usize = 16;
 
 /// The pass made ready.
-pub(in super::super) struct WeightGradient {
+pub(super) struct WeightGradient {
     g: Conv2dGeometry,
     form: Form,
     /// Components of each dimension.
@@ -32,7 +32,7 @@ pub(in super::super) struct WeightGradient {
 
 impl WeightGradient {
     /// The pass of a convolution of this geometry.
-    pub(in super::super) fn new(g: &Conv2dGeometry) -> Self {
+    pub(super) fn new(g: &Conv2dGeometry) -> Self {
         let (form, count) = filter_form(g);
         let all = tasks(g, g.batch.min(ROWS), ROWS);
         let mut gradient = WeightGradient {
@@ -71,12 +71,12 @@ impl WeightGradient {
     }
 
     /// Floats of scratch.
-    pub(in super::super) fn workspace(&self) -> usize {
+    pub(super) fn workspace(&self) -> usize {
         self.sums() + self.group()[1]
     }
 
     /// `d_filter` `[3, 3, C, K]` from `x` and `d_y`.
-    pub(in super::super) fn run(&self, x: &[f32], d_y: &[f32], workspace: &mut [f32], d_filter: &mut [f32]) {
+    pub(super) fn run(&self, x: &[f32], d_y: &[f32], workspace: &mut [f32], d_filter: &mut [f32]) {
         let Conv2dGeometry { inputs, outputs, .. } = self.g;
         let (sums, transformed) = workspace.split_at_mut(self.sums());
         let [place, _] = self.group();

@@ -73,3 +73,13 @@ struct WideProduct {
     u32 slots, slot_bytes;                  // of the ring of rows
     WgmmaOperands operands;
 };
+
+// d_filter [9, inputs, outputs] as sums over steps: rows of `pixels` times `images`. See conv2d_wgmma_weight.cuh.
+struct WeightTiles {
+    int height, width;
+    int pixels, images;
+    u32 across;                // strips of an image
+    u32 steps, steps_of_part;  // rows of all strips, and those of one part
+    int inputs, outputs;
+    u32 slots;                 // of the ring of rows of x
+};

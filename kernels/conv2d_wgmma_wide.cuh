@@ -38,22 +38,6 @@ constexpr u32 WIDE_COLUMNS = 192, WIDE_CHANNELS = 128, WIDE_CHUNK = 64;
 constexpr u32 WIDE_FILTERS = 4, WIDE_FILTER_BYTES = WIDE_CHANNELS * WIDE_CHUNK * 2, WIDE_HALF_BYTES = 64 * LINE_BYTES;
 constexpr u32 WIDE_MOST_SLOTS = 8;
 
-// Stages of a ring in shared memory, as one of its users walks over them: a pair of barriers each, full and empty.
-struct Ring {
-    u32 memory, stage_bytes, stages, barriers;
-    u32 stage = 0, phase = 0;
-
-    __device__ __forceinline__ u32 place() const { return memory + stage * stage_bytes; }
-    __device__ __forceinline__ u32 full() const { return barriers + stage * 16; }
-    __device__ __forceinline__ u32 empty() const { return full() + 8; }
-    __device__ __forceinline__ void wait_full() const { wait(full(), phase); }
-    __device__ __forceinline__ void wait_empty() const { wait(empty(), phase ^ 1); }
-    __device__ __forceinline__ void advance() {
-        stage = stage + 1 == stages ? 0 : stage + 1;
-        phase ^= stage == 0;
-    }
-};
-
 // Where a tile begins. Blocks of channels follow each other, then neighbours in a row, then rows.
 struct WideTile {
     int channel, w, h, n;
@@ -152,12 +136,6 @@ __device__ __forceinline__ void multiply_wide(Ring rows, Ring filters, int consu
     auto release = [&](u32 barrier) {
         if (first_lane) arrive(barrier);
     };
-    // A row of the other warpgroup: it must be there before it may be given back, or this would count for another.
-    auto pass = [&] {
-        rows.wait_full();
-        release(rows.empty());
-        rows.advance();
-    };
     for (u32 at = blockIdx.x; at < p.tiles; at += gridDim.x) {
         WideTile tile(p, at);
         int h = tile.h + consumer;
@@ -165,7 +143,7 @@ __device__ __forceinline__ void multiply_wide(Ring rows, Ring filters, int consu
         u32 held_filter = 0, held_row = 0;  // what products under way may read
         float sum[2][WIDE_COLUMNS / 2];
         for (int channel = 0; channel < p.inputs; channel += WIDE_CHUNK) {
-            if (consumer == 1) pass();
+            if (consumer == 1) rows.skip(first_lane);
 #pragma unroll 1
             for (int u = 0; u < 3; ++u) {
                 bool seen = present && h + u >= 1 && h + u <= p.height;
@@ -189,7 +167,7 @@ __device__ __forceinline__ void multiply_wide(Ring rows, Ring filters, int consu
                 held_row = rows.empty();
                 rows.advance();
             }
-            if (consumer == 0) pass();
+            if (consumer == 0) rows.skip(first_lane);
         }
         wait_for_products<0>();
         release(held_filter);

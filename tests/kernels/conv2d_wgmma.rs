@@ -62,7 +62,22 @@ fn conv2d_backward_data_of_many_channels_matches_reference() {
     check("backward_data", "wgmma_128_bf16", &exchanged(WIDE));
 }
 
+/// Weight gradients: an image of one row, whose taps above and below see nothing; more channels, a batch that no step
+/// divides, and parts that begin in the middle of an image; one part.
+const WEIGHT: [[usize; 8]; 4] = [
+    [1, 17, 9, 64, 64, 3, 1, 1],
+    [9, 3, 40, 64, 128, 3, 1, 1],
+    [5, 14, 8, 128, 64, 3, 1, 1],
+    [2, 1, 3, 64, 64, 3, 1, 1],
+];
+
+#[test]
+fn conv2d_backward_weight_matches_reference() {
+    check("backward_weight", "wgmma_bf16", &WEIGHT);
+}
+
 #[test]
 fn other_convolutions_take_another_tier() {
     check("forward", "mma", &OTHERS);
+    check("backward_weight", "mma", &OTHERS[..3]);
 }

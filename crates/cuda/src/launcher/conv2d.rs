@@ -2,6 +2,7 @@
 
 use super::column_sum::ColumnSum;
 use super::conv2d_wgmma::Convolution;
+use super::conv2d_wgmma_weight::WeightGradient;
 use super::epilogue::{PreluEpilogue, PreluGradientEpilogue, SUM_ROWS, sum_splits};
 use super::tile::{Scheme, fours};
 use super::{Context, mma};
@@ -333,10 +334,11 @@ pub(super) fn backward_weight(
     let dtype = operands.reads[0].dtype;
     let (rows, columns) = (g.taps[0] * g.taps[1] * g.inputs, g.outputs);
     let pixels = g.output_height * g.output_width;
+    let hopper = WeightGradient::of(context, dtype, &g);
     let scheme = mma::weight_gradient(context, dtype, &g).unwrap_or_else(|| {
         Scheme::portable(dtype, 1, [rows, columns], [pixels, g.batch], fours(g.inputs) && fours(g.outputs))
     });
-    let splits = scheme.splits;
+    let splits = hopper.map_or(scheme.splits, |found| found.splits);
     let partial_bytes = if splits > 1 { 4 * (splits * rows * columns) as u64 } else { 0 };
     let bias = ColumnSum { rows: pixels * g.batch, columns };
     let bias_bytes = if op.bias { bias.workspace_bytes() } else { 0 };
@@ -351,14 +353,11 @@ pub(super) fn backward_weight(
             right_vectors: fours(columns).into(),
             out_vectors: fours(columns).into(),
         };
-        let launch = scheme
-            .launch("conv2d", "conv2d_backward_weight")
-            .grid(scheme.weight_grid(&g))
-            .read(x)
-            .read(d_y)
-            .write(out)
-            .value(product);
-        let mut launches = vec![launch];
+        let launch = || {
+            let launch = scheme.launch("conv2d", "conv2d_backward_weight").grid(scheme.weight_grid(&g));
+            launch.read(x).read(d_y).write(out).value(product)
+        };
+        let mut launches = vec![hopper.map_or_else(launch, |found| found.launch(io, out))];
         let epilogue = PreluEpilogue { out: d_filter, ..PreluEpilogue::default() };
         launches.extend((splits > 1).then(|| sum(DType::F32, partial, epilogue, [rows, columns, splits])));
         if op.bias {

@@ -13,12 +13,12 @@ use sphereface_tensor::op::{Conv2dBackwardData, Conv2dGeometry};
 const THREADS: u32 = 384;
 const ROWS: usize = 2;
 /// The most blocks: a constant, so that every device sums in the same order.
-const BLOCKS: usize = 132;
+pub(super) const BLOCKS: usize = 132;
 /// Bytes of a line in shared memory, 64 channels, and of the eight that a swizzle's pattern has.
-const LINE_BYTES: usize = 128;
-const LINES_BYTES: usize = 8 * LINE_BYTES;
+pub(super) const LINE_BYTES: usize = 128;
+pub(super) const LINES_BYTES: usize = 8 * LINE_BYTES;
 /// What a block may have of shared memory on an H100.
-const MOST_SHARED_BYTES: usize = 227 * 1024;
+pub(super) const MOST_SHARED_BYTES: usize = 227 * 1024;
 
 /// `HaloProduct` of kernels/conv2d.cuh.
 #[repr(C)]
@@ -66,6 +66,26 @@ enum Product {
     Wide(WideProduct),
 }
 
+/// Whether kernels of this tier know the filter, type and device.
+pub(super) fn takes(context: &Context, dtype: DType, g: &Conv2dGeometry) -> bool {
+    context.wgmma && dtype == DType::Bf16 && g.taps == [3; 2] && (g.stride, g.padding) == (1, 1)
+}
+
+/// Activations `[H, W, N, C]` in boxes of so many rows, pixels and images, and 64 channels.
+pub(super) fn activations(
+    [height, width, batch, channels]: [usize; 4],
+    [rows, pixels, images]: [usize; 3],
+) -> TensorMap {
+    let (row, pixel_bytes) = ((channels * 2) as u64, (channels * 2 * batch) as u64);
+    TensorMap {
+        element: DType::Bf16,
+        extents: [channels, batch, width, height].map(|extent| extent as u64).to_vec(),
+        strides_bytes: vec![row, pixel_bytes, pixel_bytes * width as u64],
+        box_extents: [64, images, pixels, rows].map(|extent| extent as u64).to_vec(),
+        swizzle: Swizzle::Bytes128,
+    }
+}
+
 /// A forward pass or a data gradient, as this tier makes it. Sizes are those of source and result.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Convolution {
@@ -94,8 +114,7 @@ impl Convolution {
 
     /// Taken is what keeps the device busy: where at least half of what is multiplied is of use, or this tier is forced.
     fn of(context: &Context, dtype: DType, g: &Conv2dGeometry, [inputs, results]: [usize; 2]) -> Option<Convolution> {
-        let same = g.taps == [3; 2] && (g.stride, g.padding) == (1, 1);
-        if !context.wgmma || dtype != DType::Bf16 || !same {
+        if !takes(context, dtype, g) {
             return None;
         }
         let (found, multiplied) = if [inputs, results] == [64; 2] {
@@ -178,16 +197,9 @@ impl Convolution {
         }
     }
 
-    /// Activations in boxes of 64 channels, the images of a tile, so many pixels and rows.
+    /// Activations in boxes of so many rows and pixels.
     fn activations(&self, channels: usize, rows: usize, pixels: usize) -> TensorMap {
-        let (row, pixel_bytes) = ((channels * 2) as u64, (channels * 2 * self.batch) as u64);
-        TensorMap {
-            element: DType::Bf16,
-            extents: [channels, self.batch, self.width, self.height].map(|extent| extent as u64).to_vec(),
-            strides_bytes: vec![row, pixel_bytes, pixel_bytes * self.width as u64],
-            box_extents: [64, self.images, pixels, rows].map(|extent| extent as u64).to_vec(),
-            swizzle: Swizzle::Bytes128,
-        }
+        activations([self.height, self.width, self.batch, channels], [rows, pixels, self.images])
     }
 
     /// A launch with what both passes read first, of a filter with so many inputs and outputs.

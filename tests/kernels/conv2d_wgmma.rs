@@ -21,12 +21,12 @@ fn check(pass: &str, kernel: &str, sizes: &[[usize; 8]]) {
 }
 
 /// 64 to 64 channels: images of one row, and of an odd number of rows, so that the last tile has one; rows of one pixel
-/// more than a tile, and less; batches that no tile divides.
-const HALO: [[usize; 8]; 3] = [[1, 17, 3, 64, 64, 3, 1, 1], [5, 15, 8, 64, 64, 3, 1, 1], [2, 16, 17, 64, 64, 3, 1, 1]];
+/// more than a tile, and less; batches that no tile divides; more tiles for a block than it has stages.
+const HALO: [[usize; 8]; 3] = [[1, 16, 3, 64, 64, 3, 1, 1], [9, 17, 8, 64, 64, 3, 1, 1], [2, 7, 17, 64, 64, 3, 1, 1]];
 
-/// More channels: every input, or every output, in more than one part; the same edges; rings of few and of many slots.
+/// More channels: inputs, and outputs, in more than one part; the same edges; rings of few and of many slots.
 const WIDE: [[usize; 8]; 3] =
-    [[3, 7, 9, 64, 128, 3, 1, 1], [2, 2, 70, 128, 256, 3, 1, 1], [1, 25, 5, 64, 128, 3, 1, 1]];
+    [[9, 7, 9, 64, 128, 3, 1, 1], [2, 2, 70, 128, 256, 3, 1, 1], [1, 25, 5, 64, 128, 3, 1, 1]];
 
 /// As much, but for one thing that these kernels do not know.
 const OTHERS: [[usize; 8]; 5] = [

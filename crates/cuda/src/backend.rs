@@ -55,7 +55,8 @@ pub struct Options {
     pub precision: Precision,
     /// The best tier to use; the device may have less.
     pub tier: Tier,
-    /// Whether the tier makes whatever it can, also where another is thought to be faster: so that it can be tested.
+    /// Whether the tier makes whatever it can, also where another is thought to be faster, and by so few blocks that one has
+    /// several tiles: so that all of it can be tested at small sizes.
     pub forced: bool,
     /// How activations are placed.
     pub arena: Arena,

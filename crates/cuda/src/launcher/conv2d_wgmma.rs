@@ -14,6 +14,8 @@ const THREADS: u32 = 384;
 const ROWS: usize = 2;
 /// The most blocks: a constant, so that every device sums in the same order.
 pub(super) const BLOCKS: usize = 132;
+/// The same where the tier is forced.
+const FORCED_BLOCKS: usize = 2;
 /// Bytes of a line in shared memory, 64 channels, and of the eight that a swizzle's pattern has.
 pub(super) const LINE_BYTES: usize = 128;
 pub(super) const LINES_BYTES: usize = 8 * LINE_BYTES;
@@ -98,6 +100,8 @@ pub(super) struct Convolution {
     /// Of a row of a tile.
     pixels: usize,
     images: usize,
+    /// The most blocks.
+    blocks: usize,
     product: Product,
 }
 
@@ -126,8 +130,11 @@ impl Convolution {
         } else {
             return None;
         };
+        if context.options.forced {
+            return Some(Convolution { blocks: FORCED_BLOCKS, ..found });
+        }
         let useful = g.height * g.width * g.batch * results;
-        (context.options.forced || 2 * useful >= multiplied).then_some(found)
+        (2 * useful >= multiplied).then_some(found)
     }
 
     fn halo(g: &Conv2dGeometry) -> Convolution {
@@ -141,7 +148,7 @@ impl Convolution {
             operands: WgmmaOperands::default(),
         };
         let product = Product::Halo(product);
-        Convolution { height, width, batch, inputs: 64, results: 64, pixels, images, product }
+        Convolution { height, width, batch, inputs: 64, results: 64, pixels, images, blocks: BLOCKS, product }
     }
 
     fn wide(g: &Conv2dGeometry, inputs: usize, results: usize) -> Convolution {
@@ -168,7 +175,7 @@ impl Convolution {
             operands: WgmmaOperands::default(),
         };
         let product = Product::Wide(product);
-        Convolution { height, width, batch, inputs, results, pixels, images, product }
+        Convolution { height, width, batch, inputs, results, pixels, images, blocks: BLOCKS, product }
     }
 
     fn tiles(&self) -> usize {
@@ -178,7 +185,7 @@ impl Convolution {
     }
 
     fn blocks(&self) -> usize {
-        self.tiles().min(BLOCKS)
+        self.tiles().min(self.blocks)
     }
 
     /// Parts of the gradient of the slopes: of each row of a block, or of a tile.

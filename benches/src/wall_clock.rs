@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use sphereface_data::{Choice, Error, ImageSet, Locations};
 use sphereface_models::{DIGITS, ImageSource, Model, Recipe, Training, loss, named_network};
-use sphereface_tensor::op::{METRICS, MarginSoftmax};
+use sphereface_tensor::op::METRICS;
 use sphereface_tensor::{Backend, Program};
 use sphereface_testkit::TrainingCase;
 use sphereface_testkit::workload::Arithmetic;
@@ -120,14 +120,13 @@ fn blank() -> CaseRecord {
 fn recipe(train: ImageSet, classes: usize) -> Result<TrainingCase> {
     let network = named_network(DIGITS.network).with_context(|| format!("expected a network {}", DIGITS.network))?;
     let loss = loss(LOSS).with_context(|| format!("expected a loss {LOSS}"))?;
-    let (margin, scale) = (loss.head)(DIGITS.m);
     let Recipe { batch, seed, augmentation, .. } = DIGITS;
     let steps = DIGITS.steps(train.len());
     let table = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect();
     Ok(TrainingCase {
         model: Model {
             network: network.network([train.height, train.width, train.channels], EMBEDDING),
-            head: MarginSoftmax::new(classes, margin, scale),
+            head: (loss.make)(classes, &[f64::from(DIGITS.m)]),
         },
         training: Training {
             source: ImageSource { name: "train", images: train.len() },

@@ -1,10 +1,12 @@
 //! The configuration of a run: defaults, TOML file, command line; saved resolved, so that it can be given back.
 
+use crate::choice::{Choice, Value, setting_names};
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use sphereface_models::margin::SphereFace;
-use sphereface_models::{DIGITS, LOSSES, Lambda, NETWORKS, Rate, Recipe, loss, named_network};
+use sphereface_models::{DIGITS, Lambda, NETWORKS, OF_THE_PAPER, Rate, Recipe, named_network};
 use sphereface_tensor::op::{Augmentation, Logits, Rule};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -45,12 +47,16 @@ pub(crate) struct DataConfig {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ModelConfig {
     pub(crate) network: String,
+    /// By name; one may end in a gradient, as `sphereface-detached`.
     pub(crate) losses: Vec<String>,
     pub(crate) dims: Vec<usize>,
     /// Margin of A-Softmax.
     pub(crate) m: u32,
     /// `recompute` or `kept`: where the backward pass has the logits from.
     pub(crate) logits: String,
+    /// Settings of losses that are not stock, `loss.name`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) settings: BTreeMap<String, Value>,
 }
 
 /// How long and how fast.
@@ -135,9 +141,9 @@ impl Default for DataConfig {
 
 impl Default for ModelConfig {
     fn default() -> Self {
-        let losses = LOSSES.iter().map(|loss| loss.key.to_owned()).collect();
-        let Recipe { network, m, .. } = DIGITS;
-        ModelConfig { network: network.into(), losses, dims: vec![2, 3], m, logits: "recompute".into() }
+        let losses = OF_THE_PAPER.iter().map(|loss| loss.key.to_owned()).collect();
+        let (Recipe { network, m, .. }, logits) = (DIGITS, "recompute".into());
+        ModelConfig { network: network.into(), losses, dims: vec![2, 3], m, logits, settings: BTreeMap::new() }
     }
 }
 
@@ -217,6 +223,7 @@ impl Config {
         let mut config = Config::default();
         config.data.dir = Some(PathBuf::new());
         config.data.sha256 = Some(String::new());
+        config.model.settings = setting_names().collect();
         config.training.steps = Some(0);
         config
     }
@@ -232,9 +239,6 @@ impl Config {
         sphereface_data::Choice::from_str(&self.data.set)?;
         known("model.network", &model.network, NETWORKS.iter().map(|network| network.key))?;
         ensure!(!model.losses.is_empty(), "model.losses: expected at least one loss, found none");
-        for key in &model.losses {
-            known("model.losses", key, LOSSES.iter().map(|loss| loss.key))?;
-        }
         ensure!(!model.dims.is_empty(), "model.dims: expected at least one embedding dimension, found none");
         for &dim in &model.dims {
             ensure!((1..=4096).contains(&dim), "model.dims: expected 1 to 4096, found {dim}");
@@ -256,6 +260,9 @@ impl Config {
             SphereFace::MAX_M,
             model.m
         );
+        for key in &model.losses {
+            Choice::new(key, model)?;
+        }
         for (name, value, range) in [
             ("training.epochs", training.epochs, 1..=10_000),
             ("training.steps", training.steps.unwrap_or(1), 1..=10_000_000),
@@ -324,7 +331,11 @@ impl Config {
     /// λ of annealed margins.
     pub(crate) fn lambda(&self) -> Lambda {
         match self.training.lambda_schedule.as_str() {
-            "inverse" => Lambda::Inverse { base: 1000.0, gamma: 0.12, power: 1.0, minimum: 5.0 },
+            "inverse" => {
+                // The authors' layer counts its steps from 1.
+                let first = usize::from(self.loss().is_ok_and(|choice| choice.is_caffe()));
+                Lambda::Inverse { base: 1000.0, gamma: 0.12, power: 1.0, minimum: 5.0, first }
+            }
             _ => Lambda::Quadratic { start: self.training.lambda, until: self.training.lambda_until },
         }
     }
@@ -359,9 +370,9 @@ impl Config {
     }
 
     /// The loss of a single training.
-    pub(crate) fn loss(&self) -> Result<&'static sphereface_models::Loss> {
+    pub(crate) fn loss(&self) -> Result<Choice> {
         let key = self.model.losses.first().context("model.losses: expected one, found none")?;
-        loss(key).with_context(|| format!("model.losses: no loss '{key}'"))
+        Choice::new(key, &self.model)
     }
 
     /// The network of this run.
@@ -372,7 +383,7 @@ impl Config {
 }
 
 /// Fails unless `value` is one of the names; suggests the nearest.
-fn known<'a>(field: &str, value: &str, names: impl IntoIterator<Item = &'a str>) -> Result<()> {
+pub(crate) fn known<'a>(field: &str, value: &str, names: impl IntoIterator<Item = &'a str>) -> Result<()> {
     let names: Vec<&str> = names.into_iter().collect();
     if names.contains(&value) {
         return Ok(());

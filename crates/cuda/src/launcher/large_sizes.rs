@@ -62,7 +62,7 @@ fn contexts() -> impl Iterator<Item = Context> {
 
 fn head(sizes @ [classes, _, batch, _]: [usize; 4], form: fn(Case) -> Case) -> [Case; 2] {
     let head = TrainingCase::tiny().pop().unwrap().model.head;
-    let forward = form(cases::margin_softmax_forward_of(&head.margin, head.scale, 5.0, sizes));
+    let forward = form(cases::margin_softmax_forward_of(&head, 5.0, sizes));
     assert!(batch < classes, "a head of many classes");
     let statistics = vec![Fill::Constant(1.0); if forward.name.contains("kept") { 5 } else { 4 }];
     let backward = cases::margin_softmax_backward_of(&forward, statistics, forward.tolerance);

@@ -49,6 +49,28 @@ __device__ __forceinline__ void wait(u32 barrier, u32 parity) {
         : "memory");
 }
 
+// Stages of a ring in shared memory, as one of its users walks over them: a pair of barriers each, full and empty.
+struct Ring {
+    u32 memory, stage_bytes, stages, barriers;
+    u32 stage = 0, phase = 0;
+
+    __device__ __forceinline__ u32 place() const { return memory + stage * stage_bytes; }
+    __device__ __forceinline__ u32 full() const { return barriers + stage * 16; }
+    __device__ __forceinline__ u32 empty() const { return full() + 8; }
+    __device__ __forceinline__ void wait_full() const { wait(full(), phase); }
+    __device__ __forceinline__ void wait_empty() const { wait(empty(), phase ^ 1); }
+    __device__ __forceinline__ void advance() {
+        stage = stage + 1 == stages ? 0 : stage + 1;
+        phase ^= stage == 0;
+    }
+    // Gives back a stage unread, as one lane of each warp does: it must be full, or this would count for another round.
+    __device__ __forceinline__ void skip(bool arrives) {
+        wait_full();
+        if (arrives) arrive(empty());
+        advance();
+    }
+};
+
 // ---- Bulk tensor copies, by one thread. Coordinates of the box go from the innermost dimension outwards and may lie
 // outside of the tensor: such elements come as zeros, and are not written. Addresses in shared memory are multiples of
 // 128, with the 128-byte swizzle of 1,024.
@@ -123,6 +145,11 @@ __device__ __forceinline__ void writes_are_ready() { asm volatile("fence.proxy.a
 // A barrier of `threads` threads of the block, whole warps; numbers from 1 on, __syncthreads has 0.
 __device__ __forceinline__ void sync_threads(u32 number, u32 threads) {
     asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
+}
+
+// Arrives at such a barrier for others to pass, and goes on.
+__device__ __forceinline__ void arrive_threads(u32 number, u32 threads) {
+    asm volatile("bar.arrive %0, %1;" ::"r"(number), "r"(threads) : "memory");
 }
 
 // Whether this is the one lane of the converged warp that acts for it.

@@ -55,6 +55,9 @@ pub struct Options {
     pub precision: Precision,
     /// The best tier to use; the device may have less.
     pub tier: Tier,
+    /// Whether the tier makes whatever it can, also where another is thought to be faster, and by so few blocks that one has
+    /// several tiles: so that all of it can be tested at small sizes.
+    pub forced: bool,
     /// How activations are placed.
     pub arena: Arena,
     /// Whether a plan's second run and later ones are replays of a captured graph.
@@ -63,7 +66,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { precision: Precision::Fp32, tier: Tier::Wgmma, arena: Arena::Shared, graph: true }
+        Options { precision: Precision::Fp32, tier: Tier::Wgmma, forced: false, arena: Arena::Shared, graph: true }
     }
 }
 

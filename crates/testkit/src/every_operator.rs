@@ -12,7 +12,8 @@ use sphereface_tensor::op::{Layout, Logits, Op, Rule};
 /// emulator, milliseconds on a GPU.
 pub fn every_operator() -> Vec<Case> {
     let mut cases = Vec::new();
-    for shape in [[6, 5, 16, 16, 24, 3, 1, 1], [8, 6, 8, 3, 64, 3, 2, 1]] {
+    let hopper = [[3, 2, 9, 64, 64, 3, 1, 1], [2, 3, 8, 64, 128, 3, 1, 1], [2, 3, 8, 128, 64, 3, 1, 1]];
+    for shape in [[6, 5, 16, 16, 24, 3, 1, 1], [8, 6, 8, 3, 64, 3, 2, 1]].into_iter().chain(hopper) {
         cases.extend(cases::conv2d_passes(shape));
     }
     cases.extend(cases::linear_passes([2, 2, 33, 24, 40]));

@@ -94,6 +94,7 @@ fn options(settings: &BackendConfig) -> Options {
         },
         arena: if settings.arena == "separate" { Arena::Separate } else { Arena::Shared },
         graph: settings.graph,
+        ..Options::default()
     }
 }
 

@@ -5,6 +5,8 @@ mod advance;
 mod cast;
 mod column_sum;
 mod conv2d;
+mod conv2d_wgmma;
+mod conv2d_wgmma_weight;
 mod epilogue;
 mod gather_batch;
 mod gemm;

@@ -76,6 +76,7 @@ struct Ring {
 // 128, with the 128-byte swizzle of 1,024.
 
 #define LOAD_BOX "d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {"
+#define LOAD_BOX_TO "d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {"
 #define STORE_BOX "d.global.shared::cta.bulk_group [%1, {"
 
 // Global to shared memory; the bytes of the whole box arrive at the barrier.
@@ -97,6 +98,23 @@ __device__ __forceinline__ void load_box(u32 to, const TensorMap &map, const int
     } else {
         asm volatile("cp.async.bulk.tensor.5" LOAD_BOX "%3, %4, %5, %6, %7}], [%2];" ::"r"(to), "l"(&map), "r"(barrier),
                      "r"(at[0]), "r"(at[1]), "r"(at[2]), "r"(at[3]), "r"(at[4])
+                     : "memory");
+    }
+}
+
+// The same to the same places of all blocks of a cluster that `blocks` has a bit for: the bytes arrive at the barriers of
+// each of them.
+template <u32 RANK>
+__device__ __forceinline__ void load_box_to(u16 blocks, u32 to, const TensorMap &map, const int (&at)[RANK],
+                                            u32 barrier) {
+    static_assert(RANK == 2 || RANK == 3, "the dimensions that are used");
+    if constexpr (RANK == 2) {
+        asm volatile("cp.async.bulk.tensor.2" LOAD_BOX_TO "%4, %5}], [%2], %3;" ::"r"(to), "l"(&map), "r"(barrier),
+                     "h"(blocks), "r"(at[0]), "r"(at[1])
+                     : "memory");
+    } else {
+        asm volatile("cp.async.bulk.tensor.3" LOAD_BOX_TO "%4, %5, %6}], [%2], %3;" ::"r"(to), "l"(&map), "r"(barrier),
+                     "h"(blocks), "r"(at[0]), "r"(at[1]), "r"(at[2])
                      : "memory");
     }
 }
@@ -124,6 +142,7 @@ __device__ __forceinline__ void store_box(const TensorMap &map, const int (&at)[
     }
 }
 #undef LOAD_BOX
+#undef LOAD_BOX_TO
 #undef STORE_BOX
 
 // Ends a group of stores.
@@ -150,6 +169,37 @@ __device__ __forceinline__ void sync_threads(u32 number, u32 threads) {
 // Arrives at such a barrier for others to pass, and goes on.
 __device__ __forceinline__ void arrive_threads(u32 number, u32 threads) {
     asm volatile("bar.arrive %0, %1;" ::"r"(number), "r"(threads) : "memory");
+}
+
+// A barrier of all threads of a cluster's blocks, converged; it shows what each did before to the others. A block must not
+// end while another may arrive at its barriers or send it copies.
+__device__ __forceinline__ void sync_cluster() {
+    asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+
+// Arrives at the barrier at the same place in block `rank` of the cluster.
+__device__ __forceinline__ void arrive_at(u32 barrier, u32 rank) {
+    asm volatile(
+        "{\n"
+        ".reg .b32 there;\n"
+        "mapa.shared::cluster.u32 there, %0, %1;\n"
+        "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there];\n"
+        "}" ::"r"(barrier), "r"(rank)
+        : "memory");
+}
+
+// As wait, for arrivals of other blocks of the cluster.
+__device__ __forceinline__ void wait_for_cluster(u32 barrier, u32 parity) {
+    asm volatile(
+        "{\n"
+        ".reg .pred done;\n"
+        "again:\n"
+        "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n"
+        "@done bra.uni ready;\n"
+        "bra.uni again;\n"
+        "ready:\n"
+        "}" ::"r"(barrier), "r"(parity)
+        : "memory");
 }
 
 // Whether this is the one lane of the converged warp that acts for it.

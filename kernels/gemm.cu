@@ -24,7 +24,7 @@
 #include "matrix_product_wgmma.cuh"
 
 #define GEMM_WGMMA(LAYOUT, NAME, COLUMNS, DTYPE, T)                                                                   \
-    extern "C" __global__ void __launch_bounds__(WGMMA_THREADS, 1)                                                    \
+    extern "C" __global__ void __cluster_dims__(COLUMNS / 128, 1, 1) __launch_bounds__(WGMMA_THREADS, 1)              \
     gemm_##NAME##_wgmma_128x##COLUMNS##_##DTYPE(const __grid_constant__ TensorMap left,                               \
                                                 const __grid_constant__ TensorMap right, const float *bias,           \
                                                 const float *slope, const float *residual, float *out,                \

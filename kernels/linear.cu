@@ -30,7 +30,7 @@
 #include "matrix_product_wgmma.cuh"
 
 #define LINEAR_BACKWARD_DATA_WGMMA(COLUMNS, DTYPE, T)                                                                 \
-    extern "C" __global__ void __launch_bounds__(WGMMA_THREADS, 1)                                                    \
+    extern "C" __global__ void __cluster_dims__(COLUMNS / 128, 1, 1) __launch_bounds__(WGMMA_THREADS, 1)              \
     linear_backward_data_wgmma_128x##COLUMNS##_##DTYPE(const __grid_constant__ TensorMap d_out,                       \
                                                        const __grid_constant__ TensorMap weight, T *d_x,              \
                                                        float *partial, MatrixProduct p) {                             \
@@ -38,14 +38,14 @@
         matrix_product_wgmma<T, NT, COLUMNS>(d_out, weight, epilogue, partial, p);                                    \
     }
 #define LINEAR_WGMMA(COLUMNS, DTYPE, T)                                                                               \
-    extern "C" __global__ void __launch_bounds__(WGMMA_THREADS, 1)                                                    \
+    extern "C" __global__ void __cluster_dims__(COLUMNS / 128, 1, 1) __launch_bounds__(WGMMA_THREADS, 1)              \
     linear_forward_wgmma_128x##COLUMNS##_##DTYPE(const __grid_constant__ TensorMap x,                                 \
                                                  const __grid_constant__ TensorMap weight, const float *bias,         \
                                                  float *out, float *partial, MatrixProduct p) {                       \
         PreluEpilogue<float> epilogue{bias, nullptr, nullptr, nullptr, out, p.columns, bool(p.out_vectors)};          \
         matrix_product_wgmma<T, NN, COLUMNS>(x, weight, epilogue, partial, p);                                        \
     }                                                                                                                 \
-    extern "C" __global__ void __launch_bounds__(WGMMA_THREADS, 1)                                                    \
+    extern "C" __global__ void __cluster_dims__(COLUMNS / 128, 1, 1) __launch_bounds__(WGMMA_THREADS, 1)              \
     linear_backward_weight_wgmma_128x##COLUMNS##_##DTYPE(const __grid_constant__ TensorMap x,                         \
                                                          const __grid_constant__ TensorMap d_out, float *d_weight,    \
                                                          float *partial, MatrixProduct p) {                           \

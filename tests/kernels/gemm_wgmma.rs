@@ -1,14 +1,16 @@
 //! Products of plain matrices by Hopper's warpgroups: every layout, tile and type, odd sizes, segments, parts.
 
+use crate::check_on;
 use crate::device::TestDevice;
 use half::bf16;
-use sphereface_cuda::Unit;
 use sphereface_cuda::cache::{Cache, Job};
 use sphereface_cuda::driver::{Access, Argument, Driver, Extent, ModuleId, Swizzle, TensorMap};
+use sphereface_cuda::{CudaBackend, Options, Precision, Unit};
 use sphereface_tensor::DType;
 use sphereface_tensor::op::Layout;
 use sphereface_tensor::random::{Stream, normal};
-use sphereface_testkit::{Tolerance, assert_close, to_tf32};
+use sphereface_testkit::cases::{self, Case, LAYOUTS};
+use sphereface_testkit::{Tolerance, assert_close, check_case, to_tf32};
 
 /// What is multiplied, and by which kernel.
 #[derive(Clone, Copy, Debug)]
@@ -45,12 +47,11 @@ impl Product {
         let (extents, along) = self.operand(left);
         let [inner, outer, matrices] = extents.map(|extent| extent as u64);
         let bytes = self.dtype.bytes() as u64;
-        let lines = if left { 128 } else { self.tile as u64 };
         TensorMap {
             element: self.dtype,
             extents: vec![inner, outer, matrices],
             strides_bytes: vec![inner * bytes, inner * outer * bytes],
-            box_extents: vec![128 / bytes, if along { lines } else { 128 / bytes }, 1],
+            box_extents: vec![128 / bytes, if along { 128 } else { 128 / bytes }, 1],
             swizzle: Swizzle::Bytes128,
         }
     }
@@ -136,8 +137,10 @@ impl Kernels {
         let structure =
             [p.rows, p.columns, p.length, p.segments, 1, 1, own, own, p.batch, p.splits, vectors, vectors, vectors];
         let structure = structure.map(|size| size as i32);
-        let pieces = p.rows.div_ceil(128) * p.columns.div_ceil(p.tile) * p.batch * p.splits;
-        let extent = Extent { grid: [pieces.min(p.blocks) as u32, 1, 1], block: [384, 1, 1], shared_bytes };
+        // Clusters of two blocks share what they read of the right operand in the larger tile.
+        let rows_of_tiles = p.rows.div_ceil(128).next_multiple_of(p.tile / 128);
+        let tiles = rows_of_tiles * p.columns.div_ceil(p.tile) * p.batch * p.splits;
+        let extent = Extent { grid: [tiles.min(p.blocks) as u32, 1, 1], block: [384, 1, 1], shared_bytes };
         let [bias, slope, residual] = [0; 3].map(|_| absent(Access::Read));
         let structure = Argument::Value(bytemuck::cast_slice(&structure).to_vec());
         let arguments = [left, right, bias, slope, residual, out_argument, partial, structure];
@@ -207,9 +210,10 @@ fn sizes_that_nothing_divides_match_reference() {
 fn blocks_that_take_several_tiles_match_reference() {
     let Some(mut kernels) = Kernels::load() else { return };
     for (layout, dtype) in FORMS {
-        // 18 rows of tiles, more than go side by side, for five blocks; two chunks each, or three.
-        let blocks = Product { blocks: 5, ..Product::new(layout, dtype, 128, [2184, 136, 96]) };
-        kernels.check(&blocks);
+        // 18 rows of tiles, more than go side by side, for five blocks or two clusters; two chunks each, or three.
+        for (tile, blocks) in [(128, 5), (256, 4)] {
+            kernels.check(&Product { blocks, ..Product::new(layout, dtype, tile, [2184, 136, 96]) });
+        }
     }
 }
 
@@ -217,10 +221,58 @@ fn blocks_that_take_several_tiles_match_reference() {
 fn segments_batches_and_parts_match_reference() {
     let Some(mut kernels) = Kernels::load() else { return };
     for (layout, dtype) in FORMS {
-        let product = Product { blocks: 3, ..Product::new(layout, dtype, 128, [136, 40, 72]) };
-        // Segments whose last chunks have tails, in parts that begin amidst them.
-        kernels.check(&Product { segments: 5, splits: 3, ..product });
-        kernels.check(&Product { batch: 3, ..product });
-        kernels.check(&Product { batch: 2, splits: 2, ..product });
+        for (tile, blocks) in [(128, 3), (256, 4)] {
+            let product = Product { blocks, ..Product::new(layout, dtype, tile, [136, 40, 72]) };
+            // Segments whose last chunks have tails, in parts that begin amidst them.
+            kernels.check(&Product { segments: 5, splits: 3, ..product });
+            kernels.check(&Product { batch: 3, ..product });
+            kernels.check(&Product { batch: 2, splits: 2, ..product });
+        }
     }
+}
+
+/// Checks the cases on a device of compute capability 9.0, where the tier makes all it can, and returns what was launched.
+fn check_forced(precision: Precision, cases: &[Case]) -> Vec<String> {
+    let Some(device) = TestDevice::hopper() else { return Vec::new() };
+    let options = Options { precision, forced: true, ..Options::default() };
+    check_on(CudaBackend::new(device, options), cases, check_case).into_keys().collect()
+}
+
+/// Kernels of this tier with names that begin so are what was launched of it, if there was a device.
+fn launched(found: &[String], beginnings: &[&str]) {
+    let wgmma: Vec<&String> = found.iter().filter(|name| name.contains("wgmma")).collect();
+    for beginning in beginnings {
+        assert!(found.is_empty() || wgmma.iter().any(|name| name.starts_with(beginning)), "{beginning}: {found:?}");
+    }
+    assert!(wgmma.iter().all(|name| beginnings.iter().any(|beginning| name.starts_with(beginning))), "{found:?}");
+}
+
+/// With and without bias, slope and residual: one copy, tails, a reduction in parts, more columns than a small tile has.
+const SIZES: [[usize; 3]; 4] = [[8, 8, 8], [72, 40, 136], [40, 136, 72], [8, 16, 9000]];
+
+#[test]
+fn gemm_and_what_a_layer_does_with_it_match_reference() {
+    let cases: Vec<Case> = LAYOUTS
+        .into_iter()
+        .flat_map(|layout| SIZES.into_iter().flat_map(move |sizes| cases::gemm_of(layout, sizes)))
+        .collect();
+    let bf16: Vec<Case> = cases.iter().filter_map(Case::in_bf16).map(Case::on_tensor_cores).collect();
+    let kernels: Vec<String> = ["nn", "nt", "tn"]
+        .into_iter()
+        .flat_map(|layout| TILES.map(|columns| format!("gemm_{layout}_wgmma_128x{columns}_bf16")))
+        .collect();
+    launched(&check_forced(Precision::Bf16, &bf16), &kernels.iter().map(String::as_str).collect::<Vec<_>>());
+    let tf32: Vec<Case> = cases.iter().map(Case::in_tf32).collect();
+    launched(&check_forced(Precision::Tf32, &tf32), &["gemm_nt_wgmma_128x128_tf32", "gemm_nt_wgmma_128x256_tf32"]);
+}
+
+#[test]
+fn linear_layers_match_reference() {
+    let sizes = [[2, 2, 33, 24, 40], [1, 1, 1, 8, 8], [3, 2, 72, 136, 72]];
+    let cases: Vec<Case> = sizes.into_iter().flat_map(cases::linear_passes).collect();
+    let bf16: Vec<Case> = cases.iter().filter_map(Case::in_bf16).map(Case::on_tensor_cores).collect();
+    let passes = ["linear_forward_wgmma", "linear_backward_data_wgmma", "linear_backward_weight_wgmma"];
+    launched(&check_forced(Precision::Bf16, &bf16), &passes);
+    let tf32: Vec<Case> = cases.iter().map(Case::in_tf32).collect();
+    launched(&check_forced(Precision::Tf32, &tf32), &["linear_backward_data_wgmma"]);
 }

@@ -18,6 +18,8 @@ pub fn every_operator() -> Vec<Case> {
     }
     cases.extend(cases::linear_passes([2, 2, 33, 24, 40]));
     cases.extend(cases::LAYOUTS.into_iter().flat_map(|layout| cases::gemm_of(layout, [33, 40, 24])));
+    // A large tile.
+    cases.extend(cases::LAYOUTS.into_iter().flat_map(|layout| cases::gemm_of(layout, [40, 136, 24])));
     // A sum that every tier makes in parts.
     cases.extend(cases::gemm_of(Layout::NN, [8, 16, 8200]));
     cases.extend(cases::prelu().into_iter().take(4));

@@ -117,7 +117,7 @@ pub(crate) struct CommonArgs {
     /// fp32, tf32 or bf16
     #[arg(long, value_name = "PRECISION", conflicts_with = "resume")]
     pub(crate) precision: Option<String>,
-    /// Best instructions that products of a CUDA device may use: auto, simt, mma or wgmma
+    /// Best instructions that products of a CUDA device may use: auto, simt, mma or wgmma; with wgmma the emulator is of sm_90a
     #[arg(long, value_name = "TIER", conflicts_with = "resume")]
     pub(crate) tier: Option<String>,
     /// How a CUDA device places activations: shared, or separate for a memory checker

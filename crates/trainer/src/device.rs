@@ -9,8 +9,15 @@ use sphereface_tensor::Backend;
 use sphereface_tensor::cpu::CpuBackend;
 use std::io::Write;
 
-/// What `--device emulator` emulates: the oldest GPU that has every instruction of the kernels.
+/// What `--device emulator` emulates where no better tier is asked for.
 pub(crate) const EMULATED: Architecture = Architecture::new(80);
+/// The architecture with the instructions of the tier `wgmma`.
+pub(crate) const HOPPER: Architecture = Architecture::specific(90);
+
+/// An emulator of a GPU that has the tier.
+pub(crate) fn emulator(tier: Tier) -> EmulatorDriver {
+    EmulatorDriver::new(if tier == Tier::Wgmma { HOPPER } else { EMULATED })
+}
 
 /// A backend, and why it is not another one.
 pub(crate) struct Chosen {
@@ -31,7 +38,9 @@ pub(crate) fn backend(config: &Config, verbosity: Verbosity) -> Result<Chosen> {
         "cpu" => chosen(on_cpu(settings)?),
         "emulator" => {
             Nvrtc::find().map_err(|error| anyhow!("backend.device: emulator: {error}"))?;
-            chosen(shown(CudaBackend::new(EmulatorDriver::new(EMULATED), options(settings)), verbosity))
+            // Without a word the emulator has what most GPUs have.
+            let tier = if settings.tier == "wgmma" { Tier::Wgmma } else { Tier::Mma };
+            chosen(shown(CudaBackend::new(emulator(tier), options(settings)), verbosity))
         }
         device => match gpu(device) {
             Some(ordinal) => {

@@ -3,13 +3,13 @@
 use crate::checkpoint::replace;
 use crate::cli::{DataArgs, DevicesArgs, PlanArgs};
 use crate::config::{Config, logits};
-use crate::device::{self, EMULATED};
+use crate::device::{self, EMULATED, HOPPER};
 use crate::network;
 use crate::prediction;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use sphereface_cuda::driver::gpus;
 use sphereface_cuda::nvrtc::Nvrtc;
-use sphereface_cuda::{CudaDriver, Driver, EmulatorDriver, Options, Precision, Tier, self_check};
+use sphereface_cuda::{CudaDriver, Driver, Options, Precision, Tier, self_check};
 use sphereface_data::Locations;
 use sphereface_models::{ImageSource, Model, NETWORKS, Training, loss, named_network};
 use sphereface_tensor::Backend;
@@ -134,25 +134,33 @@ pub(crate) fn devices(args: &DevicesArgs) -> Result<()> {
     match gpus {
         Ok(gpus) => {
             for gpu in gpus {
-                wrong += check_device(&format!("cuda:{}", gpu.ordinal), &|| CudaDriver::new(gpu.ordinal))?;
+                wrong += check_device(&format!("cuda:{}", gpu.ordinal), &|_| CudaDriver::new(gpu.ordinal))?;
             }
         }
-        Err(_) if nvrtc.is_ok() => wrong += check_device("emulator", &|| Ok(EmulatorDriver::new(EMULATED)))?,
+        Err(_) if nvrtc.is_ok() => wrong += check_device("emulator", &|tier| Ok(device::emulator(tier)))?,
         Err(reason) => bail!("--self-check: {reason}"),
     }
     ensure!(wrong == 0, "--self-check: {wrong} results are wrong");
     Ok(())
 }
 
-/// Prints each operator's largest error in every precision and tier, and returns how many cases are wrong.
-fn check_device<D: Driver>(device: &str, new: &dyn Fn() -> Result<D, String>) -> Result<usize> {
+/// Prints each operator's largest error in every precision and tier that the device has, and returns how many cases are
+/// wrong.
+fn check_device<D: Driver>(device: &str, new: &dyn Fn(Tier) -> Result<D, String>) -> Result<usize> {
     let mut wrong = 0;
     let named = [("fp32", Precision::Fp32), ("tf32", Precision::Tf32), ("bf16", Precision::Bf16)];
     for (name, precision) in named {
-        for (tier_name, tier) in [("simt", Tier::Simt), ("mma", Tier::Mma)] {
+        for (tier_name, tier) in [("simt", Tier::Simt), ("mma", Tier::Mma), ("wgmma", Tier::Wgmma)] {
+            let new = || new(tier);
+            if tier == Tier::Wgmma {
+                let architecture = new().map_err(|error| anyhow!("{device}: {error}"))?.architecture();
+                if architecture != HOPPER {
+                    continue;
+                }
+            }
             let options = Options { precision, tier, ..Options::default() };
             let findings =
-                self_check(new, options).map_err(|error| anyhow!("{device}: {name}, {tier_name}: {error}"))?;
+                self_check(&new, options).map_err(|error| anyhow!("{device}: {name}, {tier_name}: {error}"))?;
             let mut worst: BTreeMap<&str, f64> = BTreeMap::new();
             for finding in &findings {
                 match &finding.error {
@@ -167,7 +175,7 @@ fn check_device<D: Driver>(device: &str, new: &dyn Fn() -> Result<D, String>) ->
                 }
             }
             let errors: Vec<String> = worst.iter().map(|(operator, error)| format!("{operator} {error:.0e}")).collect();
-            tell!("{device}  {name}  {tier_name:<4}  {}", errors.join(", "));
+            tell!("{device}  {name}  {tier_name:<5}  {}", errors.join(", "));
         }
     }
     Ok(wrong)

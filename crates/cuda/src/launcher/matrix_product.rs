@@ -49,11 +49,11 @@ impl Products {
         let &Products { layout, rows, columns, length, segments, batch, .. } = self;
         let inner = if layout == Layout::TN { rows } else { length };
         let vectors = self.rows_in_memory().into_iter().all(fours) && fours(columns);
-        let tensor_cores = [
-            wgmma::best(context, dtype, self),
-            mma::best(context, dtype, batch, [rows, columns], segments * length, &[inner, columns]),
-        ];
-        let best = tensor_cores.into_iter().flatten().min_by_key(|(_, cycles)| *cycles);
+        let wgmma = wgmma::best(context, dtype, self);
+        let terms = segments * length;
+        let mma = mma::best(context, dtype, batch, [rows, columns], terms, &[inner, columns]);
+        let mma = mma.filter(|_| !context.options.forced || wgmma.is_none());
+        let best = wgmma.into_iter().chain(mma).min_by_key(|(_, cycles)| *cycles);
         best.map(|(scheme, _)| scheme)
             .unwrap_or_else(|| Scheme::portable(dtype, batch, [rows, columns], [segments, length], vectors))
     }
@@ -77,8 +77,8 @@ impl Products {
     }
 
     fn grid(&self, scheme: &Scheme) -> [u32; 3] {
-        if scheme.tier == Tier::Wgmma {
-            return wgmma::grid(scheme.tile.count(self.rows, self.columns) * self.batch * scheme.splits);
+        if let Some(blocks) = scheme.blocks {
+            return [blocks, 1, 1];
         }
         [scheme.tile.count(self.rows, self.columns) as u32, self.batch as u32, scheme.splits as u32]
     }

@@ -70,7 +70,7 @@ pub(super) fn best(
         (needed..=most.min(needed.max(2 * BLOCKS / tiles))).map(move |splits| {
             let block = tile.rows * tile.columns * (terms.div_ceil(splits) + FILL) / rate;
             let cycles = cycles(block, tiles * splits, splits, products * rows * columns);
-            (Scheme { tile, element, splits, tier: Tier::Mma }, cycles)
+            (Scheme { tile, element, splits, blocks: None, tier: Tier::Mma }, cycles)
         })
     });
     candidates.min_by_key(|(_, cycles)| *cycles)

@@ -54,6 +54,8 @@ pub(super) struct Scheme {
     pub(super) element: &'static str,
     /// Parts of the reduction.
     pub(super) splits: usize,
+    /// Blocks that walk over the tiles of all products and parts, where there is not one for each.
+    pub(super) blocks: Option<u32>,
     /// Whose instructions it uses.
     pub(super) tier: Tier,
 }
@@ -70,7 +72,7 @@ impl Scheme {
     ) -> Scheme {
         let tile = Tile::of(rows, columns, vectors);
         let splits = splits(products * tile.count(rows, columns), segments, length);
-        Scheme { tile, element: suffix(dtype), splits, tier: Tier::Simt }
+        Scheme { tile, element: suffix(dtype), splits, blocks: None, tier: Tier::Simt }
     }
 }
 

@@ -27,6 +27,20 @@ const TILES: [(Tile, usize); 2] = [
 ];
 /// Terms in whose time the pipeline of a block fills and its result is stored.
 const FILL: usize = 192;
+/// The most blocks where the tier is forced: two clusters.
+const FORCED_BLOCKS: usize = 4;
+/// Columns of the right operand that a block copies: to all blocks of its cluster.
+const COLUMNS_OF_BLOCK: usize = 128;
+
+/// Blocks of a cluster, one below the other.
+fn cluster(tile: &Tile) -> usize {
+    tile.columns / COLUMNS_OF_BLOCK
+}
+
+/// Tiles that cover a result, those without a row included that fill a cluster.
+fn tiles(tile: &Tile, rows: usize, columns: usize) -> usize {
+    tile.count(rows.next_multiple_of(tile.rows * cluster(tile)), columns)
+}
 
 /// How this tier makes these products, if it takes them, and about how many cycles that is.
 ///
@@ -45,20 +59,19 @@ pub(super) fn best(context: &Context, dtype: DType, products: &Products) -> Opti
     let terms = segments * length.next_multiple_of(LINE_BYTES / dtype.bytes());
     let needed = terms.div_ceil(TERMS);
     let most = (terms / TERMS_OF_PART).max(needed);
-    let candidates = TILES.into_iter().flat_map(|(tile, rate)| {
-        let tiles = batch * tile.count(rows, columns);
+    // Where the tier is forced, it is the tile that covers the columns: both are for small products then.
+    let most_blocks = if context.options.forced { FORCED_BLOCKS } else { PROCESSORS };
+    let fits = |tile: &Tile| !context.options.forced || (columns > COLUMNS_OF_BLOCK) == (cluster(tile) > 1);
+    let candidates = TILES.into_iter().filter(|(tile, _)| fits(tile)).flat_map(|(tile, rate)| {
+        let tiles = batch * tiles(&tile, rows, columns);
         (needed..=most.min(needed.max(2 * PROCESSORS / tiles))).map(move |splits| {
             let block = tile.rows * tile.columns * (terms.div_ceil(splits) + FILL) / rate;
             let cycles = cycles(block, tiles * splits, splits, batch * rows * columns);
-            (Scheme { tile, element, splits, tier: Tier::Wgmma }, cycles)
+            let blocks = Some((tiles * splits).min(most_blocks) as u32);
+            (Scheme { tile, element, splits, blocks, tier: Tier::Wgmma }, cycles)
         })
     });
     candidates.min_by_key(|(_, cycles)| *cycles)
-}
-
-/// Blocks for so many pieces of work: they walk over them.
-pub(super) fn grid(pieces: usize) -> [u32; 3] {
-    [pieces.min(PROCESSORS) as u32, 1, 1]
 }
 
 /// The operands as the kernel copies them.
@@ -77,5 +90,5 @@ pub(super) fn maps(products: &Products, tile: &Tile, element: &str) -> [TensorMa
             swizzle: Swizzle::Bytes128,
         }
     };
-    [map(rows, tile.rows, layout != Layout::TN, own[0]), map(columns, tile.columns, layout == Layout::NT, own[1])]
+    [map(rows, tile.rows, layout != Layout::TN, own[0]), map(columns, COLUMNS_OF_BLOCK, layout == Layout::NT, own[1])]
 }

@@ -55,6 +55,7 @@ struct Strips {
     }
 };
 
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
 __device__ __forceinline__ void multiply_strips(Ring rows, Ring d_y, int u, float *out, const WeightTiles &p) {
     bool first_lane = threadIdx.x % WARP == 0;
     auto release = [&](u32 barrier) {
@@ -152,7 +153,6 @@ __device__ __forceinline__ void weight_product(const TensorMap &x, const TensorM
     }
 }
 
-#ifdef __CUDA_ARCH_FEAT_SM90_ALL
 extern "C" __global__ void __launch_bounds__(WEIGHT_THREADS, 1)
 conv2d_backward_weight_wgmma_bf16(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap d_y, float *out,
                                   WeightTiles p) {

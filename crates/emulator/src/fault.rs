@@ -180,8 +180,8 @@ pub enum FaultKind {
     BulkStorePending {
         /// The offset in the block's shared memory.
         offset: u64,
-        /// The linear index of the thread that started the copy.
-        thread: u32,
+        /// The number of the warp that started the copy.
+        warp: u32,
     },
     /// A write to a word of shared memory that an asynchronous product may still read.
     ProductPending {
@@ -306,9 +306,9 @@ impl fmt::Display for FaultKind {
                 to,
                 "shared memory at offset {offset} is the target of a bulk copy that nobody waited for on the mbarrier at offset {barrier}"
             ),
-            FaultKind::BulkStorePending { offset, thread } => write!(
+            FaultKind::BulkStorePending { offset, warp } => write!(
                 to,
-                "shared memory at offset {offset} may still be read by a bulk copy that thread {thread} has not waited for"
+                "shared memory at offset {offset} may still be read by a bulk copy that warp {warp} has not waited for"
             ),
             FaultKind::ProductPending { offset, group } => write!(
                 to,

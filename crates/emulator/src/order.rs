@@ -17,7 +17,7 @@ pub(crate) type Clock = [u32; AGENTS];
 pub(crate) enum Agent {
     /// Bulk copies that complete on the transaction barrier at this offset.
     Loads(u32),
-    /// Bulk copies out of shared memory that a thread started.
+    /// Bulk copies out of shared memory that a warp started.
     Stores(u32),
     /// Asynchronous products of a warpgroup.
     Products(u32),

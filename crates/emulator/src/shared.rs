@@ -305,7 +305,7 @@ impl Wrong {
                 let agent = usize::from(thread / 32).checked_sub(FIRST_AGENT).and_then(|agent| agents.get(agent));
                 match agent {
                     Some(Agent::Loads(barrier)) => FaultKind::BulkLoadPending { offset, barrier: u64::from(*barrier) },
-                    Some(Agent::Stores(thread)) => FaultKind::BulkStorePending { offset, thread: *thread },
+                    Some(Agent::Stores(warp)) => FaultKind::BulkStorePending { offset, warp: *warp },
                     Some(Agent::Products(group)) => FaultKind::ProductPending { offset, group: *group },
                     None => {
                         let other = (thread < 32 * FIRST_AGENT as u16).then_some(u32::from(thread));

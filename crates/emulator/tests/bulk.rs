@@ -214,6 +214,17 @@ fn bytes_are_copied_in_and_out() {
 }
 
 #[test]
+fn every_lane_may_store() {
+    // Each of the 32 lanes stores and waits for its own 16 bytes.
+    let lines = format!(
+        "{INIT}{LINEAR}{WAIT}mul.lo.u32 %at, %thread, 16;\nadd.u32 %tile, %tile, %at;\nmul.wide.u32 %to, %at, 1;\n\
+         add.s64 %out, %out, %to;\ncp.async.bulk.global.shared::cta.bulk_group [%out], [%tile], 16;\n\
+         cp.async.bulk.commit_group;\ncp.async.bulk.wait_group.read 0;\nfence.proxy.async;\nst.shared.u32 [%tile], 7;\n"
+    );
+    assert!(linear(&lines, 512).unwrap()[..128].iter().enumerate().all(|(index, word)| *word == index as u32));
+}
+
+#[test]
 fn impossible_copies_are_refused() {
     says(fault(&format!("{INIT}{LINEAR}{WAIT}"), 20), "20 bytes at");
     let moved = LINEAR.replace("[%tile]", "[%tile+8]");
@@ -276,7 +287,7 @@ fn the_source_of_a_store_must_stay_until_the_wait() {
     let wait = "cp.async.bulk.wait_group.read 0;\n";
     let run =
         |lines: &str| linear(&format!("{INIT}{LINEAR}{WAIT}{store}{lines}DONE:\n"), 64).map_err(|fault| fault.kind);
-    let pending = FaultKind::BulkStorePending { offset: 4, thread: 0 };
+    let pending = FaultKind::BulkStorePending { offset: 4, warp: 0 };
     assert_eq!(run(&format!("{over}{commit}{wait}")), Err(pending.clone()));
     assert_eq!(run(&format!("{commit}cp.async.bulk.wait_group.read 1;\n{over}{wait}")), Err(pending));
     run(&format!("{commit}{wait}{over}")).unwrap();

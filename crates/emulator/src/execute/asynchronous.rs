@@ -101,6 +101,8 @@ impl Block {
         if address.space == Space::Generic {
             at.iter_mut().for_each(|at| *at = space_of(*at).1);
         }
+        // `mapa` may give an address in the own block.
+        at.iter_mut().filter(|at| self.located(**at).0 == self.rank).for_each(|at| *at = self.located(*at).1);
         if let Mbarrier::Wait { done, phase, blocking, acquire } = *what {
             return self.wait(warp, &at, done, phase, [blocking, acquire], mask);
         }
@@ -121,7 +123,6 @@ impl Block {
                 self.send(warp, lane, rank, Remote::Arrive { offset, count, bytes, release }, before.clone());
                 continue;
             }
-            at[lane] = offset;
             let by = Toucher { time: self.time, ..self.toucher(warp, lane) };
             if let Mbarrier::Init { count } = what {
                 let count = row(*count)[lane];

@@ -153,7 +153,7 @@ impl Block {
         let from = addresses(warp, &store.from)[lane];
         check_target(from, &moved)?;
         let (order, time) = self.issue(warp);
-        let agent = self.agent(Agent::Stores(32 * warp.index + lane as u32))?;
+        let agent = self.agent(Agent::Stores(warp.index))?;
         let by = Toucher { thread: 32 * agent as u16, time, sync: 0, floor: 0, known: &order.own.known };
         let writer = Writer {
             launch: launch.number,
@@ -192,10 +192,13 @@ impl Block {
 
     /// Waits until at most `keep` of each lane's latest groups may still read their source.
     pub(super) fn wait_for_stores(&mut self, launch: &Launch<'_>, warp: &mut Warp, keep: u32, mask: u32) {
+        if warp.beside.stores.is_empty() {
+            return;
+        }
+        let Some(agent) = self.shared.agent(Agent::Stores(warp.index)) else { return };
         let mut order = Order::default();
         let mut stores = std::mem::take(&mut warp.beside.stores);
         for lane in lanes_of(mask) {
-            let Some(agent) = self.shared.agent(Agent::Stores(32 * warp.index + lane as u32)) else { continue };
             let waited = warp.beside.store_groups[lane].saturating_sub(keep);
             stores.retain(|&(of, group, time)| {
                 let done = usize::from(of) == lane && group < waited;
@@ -219,7 +222,7 @@ impl Block {
     /// The number of an agent.
     pub(super) fn agent(&mut self, agent: Agent) -> Result<usize, FaultKind> {
         let most = AGENTS - crate::order::FIRST_AGENT;
-        let what = "barriers of bulk copies, threads that store in bulk, and warpgroups of products in a block";
+        let what = "barriers of bulk copies, warps that store in bulk, and warpgroups of products in a block";
         self.shared.agent(agent).ok_or_else(|| FaultKind::BulkCopy(format!("more than {most} {what}")))
     }
 

@@ -129,6 +129,9 @@ impl Block {
 
     /// Waits until at most `keep` of the warp's latest groups are under way.
     pub(super) fn wait_for_products(&mut self, launch: &Launch<'_>, warp: &mut Warp, keep: u32) {
+        if warp.beside.products.is_empty() {
+            return;
+        }
         let Some(agent) = self.shared.agent(Agent::Products(warp.index / 4)) else { return };
         let done = warp.beside.product_groups.saturating_sub(keep);
         let mut order = Order::default();

@@ -29,7 +29,7 @@
 // conv2d_forward_mma_<tile>, conv2d_backward_data_mma_<tile>, conv2d_backward_weight_mma_<tile>: the same three on tensor
 //   cores, in TF32 and bf16; see conv2d_mma.cuh.
 // conv2d_forward_wgmma_64_bf16, conv2d_backward_data_wgmma_64_bf16: 64 to 64 channels by the instructions of sm_90a; see
-//   conv2d_wgmma.cuh. conv2d_forward_wgmma_128_bf16, conv2d_backward_data_wgmma_128_bf16: many; see conv2d_wgmma_wide.cuh.
+//   conv2d_wgmma.cuh. conv2d_…_wgmma_128_<bf16, tf32>: many; see conv2d_wgmma_wide.cuh.
 // conv2d_backward_weight_wgmma_bf16: multiples of 64; see conv2d_wgmma_weight.cuh.
 // conv2d_sum, conv2d_backward_data_sum: add up the splits of a reduction, in order, and finish them. See sum_splits.
 // conv2d_forward_direct: for few input channels. Grid: (⌈P·Q·N / 64⌉, ⌈K / 64⌉); 128 threads; R·S·C·256 B shared.

@@ -167,7 +167,7 @@ __device__ __forceinline__ void multiply_rows(const HaloShared &shared, u32 cons
     load_filters<BACKWARD>(a, shared.patch(1));
     __syncwarp();
     if (lane == 0) arrive(shared.empty + 8);
-    u32 kept_at = shared.kept(consumer) + result_place(), result_at = shared.result(consumer) + result_place();
+    ResultLines<bf16> of_kept(shared.kept(consumer)), of_result(shared.result(consumer));
     u32 ready = shared.ready + consumer * 8, written = shared.written + consumer * 8;
     u32 stage = 0, phase = 0, row_phase = 0;
     if (consumer == 1) arrive_threads(TURN, 2 * 128);
@@ -191,7 +191,7 @@ __device__ __forceinline__ void multiply_rows(const HaloShared &shared, u32 cons
         if (present) {
             wait(ready, row_phase);
             row_phase ^= 1;
-            epilogue.finish(sum, kept_at, result_at);
+            epilogue.finish(sum, of_kept, of_result);
             writes_are_ready();
             __syncwarp();
             if (lane == 0) arrive(written);

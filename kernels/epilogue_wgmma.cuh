@@ -2,25 +2,66 @@
 // product leaves them in.
 //
 // Rows of the product are 64 channels of the result, columns its pixels and images. In shared memory a tile of the result,
-// or of what is added to it, is a line of 128 bytes, 64 channels in bf16, for each column, with the 128-byte swizzle. A
-// warp reads and writes 16 channels of every line, by ldmatrix and stmatrix transposed, in place: what it reads of a tile
-// is where it writes. Thread t of a warp has channels t / 4 and t / 4 + 8 of those.
+// or of what is added to it, is a line of 128 bytes of channels for each column, with the 128-byte swizzle: 64 channels in
+// bf16, all of the warpgroup; 32 in fp32, those of two warps. A warp reads and writes 16 channels of every line, in place:
+// what a thread reads of a tile is where it writes. Thread t of a warp has channels t / 4 and t / 4 + 8 of those.
 #pragma once
 #include "wgmma.cuh"
-
-// Where a lane's first line of a tile is, in bytes: lane 8i + j has line j of matrix i. Four matrices are two times eight
-// columns, for each of them two times eight channels.
-__device__ __forceinline__ u32 result_place() {
-    u32 warp = threadIdx.x / WARP % 4, lane = threadIdx.x % WARP, matrix = lane / 8, line = lane % 8;
-    return matrix / 2 * LINES_BYTES + line * LINE_BYTES + ((warp * 2 + matrix % 2) ^ line) * 16;
-}
 
 // The first of the two channels that this thread has of the warpgroup's 64.
 __device__ __forceinline__ u32 result_channel() { return threadIdx.x / WARP % 4 * 16 + threadIdx.x % WARP / 4; }
 
-// Two neighbouring values that a register has of a line.
-__device__ __forceinline__ float lower(u32 bits) { return __uint_as_float(bits << 16); }
-__device__ __forceinline__ float upper(u32 bits) { return __uint_as_float(bits & 0xffff0000u); }
+// What this thread has of a tile at `tile`. Number `pair` of its values are eight, in the order of the registers of a
+// product: of two times eight columns, two channels of two columns.
+template <class T>
+struct ResultLines;
+
+// By ldmatrix and stmatrix, transposed: lane 8i + j has line j of matrix i.
+template <>
+struct ResultLines<bf16> {
+    u32 at;
+
+    __device__ __forceinline__ explicit ResultLines(u32 tile) {
+        u32 warp = threadIdx.x / WARP % 4, lane = threadIdx.x % WARP, matrix = lane / 8, line = lane % 8;
+        at = tile + matrix / 2 * LINES_BYTES + line * LINE_BYTES + ((warp * 2 + matrix % 2) ^ line) * 16;
+    }
+    __device__ __forceinline__ void load(float (&values)[8], u32 pair) const {
+        u32 bits[4];
+        load_matrices_transposed(bits, at + pair * 2 * LINES_BYTES);
+#pragma unroll
+        for (u32 i = 0; i < 8; ++i) values[i] = __uint_as_float(i % 2 ? bits[i / 2] & 0xffff0000u : bits[i / 2] << 16);
+    }
+    __device__ __forceinline__ void store(const float (&values)[8], u32 pair) const {
+        u32 bits[4];
+#pragma unroll
+        for (u32 i = 0; i < 4; ++i) bits[i] = pack_bf16(values[i * 2], values[i * 2 + 1]);
+        store_matrices_transposed(at + pair * 2 * LINES_BYTES, bits);
+    }
+};
+
+// One by one: a warp's 32 values are in 32 banks.
+template <>
+struct ResultLines<float> {
+    u32 at[4];  // of two channels, of two columns
+
+    __device__ __forceinline__ explicit ResultLines(u32 tile) {
+        u32 warp = threadIdx.x / WARP % 2, lane = threadIdx.x % WARP, row = lane / 4;
+#pragma unroll
+        for (u32 i = 0; i < 4; ++i) {
+            u32 line = lane % 4 * 2 + i % 2, piece = warp * 4 + i / 2 * 2 + row / 4;
+            at[i] = tile + line * LINE_BYTES + (piece ^ line) * 16 + row % 4 * 4;
+        }
+    }
+    __device__ __forceinline__ void load(float (&values)[8], u32 pair) const {
+#pragma unroll
+        for (u32 i = 0; i < 8; ++i)
+            values[i] = __uint_as_float(load_shared(at[i % 4] + (pair * 2 + i / 4) * LINES_BYTES));
+    }
+    __device__ __forceinline__ void store(const float (&values)[8], u32 pair) const {
+#pragma unroll
+        for (u32 i = 0; i < 8; ++i) store_shared(at[i % 4] + (pair * 2 + i / 4) * LINES_BYTES, values[i]);
+    }
+};
 
 // As PreluEpilogue. The addend lies where the result will.
 struct PreluColumns {
@@ -37,25 +78,18 @@ struct PreluColumns {
         }
     }
 
-    template <u32 COUNT>
-    __device__ __forceinline__ void finish(const float (&sum)[COUNT], u32 kept_at, u32 result_at) {
+    template <class T, u32 COUNT>
+    __device__ __forceinline__ void finish(const float (&sum)[COUNT], ResultLines<T> of_kept, ResultLines<T> of_result) {
 #pragma unroll
         for (u32 pair = 0; pair < COUNT / 8; ++pair) {
-            u32 addends[4] = {}, before[4], after[4];
-            if (addend) load_matrices_transposed(addends, result_at + pair * 2 * LINES_BYTES);
+            float values[8], addends[8] = {};
+            if (addend) of_result.load(addends, pair);
 #pragma unroll
-            for (u32 matrix = 0; matrix < 4; ++matrix) {
-                u32 half = matrix % 2;
-                float values[2];
+            for (u32 i = 0; i < 8; ++i) values[i] = sum[pair * 8 + i] + bias[i / 2 % 2];
+            if (kept) of_kept.store(values, pair);
 #pragma unroll
-                for (u32 i = 0; i < 2; ++i) values[i] = sum[pair * 8 + matrix * 2 + i] + bias[half];
-                before[matrix] = pack_bf16(values[0], values[1]);
-#pragma unroll
-                for (u32 i = 0; i < 2; ++i) values[i] *= values[i] > 0 ? 1.0f : slope[half];
-                after[matrix] = pack_bf16(values[0] + lower(addends[matrix]), values[1] + upper(addends[matrix]));
-            }
-            if (kept) store_matrices_transposed(kept_at + pair * 2 * LINES_BYTES, before);
-            store_matrices_transposed(result_at + pair * 2 * LINES_BYTES, after);
+            for (u32 i = 0; i < 8; ++i) values[i] = values[i] * (values[i] > 0 ? 1.0f : slope[i / 2 % 2]) + addends[i];
+            of_result.store(values, pair);
         }
     }
 };
@@ -71,33 +105,26 @@ struct PreluGradientColumns {
         for (u32 half = 0; half < 2; ++half) slope[half] = slope_of ? slope_of[channel + half * 8] : 0;
     }
 
-    template <u32 COUNT>
-    __device__ __forceinline__ void finish(const float (&sum)[COUNT], u32 kept_at, u32 result_at) {
+    template <class T, u32 COUNT>
+    __device__ __forceinline__ void finish(const float (&sum)[COUNT], ResultLines<T> of_kept, ResultLines<T> of_result) {
         float tile_sum[2] = {};
 #pragma unroll
         for (u32 pair = 0; pair < COUNT / 8; ++pair) {
-            u32 addends[4] = {}, pres[4], before[4], after[4];
-            if (addend) load_matrices_transposed(addends, kept_at + pair * 2 * LINES_BYTES);
-            if (pre) load_matrices_transposed(pres, result_at + pair * 2 * LINES_BYTES);
+            float values[8], addends[8] = {}, inputs[8];
+            if (addend) of_kept.load(addends, pair);
 #pragma unroll
-            for (u32 matrix = 0; matrix < 4; ++matrix) {
-                u32 half = matrix % 2;
-                float values[2] = {sum[pair * 8 + matrix * 2] + lower(addends[matrix]),
-                                   sum[pair * 8 + matrix * 2 + 1] + upper(addends[matrix])};
-                before[matrix] = pack_bf16(values[0], values[1]);
-                if (pre) {
-                    float inputs[2] = {lower(pres[matrix]), upper(pres[matrix])};
+            for (u32 i = 0; i < 8; ++i) values[i] = sum[pair * 8 + i] + addends[i];
+            if (kept) of_kept.store(values, pair);
+            if (pre) {
+                of_result.load(inputs, pair);
 #pragma unroll
-                    for (u32 i = 0; i < 2; ++i) {
-                        bool positive = inputs[i] > 0;
-                        tile_sum[half] += positive ? 0.0f : values[i] * inputs[i];
-                        values[i] *= positive ? 1.0f : slope[half];
-                    }
+                for (u32 i = 0; i < 8; ++i) {
+                    bool positive = inputs[i] > 0;
+                    tile_sum[i / 2 % 2] += positive ? 0.0f : values[i] * inputs[i];
+                    values[i] *= positive ? 1.0f : slope[i / 2 % 2];
                 }
-                after[matrix] = pack_bf16(values[0], values[1]);
             }
-            if (kept) store_matrices_transposed(kept_at + pair * 2 * LINES_BYTES, before);
-            store_matrices_transposed(result_at + pair * 2 * LINES_BYTES, after);
+            of_result.store(values, pair);
         }
 #pragma unroll
         for (u32 half = 0; half < 2; ++half) slope_sum[half] += tile_sum[half];

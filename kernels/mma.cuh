@@ -46,6 +46,10 @@ __device__ __forceinline__ u32 load_shared(u32 address) {
     return bits;
 }
 
+__device__ __forceinline__ void store_shared(u32 address, float value) {
+    asm volatile("st.shared.f32 [%0], %1;" ::"r"(address), "f"(value) : "memory");
+}
+
 // fp32 bits rounded to TF32: nearest, ties away from zero; infinities and NaN stay what they are.
 __device__ __forceinline__ u32 round_to_tf32(u32 bits) {
     u32 rounded;

@@ -1,4 +1,4 @@
-//! Convolutions of the Hopper tier in bf16.
+//! Convolutions of the Hopper tier.
 
 use crate::check_on;
 use crate::device::TestDevice;
@@ -6,15 +6,19 @@ use sphereface_cuda::{CudaBackend, Options, Precision};
 use sphereface_testkit::cases::{self, Case};
 use sphereface_testkit::check_case;
 
-/// Checks the cases of a pass in bf16 on a device of compute capability 9.0, where the tier makes all it can; those that
-/// launch the kernel `conv2d_<pass>_<kernel>` must be all.
+/// Checks the cases of a pass on a device of compute capability 9.0, where the tier makes all it can: each must launch the
+/// kernel `conv2d_<pass>_<kernel>`.
 fn check(pass: &str, kernel: &str, sizes: &[[usize; 8]]) {
     let pass = format!("conv2d_{pass}");
     let cases = sizes.iter().flat_map(|&sizes| cases::conv2d_passes(sizes));
-    let cases = cases.filter(|case| case.name.starts_with(&pass)).filter_map(|case| case.in_bf16());
-    let cases: Vec<Case> = cases.map(Case::on_tensor_cores).collect();
+    let cases = cases.filter(|case| case.name.starts_with(&pass));
+    let (precision, cases): (_, Vec<Case>) = if kernel.ends_with("tf32") {
+        (Precision::Tf32, cases.map(|case| case.in_tf32()).collect())
+    } else {
+        (Precision::Bf16, cases.filter_map(|case| case.in_bf16()).map(Case::on_tensor_cores).collect())
+    };
     let Some(device) = TestDevice::hopper() else { return };
-    let options = Options { precision: Precision::Bf16, forced: true, ..Options::default() };
+    let options = Options { precision, forced: true, ..Options::default() };
     let launches = check_on(CudaBackend::new(device, options), &cases, check_case);
     let taken = launches.iter().filter(|(name, _)| name.starts_with(&format!("{pass}_{kernel}")));
     assert_eq!(taken.map(|(_, count)| count).sum::<u64>(), cases.len() as u64, "{launches:?}");
@@ -38,8 +42,8 @@ const OTHERS: [[usize; 8]; 5] = [
 ];
 
 /// The same with inputs and outputs exchanged, as a data gradient has them.
-fn exchanged(sizes: [[usize; 8]; 3]) -> [[usize; 8]; 3] {
-    sizes.map(|[h, w, n, c, k, r, stride, padding]| [h, w, n, k, c, r, stride, padding])
+fn exchanged([h, w, n, c, k, r, stride, padding]: [usize; 8]) -> [usize; 8] {
+    [h, w, n, k, c, r, stride, padding]
 }
 
 #[test]
@@ -59,7 +63,20 @@ fn conv2d_forward_of_many_channels_matches_reference() {
 
 #[test]
 fn conv2d_backward_data_of_many_channels_matches_reference() {
-    check("backward_data", "wgmma_128_bf16", &exchanged(WIDE));
+    check("backward_data", "wgmma_128_bf16", &WIDE.map(exchanged));
+}
+
+/// The same in TF32, where a line has 32 channels.
+const WIDE_TF32: [[usize; 8]; 2] = [[3, 7, 9, 96, 128, 3, 1, 1], [2, 2, 70, 32, 256, 3, 1, 1]];
+
+#[test]
+fn conv2d_forward_of_many_channels_in_tf32_matches_reference() {
+    check("forward", "wgmma_128_tf32", &WIDE_TF32);
+}
+
+#[test]
+fn conv2d_backward_data_of_many_channels_in_tf32_matches_reference() {
+    check("backward_data", "wgmma_128_tf32", &WIDE_TF32.map(exchanged));
 }
 
 /// Weight gradients: an image of one row, whose taps above and below see nothing; more channels, a batch that no step
@@ -80,4 +97,5 @@ fn conv2d_backward_weight_matches_reference() {
 fn other_convolutions_take_another_tier() {
     check("forward", "mma", &OTHERS);
     check("backward_weight", "mma", &OTHERS[..3]);
+    check("forward", "mma_64x64_tf32", &OTHERS[..3]);
 }

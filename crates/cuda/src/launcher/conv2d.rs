@@ -212,7 +212,9 @@ pub(super) fn forward(op: Conv2dForward, operands: &Operands<'_>, context: &Cont
         }));
     }
     if let Some(found) = Convolution::forward_of(context, dtype, &g) {
-        return Ok(Kernel::new(0, move |io| vec![found.forward(io, epilogue(&io.reads, &io.writes))]));
+        return Ok(Kernel::new(found.forward_workspace_bytes(), move |io| {
+            found.forward(io, epilogue(&io.reads, &io.writes))
+        }));
     }
     let axes = [0, 1].map(|axis| {
         let (size, outputs) = [(g.height, g.output_height), (g.width, g.output_width)][axis];

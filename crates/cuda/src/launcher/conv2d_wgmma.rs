@@ -3,12 +3,15 @@
 use super::Context;
 use super::column_sum::ColumnSum;
 use super::epilogue::{PreluEpilogue, PreluGradientEpilogue};
+use crate::backend::Precision;
 use crate::driver::{Access, Swizzle, TensorMap};
 use crate::launch::{Io, Kernel, Launch, Slice};
 use bytemuck::{Pod, Zeroable};
 use sphereface_tensor::DType;
 use sphereface_tensor::op::{Conv2dBackwardData, Conv2dGeometry};
 
+/// What the kernels are compiled with.
+pub(super) const TIER: &str = "TIER_WGMMA";
 /// Threads of a block: a warpgroup that copies, and one that multiplies for each row of a tile.
 const THREADS: u32 = 384;
 const ROWS: usize = 2;
@@ -70,20 +73,27 @@ enum Product {
 
 /// Whether kernels of this tier know the filter, type and device.
 pub(super) fn takes(context: &Context, dtype: DType, g: &Conv2dGeometry) -> bool {
-    context.wgmma && dtype == DType::Bf16 && g.taps == [3; 2] && (g.stride, g.padding) == (1, 1)
+    let arithmetic = dtype == DType::Bf16 || context.options.precision == Precision::Tf32;
+    context.wgmma && arithmetic && g.taps == [3; 2] && (g.stride, g.padding) == (1, 1)
 }
 
-/// Activations `[H, W, N, C]` in boxes of so many rows, pixels and images, and 64 channels.
+/// Channels of a line in shared memory.
+fn line_channels(dtype: DType) -> usize {
+    LINE_BYTES / dtype.bytes()
+}
+
+/// Activations `[H, W, N, C]` in boxes of so many rows, pixels and images, and a line of channels.
 pub(super) fn activations(
+    dtype: DType,
     [height, width, batch, channels]: [usize; 4],
     [rows, pixels, images]: [usize; 3],
 ) -> TensorMap {
-    let (row, pixel_bytes) = ((channels * 2) as u64, (channels * 2 * batch) as u64);
+    let (row, pixel_bytes) = ((channels * dtype.bytes()) as u64, (channels * dtype.bytes() * batch) as u64);
     TensorMap {
-        element: DType::Bf16,
+        element: dtype,
         extents: [channels, batch, width, height].map(|extent| extent as u64).to_vec(),
         strides_bytes: vec![row, pixel_bytes, pixel_bytes * width as u64],
-        box_extents: [64, images, pixels, rows].map(|extent| extent as u64).to_vec(),
+        box_extents: [line_channels(dtype), images, pixels, rows].map(|extent| extent as u64).to_vec(),
         swizzle: Swizzle::Bytes128,
     }
 }
@@ -91,6 +101,7 @@ pub(super) fn activations(
 /// A forward pass or a data gradient, as this tier makes it. Sizes are those of source and result.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Convolution {
+    dtype: DType,
     height: usize,
     width: usize,
     batch: usize,
@@ -121,11 +132,11 @@ impl Convolution {
         if !takes(context, dtype, g) {
             return None;
         }
-        let (found, multiplied) = if [inputs, results] == [64; 2] {
+        let (found, multiplied) = if dtype == DType::Bf16 && [inputs, results] == [64; 2] {
             let halo = Convolution::halo(g);
             (halo, halo.tiles() * ROWS * 128 * 64)
-        } else if inputs.is_multiple_of(64) && results.is_multiple_of(128) {
-            let wide = Convolution::wide(g, inputs, results);
+        } else if inputs.is_multiple_of(line_channels(dtype)) && results.is_multiple_of(128) {
+            let wide = Convolution::wide(dtype, g, inputs, results);
             (wide, wide.tiles().next_multiple_of(BLOCKS) * ROWS * 192 * 128)
         } else {
             return None;
@@ -148,10 +159,21 @@ impl Convolution {
             operands: WgmmaOperands::default(),
         };
         let product = Product::Halo(product);
-        Convolution { height, width, batch, inputs: 64, results: 64, pixels, images, blocks: BLOCKS, product }
+        Convolution {
+            dtype: DType::Bf16,
+            height,
+            width,
+            batch,
+            inputs: 64,
+            results: 64,
+            pixels,
+            images,
+            blocks: BLOCKS,
+            product,
+        }
     }
 
-    fn wide(g: &Conv2dGeometry, inputs: usize, results: usize) -> Convolution {
+    fn wide(dtype: DType, g: &Conv2dGeometry, inputs: usize, results: usize) -> Convolution {
         let &Conv2dGeometry { height, width, batch, .. } = g;
         // The row of 192 columns that fits best; of those, the one with the smallest border.
         let columns = |pixels: &usize| width.next_multiple_of(*pixels) * batch.next_multiple_of(192 / pixels);
@@ -175,7 +197,7 @@ impl Convolution {
             operands: WgmmaOperands::default(),
         };
         let product = Product::Wide(product);
-        Convolution { height, width, batch, inputs, results, pixels, images, blocks: BLOCKS, product }
+        Convolution { dtype, height, width, batch, inputs, results, pixels, images, blocks: BLOCKS, product }
     }
 
     fn tiles(&self) -> usize {
@@ -206,25 +228,26 @@ impl Convolution {
 
     /// Activations in boxes of so many rows and pixels.
     fn activations(&self, channels: usize, rows: usize, pixels: usize) -> TensorMap {
-        activations([self.height, self.width, self.batch, channels], [rows, pixels, self.images])
+        activations(self.dtype, [self.height, self.width, self.batch, channels], [rows, pixels, self.images])
     }
 
-    /// A launch with what both passes read first, of a filter with so many inputs and outputs.
-    fn launch(&self, pass: &str, [source, filter]: [Slice; 2], [inputs, outputs]: [usize; 2]) -> Launch {
+    /// A launch with what both passes read first: the filter as `[9 · lines, row]`.
+    fn launch(&self, pass: &str, [source, filter]: [Slice; 2], [lines, row]: [usize; 2]) -> Launch {
         // The kernel's name, rows of the source and of the filter that one copy brings.
         let (kernel, rows, filter_rows) = match self.product {
             Product::Halo(_) => ("64", ROWS + 2, 192),
             Product::Wide(_) => ("128", 1, 64),
         };
         let filter_map = TensorMap {
-            element: DType::Bf16,
-            extents: vec![outputs as u64, (9 * inputs) as u64],
-            strides_bytes: vec![(outputs * 2) as u64],
-            box_extents: vec![64, filter_rows],
+            element: self.dtype,
+            extents: vec![row as u64, (9 * lines) as u64],
+            strides_bytes: vec![(row * self.dtype.bytes()) as u64],
+            box_extents: vec![line_channels(self.dtype) as u64, filter_rows],
             swizzle: Swizzle::Bytes128,
         };
-        Launch::new("conv2d", format!("conv2d_{pass}_wgmma_{kernel}_bf16"))
-            .define("TIER_WGMMA".to_owned())
+        let element = if self.dtype == DType::Bf16 { "bf16" } else { "tf32" };
+        Launch::new("conv2d", format!("conv2d_{pass}_wgmma_{kernel}_{element}"))
+            .define(TIER.to_owned())
             .grid([self.blocks() as u32, 1, 1])
             .block(THREADS)
             .shared(self.shared_bytes() as u32)
@@ -241,16 +264,36 @@ impl Convolution {
         }
     }
 
-    pub(super) fn forward(&self, io: &Io, epilogue: PreluEpilogue) -> Launch {
-        let row = self.activations(self.results, 1, self.pixels);
-        let launch = self
-            .launch("forward", [io.reads[0], io.reads[1]], [self.inputs, self.results])
-            .read_if(epilogue.bias)
-            .read_if(epilogue.slope)
-            .tensor(epilogue.addend, Access::Read, &row)
-            .tensor(epilogue.kept, Access::Write, &row)
-            .tensor(Some(epilogue.out), Access::Write, &row);
-        self.sizes(launch, [epilogue.addend.is_some(), false, epilogue.kept.is_some()])
+    /// Bytes of the filter with inputs and outputs exchanged, which the forward pass in TF32 reads.
+    pub(super) fn forward_workspace_bytes(&self) -> u64 {
+        if self.dtype == DType::Bf16 { 0 } else { (4 * 9 * self.inputs * self.results) as u64 }
+    }
+
+    pub(super) fn forward(&self, io: &Io, epilogue: PreluEpilogue) -> Vec<Launch> {
+        let &Convolution { inputs, results, .. } = self;
+        let (x, filter) = (io.reads[0], io.reads[1]);
+        let row = self.activations(results, 1, self.pixels);
+        let finished = |launch: Launch| {
+            let launch = launch
+                .read_if(epilogue.bias)
+                .read_if(epilogue.slope)
+                .tensor(epilogue.addend, Access::Read, &row)
+                .tensor(epilogue.kept, Access::Write, &row)
+                .tensor(Some(epilogue.out), Access::Write, &row);
+            self.sizes(launch, [epilogue.addend.is_some(), false, epilogue.kept.is_some()])
+        };
+        if self.dtype == DType::Bf16 {
+            return vec![finished(self.launch("forward", [x, filter], [inputs, results]))];
+        }
+        let exchange = Launch::new("conv2d", "conv2d_exchange_wgmma_tf32")
+            .define(TIER.to_owned())
+            .grid([(inputs / 32) as u32, (results / 32) as u32, 9])
+            .block(256)
+            .read(filter)
+            .write(io.workspace)
+            .value(inputs as u32)
+            .value(results as u32);
+        vec![exchange, finished(self.launch("forward", [x, io.workspace], [results, inputs]))]
     }
 
     pub(super) fn backward_data(self, op: Conv2dBackwardData) -> Kernel {

@@ -1,7 +1,7 @@
 //! The weight gradient of the Hopper tier.
 
 use super::Context;
-use super::conv2d_wgmma::{BLOCKS, LINE_BYTES, LINES_BYTES, MOST_SHARED_BYTES, activations, takes};
+use super::conv2d_wgmma::{BLOCKS, LINE_BYTES, LINES_BYTES, MOST_SHARED_BYTES, TIER, activations, takes};
 use super::mma::TERMS;
 use crate::driver::Access;
 use crate::launch::{Io, Launch, Slice};
@@ -51,7 +51,10 @@ impl WeightGradient {
     /// rounds of the device is of use, or this tier is forced.
     pub(super) fn of(context: &Context, dtype: DType, g: &Conv2dGeometry) -> Option<WeightGradient> {
         let &Conv2dGeometry { height, width, batch, inputs, outputs, .. } = g;
-        if !takes(context, dtype, g) || ![inputs, outputs].iter().all(|channels| channels.is_multiple_of(CHANNELS)) {
+        if dtype != DType::Bf16
+            || !takes(context, dtype, g)
+            || ![inputs, outputs].iter().all(|channels| channels.is_multiple_of(CHANNELS))
+        {
             return None;
         }
         let columns = |pixels: &usize| width.next_multiple_of(*pixels) * batch.next_multiple_of(STEP / pixels);
@@ -88,12 +91,13 @@ impl WeightGradient {
         let WeightTiles { height, width, pixels, images, inputs, outputs, slots, .. } = self.tiles;
         let [height, width, pixels, images] = [height, width, pixels, images].map(|size| size as usize);
         let [inputs, outputs] = [inputs, outputs].map(|channels| channels as usize);
-        let map =
-            |channels: usize, pixels: usize| activations([height, width, self.batch, channels], [1, pixels, images]);
+        let map = |channels: usize, pixels: usize| {
+            activations(DType::Bf16, [height, width, self.batch, channels], [1, pixels, images])
+        };
         let row_bytes = (pixels + 2) * images * LINE_BYTES;
         let shared_bytes = slots as usize * row_bytes + D_Y_SLOTS * STEP * LINE_BYTES + LINES_BYTES;
         Launch::new("conv2d", "conv2d_backward_weight_wgmma_bf16")
-            .define("TIER_WGMMA".to_owned())
+            .define(TIER.to_owned())
             .grid([(inputs / CHANNELS * (outputs / CHANNELS)) as u32, self.splits as u32, 1])
             .block(THREADS)
             .shared(shared_bytes as u32)

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use serde_json::json;
 use sphereface_data::{Choice, Error, ImageSet, Locations};
 use sphereface_models::{ImageSource, Lambda, Model, Rate, Training, loss, named_network};
-use sphereface_tensor::op::{Augmentation, METRICS, MarginSoftmax, Rule};
+use sphereface_tensor::op::{Augmentation, METRICS, Rule};
 use sphereface_tensor::{Backend, Program};
 use sphereface_testkit::TrainingCase;
 use sphereface_testkit::workload::{Arithmetic, MARGIN};
@@ -117,7 +117,7 @@ fn recipe(train: ImageSet, classes: usize) -> Result<TrainingCase> {
     Ok(TrainingCase {
         model: Model {
             network: network.network([train.height, train.width, train.channels], EMBEDDING),
-            head: (loss.make)(classes, &[MARGIN]),
+            head: (loss.make)(classes, &[f64::from(MARGIN)]),
         },
         training: Training {
             source: ImageSource { name: "train", images: train.len() },

@@ -1,7 +1,7 @@
 //! What one training step on eight H100s with ten million classes comes to: the tables of ARCHITECTURE.md.
 
 use sphereface_models::{ImageSource, Model, Training, loss, named_network};
-use sphereface_tensor::op::{Augmentation, MarginSoftmax, Rule};
+use sphereface_tensor::op::{Augmentation, Rule};
 use sphereface_tensor::roofline::{MACHINES, Precision};
 use std::fmt::Write as _;
 

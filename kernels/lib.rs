@@ -31,6 +31,7 @@ pub const SOURCES: &[File] = files![
     "metrics.cu",
     "optimizer.cu",
     "prelu.cu",
+    "unit_rows.cu",
 ];
 
 /// What the kernels include.
@@ -57,6 +58,7 @@ pub const HEADERS: &[File] = files![
     "margin/sphereface_r_others.cuh",
     "margin_angle.cuh",
     "margin_softmax.cuh",
+    "margin_softmax_energy.cuh",
     "margin_softmax_large.cuh",
     "margin_softmax_small.cuh",
     "margin_softmax_tile.cuh",

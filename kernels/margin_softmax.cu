@@ -57,6 +57,7 @@
 //
 // Partners: crates/tensor/src/op/margin_softmax.rs, crates/tensor/src/cpu/margin_softmax.rs,
 // crates/cuda/src/launcher/margin_softmax.rs, crates/models/src/margin/, gemm.cu.
+#include "margin_softmax_energy.cuh"
 #include "margin_softmax_large.cuh"
 #include "margin_softmax_small.cuh"
 
@@ -130,6 +131,24 @@ margin_softmax_backward_embedding(const float *embedding, const float *weight, c
 extern "C" __global__ void __launch_bounds__(32)
 margin_softmax_backward_bias(const Slopes *slopes, float *d_bias, Head head) {
     bias_gradient(head, slopes, d_bias);
+}
+
+// Energies [C] f64 of the class weights. Grid: C / 8 blocks, rounded up, of 256 threads.
+extern "C" __global__ void __launch_bounds__(256)
+margin_softmax_forward_energy(const float *weight, double *energies, Head head) {
+    class_energies(head, weight, energies);
+}
+
+// loss is updated. Grid: one block of a warp.
+extern "C" __global__ void __launch_bounds__(32)
+margin_softmax_forward_add_energy(const double *energies, const u32 *count, float *loss, Head head) {
+    add_energy(head, energies, count, loss);
+}
+
+// d_weight is updated. Grid: C / 8 blocks, rounded up, of 256 threads.
+extern "C" __global__ void __launch_bounds__(256)
+margin_softmax_backward_energy(const float *weight, float *d_weight, Head head) {
+    add_energy_gradient(head, weight, d_weight);
 }
 
 // Directions of the vectors [count, D], embeddings or the weights of a chunk of classes. Grid: count / 8 blocks, rounded

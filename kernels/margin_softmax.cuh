@@ -56,6 +56,8 @@ struct Head {
     float loss_factor;    // what multiplies the loss of the logits
     float penalty;        // weight of |‖x‖ − penalty_norm| in the loss
     float penalty_norm;
+    float energy;         // weight of the class weights' energy in the loss
+    u32 unused;
     MarginParameters parameters;
 };
 

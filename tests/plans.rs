@@ -1,10 +1,10 @@
 //! Plans of whole trainings: against the reference, fused and unfused, their lifetimes and how they print.
 
-use sphereface_models::{ImageSource, LOG, LOSSES, Model, NETWORKS, Network, OF_THE_PAPER, loss, named_network};
+use sphereface_models::{ImageSource, LOG, LOSSES, Loss, Model, NETWORKS, Network, OF_THE_PAPER, loss, named_network};
 use sphereface_tensor::arena::{Request, assign};
 use sphereface_tensor::cpu::CpuBackend;
 use sphereface_tensor::op::{
-    Add, Cast, Conv2dBackwardData, Conv2dForward, FEW_CLASSES, METRICS, Op, PreluBackward, PreluForward,
+    Add, Cast, Conv2dBackwardData, Conv2dForward, FEW_CLASSES, Gradient, METRICS, Op, PreluBackward, PreluForward,
 };
 use sphereface_tensor::{
     Backend, Buffer, BufferId, DType, Dim, GRADIENTS, Init, PARAMETERS, ParameterSet, Place, Plan, PlanBuilder,
@@ -42,8 +42,12 @@ const COMPOSITION: f64 = 1e-4;
 #[test]
 fn three_training_steps_match_the_reference_for_every_loss() {
     for network in tiny_networks() {
-        for loss in LOSSES {
-            let case = TrainingCase::new(network.clone(), loss, 10, 7, 3);
+        let case = |loss: &Loss| TrainingCase::new(network.clone(), loss, 10, 7, 3);
+        // The authors' layer, which changes class weights before each step.
+        let mut caffe = case(OF_THE_PAPER[2]);
+        caffe.model.head.gradient = Gradient::Caffe;
+        let cases = LOSSES.map(|loss| (loss.key, case(loss)));
+        for (key, case) in cases.into_iter().chain([("caffe", caffe)]) {
             let (parameters, plan) = case.plan().unwrap();
             let mut backend = CpuBackend::new(2).unwrap();
             let program = backend.lower(&plan).unwrap();
@@ -53,7 +57,7 @@ fn three_training_steps_match_the_reference_for_every_loss() {
                 backend.run(program, 1).unwrap();
                 reference.run(&plan);
                 for parameter in parameters.iter() {
-                    let name = format!("{} step {step} {}", loss.key, parameter.name);
+                    let name = format!("{key} step {step} {}", parameter.name);
                     let value = download(&mut backend, &parameter.name, parameter.shape.elements());
                     assert_norm_close(
                         &name,
@@ -64,7 +68,7 @@ fn three_training_steps_match_the_reference_for_every_loss() {
                 }
                 // Gradients of one parameter may cancel to almost nothing: the whole block is compared.
                 let gradients = download(&mut backend, GRADIENTS, parameters.length());
-                let name = format!("{} step {step} gradients", loss.key);
+                let name = format!("{key} step {step} gradients");
                 assert_norm_close(&name, &gradients, reference.get(GRADIENTS).unwrap(), COMPOSITION);
                 let row = step * METRICS.len()..(step + 1) * METRICS.len();
                 let log = download(&mut backend, LOG, case.training.log_rows * METRICS.len())[row.clone()].to_vec();
@@ -73,7 +77,7 @@ fn three_training_steps_match_the_reference_for_every_loss() {
                     // Rows and hits are counts: they are equal.
                     let counts = *column == "rows" || column.starts_with("hits");
                     let tolerance = if counts { Tolerance::Exact } else { Tolerance::Largest(COMPOSITION) };
-                    let name = format!("{} step {step} {column}", loss.key);
+                    let name = format!("{key} step {step} {column}");
                     assert_close(&name, DType::F32, &[f64::from(found)], &[expected], &[], tolerance);
                 }
             }

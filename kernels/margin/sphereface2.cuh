@@ -1,6 +1,6 @@
-// SphereFace2: g(c) − m of the target, g(c) + m of the others, with g(c) = 2 ((c + 1) / 2)^t − 1.
+// SphereFace2 and UniFace: g(c) − m₁ of the target, g(c) + m₂ of the others, with g(c) = 2 ((c + 1) / 2)^t − 1.
 //
-// Parameters: t, m. Source: Wen et al., SphereFace2, ICLR 2022, section 3.2. Partner:
+// Parameters: t, m₁, m₂. Source: Wen et al., SphereFace2, ICLR 2022, section 3.2. Partner:
 // crates/models/src/margin/sphereface2.rs.
 #pragma once
 #define MARGIN_BENDS_OTHERS
@@ -12,5 +12,5 @@ __device__ __forceinline__ Bent target(double c, double, const MarginParameters 
 
 __device__ __forceinline__ BentOther other(float c, const MarginParameters &parameters) {
     float t = float(parameters[0]), half = fmaxf((c + 1) / 2, 1e-12f), power = powf(half, t - 1);
-    return {2 * half * power - 1 + float(parameters[1]), t * power};
+    return {2 * half * power - 1 + float(parameters[2]), t * power};
 }

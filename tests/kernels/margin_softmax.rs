@@ -3,6 +3,7 @@
 use crate::check_each;
 use sphereface_cuda::nvrtc::Architecture;
 use sphereface_cuda::{CudaBackend, EmulatorDriver, Options, Precision, Tier};
+use sphereface_models::loss;
 use sphereface_models::margin::SphereFace;
 use sphereface_tensor::op::{Bent, Margin, MarginSoftmax, Scale};
 use sphereface_testkit::cases::margin_softmax_forward_of;
@@ -28,6 +29,12 @@ fn one_of_each_scale() -> [HeadCase; 3] {
         HeadCase::new(SphereFace::new(3), Scale::Constant(8.0), 1.0),
         HeadCase::new(SphereFace::new(2), Scale::InnerProduct, 0.5),
     ]
+}
+
+/// A softmax and a loss of yes and no that bend the cosines of the other classes.
+fn of_bent_others() -> Vec<HeadCase> {
+    let heads = ["sphereface-r-v2", "sphereface2"].into_iter().filter_map(loss);
+    heads.map(|loss| HeadCase::of(loss.head(10), 0.0)).collect()
 }
 
 /// Each head with each of the sizes.
@@ -60,7 +67,11 @@ fn margin_softmax_of_few_classes_matches_reference() {
 
 #[test]
 fn margin_softmax_of_many_classes_matches_reference() {
-    check_all(&pairs(&HeadCase::all(), &LARGE));
+    let (every, rest) = LARGE.split_at(2);
+    let mut cases = pairs(&HeadCase::all(), every);
+    cases.extend(pairs(&one_of_each_scale(), rest));
+    cases.extend(pairs(&of_bent_others(), rest));
+    check_all(&cases);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::backend;
 use sphereface_cuda::{Arena, Options, Precision, Tier};
 use sphereface_models::{LOG, LOSSES, Network};
-use sphereface_tensor::op::{Gemm, Layout, METRICS};
+use sphereface_tensor::op::{Gemm, Gradient, Layout, METRICS};
 use sphereface_tensor::{Backend, PARAMETERS};
 use sphereface_testkit::cases::{conv2d_passes, gemm_case};
 use sphereface_testkit::{TrainingCase, prepare_case};
@@ -48,8 +48,11 @@ fn assert_losses(found: &[f32], expected: &[f64], tolerance: f64) {
 
 #[test]
 fn every_loss_trains_as_the_reference_does() {
-    for loss in 0..LOSSES.len() {
-        let case = case(loss);
+    let mut cases: Vec<TrainingCase> = (0..LOSSES.len()).map(case).collect();
+    let mut caffe = case(2);
+    caffe.model.head.gradient = Gradient::Caffe;
+    cases.push(caffe);
+    for case in cases {
         let Some((losses, _)) = train(&case, Options::default()) else { return };
         assert_losses(&losses, &reference(&case), 1e-5);
     }

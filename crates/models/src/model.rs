@@ -2,7 +2,8 @@
 
 use crate::network::Network;
 use sphereface_tensor::op::{
-    Advance, Augmentation, GatherBatch, GradientNorm, Link, Logits, METRICS, MarginSoftmax, Metrics, Optimizer, Rule,
+    Advance, Augmentation, GatherBatch, Gradient, GradientNorm, Link, Logits, METRICS, MarginSoftmax, Metrics,
+    Optimizer, Rule, UnitRows,
 };
 use sphereface_tensor::{BufferId, Dim, Error, Init, ParameterSet, Plan, PlanBuilder, Shape, Type};
 
@@ -122,6 +123,11 @@ impl Model {
         let counter = plan.persistent(STEP, counter_type());
         let gather = self.gather(training.batch, training.seed, true, training.augmentation);
         let batch = self.gathered(&mut plan, gather, training.source, counter)?;
+        if self.head.gradient == Gradient::Caffe {
+            plan.label("head");
+            let weights = plan.parameter(CLASS_WEIGHTS)?;
+            plan.push(UnitRows, &[], &[weights])?;
+        }
         let lambdas = plan.persistent(LAMBDAS, table_type(training.steps));
         let (hits, loss, norm) = self.classify(&mut plan, &batch, self.head.clone(), [lambdas, counter])?;
         let gradients = plan.backward(loss)?;

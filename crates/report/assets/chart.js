@@ -64,7 +64,7 @@ class Curves {
     // More values than five do not fit; they are under the pointer.
     for (const { colour, value } of this.values(x).filter(({ value }) => value !== "–").slice(0, 5)) {
       const part = this.readout.appendChild(document.createElementNS(this.svg.namespaceURI, "tspan"));
-      part.setAttribute("class", `f-loss${colour % 6}`);
+      part.setAttribute("class", `f-loss${colour % 12}`);
       part.setAttribute("dx", 6);
       part.textContent = value;
     }

@@ -6,7 +6,10 @@ pub(crate) const CLASSES: [&str; 10] =
     ["#3f90da", "#f2a000", "#bd1f01", "#832db6", "#a96b59", "#e76300", "#94a4a2", "#4fbcc2", "#b0a057", "#5b6070"];
 
 /// Losses: Tol's high-contrast triple, which also holds in grey, then further ones.
-pub(crate) const LOSSES: [&str; 6] = ["#cc9a1f", "#004488", "#bb5566", "#117733", "#882255", "#777777"];
+pub(crate) const LOSSES: [&str; 12] = [
+    "#cc9a1f", "#004488", "#bb5566", "#117733", "#882255", "#0077bb", "#ee7733", "#009988", "#aa3377", "#999933",
+    "#5c4a9c", "#777777",
+];
 
 /// Text, and lines of the same weight.
 pub(crate) const INK: &str = "#1d2026";
@@ -29,7 +32,7 @@ pub(crate) fn class(index: usize) -> &'static str {
     CLASSES[index % CLASSES.len()]
 }
 
-/// Colour of a loss; they repeat after six.
+/// Colour of a loss; they repeat after twelve.
 pub(crate) fn loss(index: usize) -> &'static str {
     LOSSES[index % LOSSES.len()]
 }

@@ -9,7 +9,7 @@ use crate::compare::Tolerance;
 use sphereface_tensor::op::{
     Add, Advance, Augmentation, Cast, Conv2dBackwardData, Conv2dBackwardWeight, Conv2dForward, GatherBatch, Gemm,
     GradientNorm, Group, Layout, LinearBackwardData, LinearBackwardWeight, LinearForward, Logits, METRICS, Metrics, Op,
-    Optimizer, PreluBackward, PreluForward, Rule,
+    Optimizer, PreluBackward, PreluForward, Rule, UnitRows,
 };
 use sphereface_tensor::{DType, Dim, Shape, Type};
 
@@ -341,6 +341,11 @@ pub fn elementwise() -> Vec<Case> {
     for length in [1, 17, 4096, 100_003] {
         let gradients = normal(Shape::vector(Dim::Length, length));
         cases.push(case(format!("gradient_norm {length}"), GradientNorm, vec![gradients], Tolerance::Largest(1e-6)));
+    }
+    for [classes, dimension] in [[1, 1], [10, 2], [33, 70]] {
+        let name = format!("unit_rows {classes}x{dimension}");
+        let updates = vec![normal(Shape::matrix((Dim::Classes, classes), (Dim::D, dimension)))];
+        cases.push(Case { updates, ..case(name, UnitRows, vec![], Tolerance::Largest(1e-6)) });
     }
     let updates = vec![counter(7.0)];
     cases.push(Case { updates, ..case("advance".into(), Advance, vec![], Tolerance::Exact) });

@@ -77,7 +77,7 @@ fn describe_one(choice: &Choice, config: &Config, steps: usize) -> LossInfo {
             .iter()
             .map(|formula| Formula { text: formula.text.into(), mathml: formula.mathml.into() })
             .collect(),
-        explanation: loss.explanation.into(),
+        explanation: [loss.explanation, choice.gradient_words()].join(" ").trim_end().into(),
         source: loss.source.into(),
         parameters: loss
             .parameters

@@ -28,6 +28,8 @@ pub(super) struct Head {
     pub(super) loss_factor: f32,
     pub(super) penalty: f32,
     pub(super) penalty_norm: f32,
+    pub(super) energy: f32,
+    pub(super) unused: u32,
     pub(super) parameters: [f64; MARGIN_PARAMETERS],
 }
 
@@ -98,6 +100,8 @@ impl Launcher {
             loss_factor: spec.loss_factor,
             penalty: spec.penalty.weight,
             penalty_norm: spec.penalty.norm,
+            energy: spec.energy,
+            unused: 0,
             parameters: spec.margin.parameters(),
         };
         let bias = spec.has_bias().then(|| operands.reads.len() - 1);
@@ -122,6 +126,34 @@ impl Launcher {
     fn bias_gradient(&self, io: &Io, slopes: Slice) -> Option<Launch> {
         let d_bias = *io.writes.get(2)?;
         Some(self.launch("margin_softmax_backward_bias", 1).block(32).read(slopes).write(d_bias).value(self.head))
+    }
+
+    /// Bytes of the workspace for the energy of the class weights, if it counts.
+    fn energy_bytes(&self) -> u64 {
+        if self.head.energy == 0.0 { 0 } else { (8 * self.classes() as u64).next_multiple_of(16) }
+    }
+
+    /// Adds the energy of the class weights to the loss, if it counts.
+    fn energy(&self, io: &Io, energies: Slice) -> Vec<Launch> {
+        if self.head.energy == 0.0 {
+            return vec![];
+        }
+        let of_classes = self.launch("margin_softmax_forward_energy", self.classes().div_ceil(WARPS));
+        let add = self.launch("margin_softmax_forward_add_energy", 1).block(32);
+        vec![
+            of_classes.read(io.reads[1]).write(energies).value(self.head),
+            add.read(energies).read(io.reads[3]).update(io.writes[0]).value(self.head),
+        ]
+    }
+
+    /// What ends the backward pass: the gradients of the energy and of the bias, where there are.
+    fn last(&self, io: &Io, slopes: Slice) -> Vec<Launch> {
+        let mut launches: Vec<Launch> = self.bias_gradient(io, slopes).into_iter().collect();
+        if self.head.energy != 0.0 {
+            let launch = self.launch("margin_softmax_backward_energy", self.classes().div_ceil(WARPS));
+            launches.push(launch.read(io.reads[1]).update(io.writes[1]).value(self.head));
+        }
+        launches
     }
 
     fn batch(&self) -> usize {

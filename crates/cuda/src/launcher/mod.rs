@@ -23,6 +23,7 @@ mod mma;
 mod optimizer;
 mod prelu;
 mod tile;
+mod unit_rows;
 mod wgmma;
 
 use crate::backend::Options;
@@ -60,5 +61,6 @@ pub(crate) fn kernel(op: &Op, operands: &Operands<'_>, context: &Context) -> Res
         Op::MarginSoftmaxBackward(op) => margin_softmax::backward(&op.0, operands, context),
         Op::Cast(_) => Ok(cast::cast(operands)),
         Op::Gemm(op) => gemm::gemm(*op, operands, context),
+        Op::UnitRows(_) => Ok(unit_rows::unit_rows(operands)),
     }
 }

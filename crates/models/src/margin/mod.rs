@@ -11,8 +11,10 @@ mod normface;
 mod softmax;
 mod sphereface;
 mod sphereface2;
+mod sphereface_plus;
 mod sphereface_r;
 mod sphereface_r_others;
+mod uniface;
 
 pub use combined::{CombinedMargin, Past};
 pub use modified::ModifiedSoftmax;
@@ -146,7 +148,7 @@ impl Setting {
 }
 
 /// All losses.
-pub const LOSSES: [&Loss; 11] = [
+pub const LOSSES: [&Loss; 13] = [
     &softmax::LOSS,
     &modified::LOSS,
     &sphereface::LOSS,
@@ -158,6 +160,8 @@ pub const LOSSES: [&Loss; 11] = [
     &sphereface_r::V1,
     &sphereface_r_others::LOSS,
     &sphereface2::LOSS,
+    &uniface::LOSS,
+    &sphereface_plus::LOSS,
 ];
 
 /// Those of the SphereFace paper, which are compared unless others are asked for.

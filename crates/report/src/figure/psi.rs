@@ -4,7 +4,7 @@ use super::chart::{Chart, Series, Spread};
 use crate::loss::LossInfo;
 
 /// Grey, for margins that were not trained with.
-const OTHER: usize = 5;
+const OTHER: usize = 11;
 
 /// What becomes of the target's cosine at the smallest λ: the cosine itself, and every margin of every loss.
 pub(crate) fn chart(losses: &[LossInfo]) -> Chart {
@@ -16,8 +16,10 @@ pub(crate) fn chart(losses: &[LossInfo]) -> Chart {
             let of_margin = loss.targets.iter().filter(|target| target.margin == margin);
             let Some(target) = of_margin.min_by(|a, b| a.lambda.total_cmp(&b.lambda)) else { continue };
             let y: Vec<f64> = target.values.iter().map(|&value| f64::from(value)).collect();
-            let x = (0..y.len()).map(|i| 180.0 * i as f64 / (y.len() - 1) as f64).collect();
-            let label = margin.map_or_else(|| "cos θ".to_string(), |m| format!("m = {m}"));
+            let x: Vec<f64> = (0..y.len()).map(|i| 180.0 * i as f64 / (y.len() - 1) as f64).collect();
+            let is_cosine = y.iter().zip(&x).all(|(y, x): (&f64, &f64)| (y - x.to_radians().cos()).abs() < 1e-6);
+            let name = || if is_cosine { "cos θ".to_string() } else { loss.title.clone() };
+            let label = margin.map_or_else(name, |m| format!("m = {m}"));
             let trained = margin.is_none() || margin == loss.margin;
             let found = Series { label, colour: if trained { colour } else { OTHER }, strong: true, x, y };
             // Losses that leave the cosine as it is share a curve, in the colour of the last of them; a margin of 1

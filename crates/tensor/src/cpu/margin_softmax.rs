@@ -4,6 +4,7 @@
 //! of sixteen rows of the batch, so that nothing has to be summed across its lanes. `pitch` is N, rounded up to whole
 //! vectors.
 
+mod energy;
 mod lanes;
 mod scalar;
 
@@ -14,6 +15,7 @@ use crate::cosine::Cosine;
 use crate::op::margin_softmax::NORM_FLOOR;
 use crate::op::{Bent, Gradient, Hit, Link, Logits, MarginSoftmax, Scale};
 use bytemuck::{Pod, Zeroable};
+use energy::Charges;
 use half::bf16;
 use lanes::{Accumulate, LANES, LOWEST, PARTIALS, Slopes, merge};
 use pulp::Arch;
@@ -324,6 +326,10 @@ pub(super) fn forward(spec: MarginSoftmax, operands: &Operands<'_>) -> Kernel {
                 head.keep(&tile, inverse_norm, products, kept);
             }
         }
+        let of_weights = match spec.energy {
+            0.0 => 0.0,
+            share => f64::from(share) * Charges { weight: head.weight, inverse_norm }.energy(),
+        };
         let hits: &mut [u32] = bytemuck::cast_slice_mut(hits);
         let [rival, sum, third] = total;
         for (i, row) in head.rows.iter().enumerate() {
@@ -350,7 +356,7 @@ pub(super) fn forward(spec: MarginSoftmax, operands: &Operands<'_>) -> Kernel {
             target_cosine[i] = row.cosine as f32;
             norms[i] = row.norm as f32;
             let of_norm = f64::from(spec.penalty.weight) * (row.norm - f64::from(spec.penalty.norm)).abs();
-            let value = (f64::from(spec.loss_factor) * of_logits + of_norm) as f32;
+            let value = (f64::from(spec.loss_factor) * of_logits + of_norm + of_weights) as f32;
             (loss[i], hits[i]) = if i < count { (value, bits) } else { (0.0, 0) };
         }
     })
@@ -460,6 +466,9 @@ pub(super) fn backward(spec: MarginSoftmax, operands: &Operands<'_>) -> Kernel {
                 scale_and_add(d_x, 1.0, pull as f32, &head.weight[label * dimension..][..dimension]);
             }
         });
+        if spec.energy != 0.0 {
+            Charges { weight: head.weight, inverse_norm }.add_gradient(spec.energy.into(), d_weight);
+        }
         if let ([d_bias], Some(others)) = (d_bias, &others) {
             let of_targets: f64 = (0..count).map(error).sum();
             d_bias[0] = (of_targets + others.bias_error(log_sum_exp)) as f32;

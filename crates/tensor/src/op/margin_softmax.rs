@@ -30,6 +30,9 @@ impl Bent {
     }
 }
 
+/// The farthest from 0 that a cosine of two class weights counts in their energy: beyond it θ⁻² grows without bound.
+pub(crate) const FARTHEST: f64 = 0.99999;
+
 /// The most numbers that a margin can have; the rest are zeros.
 pub const MARGIN_PARAMETERS: usize = 8;
 
@@ -146,6 +149,12 @@ pub struct MarginSoftmax {
     pub loss_factor: f32,
     /// What is added for the length of the embedding.
     pub penalty: NormPenalty,
+    /// Weight of the class weights' energy, which is added to the loss of each row: the mean of `θ⁻²` over all pairs of them,
+    /// whose cosines are taken at ±0.99999 beyond it.
+    ///
+    /// # Source
+    /// Liu et al., Learning towards Minimum Hyperspherical Energy, NeurIPS 2018.
+    pub energy: f32,
     /// Where the backward pass has the logits from.
     pub logits: Logits,
     /// Whether products are of directions `x̂` and `ŵ` that were rounded to bf16, all but the one for the target's cosine;
@@ -202,6 +211,7 @@ impl MarginSoftmax {
             link: Link::default(),
             loss_factor: 1.0,
             penalty: NormPenalty::default(),
+            energy: 0.0,
             logits: Logits::default(),
             rounded: false,
         }

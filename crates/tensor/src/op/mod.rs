@@ -12,6 +12,7 @@ pub(crate) mod margin_softmax;
 mod metrics;
 mod optimizer;
 mod prelu;
+mod unit_rows;
 
 pub use add::Add;
 pub use advance::Advance;
@@ -28,6 +29,7 @@ pub use margin_softmax::{
 pub use metrics::{METRICS, Metrics};
 pub use optimizer::{Group, Optimizer, Rule};
 pub use prelu::{PreluBackward, PreluForward};
+pub use unit_rows::UnitRows;
 
 use crate::builder::Tape;
 use crate::error::Error;
@@ -167,6 +169,7 @@ operators![
     Advance,
     Cast,
     Gemm,
+    UnitRows,
 ];
 
 /// The element type of those operands that may be bf16, the first among them; all others are f32.

@@ -89,7 +89,7 @@ pub(super) fn backward(launcher: Launcher, context: &Context) -> Kernel {
         for chunk in &chunks {
             launches.extend(launcher.backward_chunk(io, chunk, &workspace));
         }
-        launches.extend(launcher.bias_gradient(io, slopes));
+        launches.extend(launcher.last(io, slopes));
         launches
     })
 }

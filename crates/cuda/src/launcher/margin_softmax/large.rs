@@ -66,10 +66,11 @@ pub(super) fn forward(launcher: Launcher, context: &Context) -> Kernel {
     let parts = splits * launcher.tile.parts;
     let partial_bytes = ONLINE_BYTES * (launcher.batch() * parts) as u64;
     let [rows_bytes, classes_bytes] = [launcher.batch(), longest].map(|count| launcher.directions_bytes(count));
-    Kernel::new(terms_bytes + partial_bytes + rows_bytes + classes_bytes, move |io| {
+    let energy_bytes = launcher.energy_bytes();
+    Kernel::new(terms_bytes + partial_bytes + rows_bytes + classes_bytes + energy_bytes, move |io| {
         let mut at = 0;
-        let [terms, partial, row_directions, class_directions] =
-            [terms_bytes, partial_bytes, rows_bytes, classes_bytes].map(|bytes| {
+        let [energies, terms, partial, row_directions, class_directions] =
+            [energy_bytes, terms_bytes, partial_bytes, rows_bytes, classes_bytes].map(|bytes| {
                 at += bytes;
                 io.workspace.part(at - bytes, bytes)
             });
@@ -114,6 +115,7 @@ pub(super) fn forward(launcher: Launcher, context: &Context) -> Kernel {
             .value(launcher.head)
             .value(parts as u32);
         launches.push(merge);
+        launches.extend(launcher.energy(io, energies));
         launches
     })
 }

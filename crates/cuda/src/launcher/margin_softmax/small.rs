@@ -16,10 +16,13 @@ pub(super) fn shared_bytes(launcher: &Launcher) -> Option<u32> {
 }
 
 pub(super) fn forward(launcher: Launcher, shared_bytes: u32) -> Kernel {
-    Kernel::new(0, move |io| {
+    Kernel::new(launcher.energy_bytes(), move |io| {
         let launch = launcher.launch("margin_softmax_forward_small", launcher.batch().div_ceil(WARPS));
         let launch = launcher.reads(launch.shared(shared_bytes), io);
-        vec![io.writes.iter().fold(launch, |launch, &write| launch.write(write)).value(launcher.head)]
+        let mut launches =
+            vec![io.writes.iter().fold(launch, |launch, &write| launch.write(write)).value(launcher.head)];
+        launches.extend(launcher.energy(io, io.workspace));
+        launches
     })
 }
 
@@ -40,7 +43,7 @@ pub(super) fn backward(launcher: Launcher, shared_bytes: u32) -> Kernel {
             .write(sums)
             .value(launcher.head);
         let mut launches = vec![rows, launcher.weight_gradient(io, slopes, sums, 0, launcher.classes(), parts)];
-        launches.extend(launcher.bias_gradient(io, slopes));
+        launches.extend(launcher.last(io, slopes));
         launches
     })
 }

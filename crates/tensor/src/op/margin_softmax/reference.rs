@@ -1,6 +1,6 @@
 //! The head in f64, as the formulas say it.
 
-use super::{Bent, Gradient, Hit, Link, Logits, MarginSoftmax, NORM_FLOOR, Scale, at_counter};
+use super::{Bent, FARTHEST, Gradient, Hit, Link, Logits, MarginSoftmax, NORM_FLOOR, Scale, at_counter};
 use crate::op::Array;
 use crate::shape::{Dim, Shape};
 use half::bf16;
@@ -113,6 +113,35 @@ impl Row {
     }
 }
 
+/// Mean of `θ⁻²` over all pairs of class weights.
+fn energy(w: &Vectors) -> f64 {
+    let mut sum = 0.0;
+    for (i, a) in w.directions.iter().enumerate() {
+        for b in &w.directions[..i] {
+            sum += dot(a, b).clamp(-FARTHEST, FARTHEST).acos().powi(-2);
+        }
+    }
+    let classes = w.directions.len() as f64;
+    sum / (classes * (classes - 1.0) / 2.0)
+}
+
+/// Its gradient with respect to class weight `i`.
+fn energy_gradient(w: &Vectors, i: usize) -> Vec<f64> {
+    let (own, classes) = (&w.directions[i], w.directions.len() as f64);
+    let mut gradient = vec![0.0; own.len()];
+    for (j, other) in w.directions.iter().enumerate() {
+        let c = dot(own, other);
+        if j != i && c.abs() <= FARTHEST {
+            let theta = c.acos();
+            let slope = 2.0 / (classes * (classes - 1.0)) * 2.0 / (theta.powi(3) * theta.sin());
+            for (gradient, (other, own)) in gradient.iter_mut().zip(other.iter().zip(own)) {
+                *gradient += slope * (other - c * own) / w.norms[i];
+            }
+        }
+    }
+    gradient
+}
+
 /// See [`MarginSoftmaxForward`](super::MarginSoftmaxForward).
 pub(super) fn forward(head: &MarginSoftmax, reads: &[&Array]) -> Vec<Array> {
     let [batch, _] = reads[0].sizes();
@@ -124,6 +153,7 @@ pub(super) fn forward(head: &MarginSoftmax, reads: &[&Array]) -> Vec<Array> {
     let mut cosines = Array::zeros(head.cosines(batch).shape);
     let [_, pitch] = cosines.sizes();
     let bias = reads.get(6).map_or(0.0, |bias| bias.values[0]);
+    let of_weights = if head.energy == 0.0 { 0.0 } else { f64::from(head.energy) * energy(&w) };
     for i in 0..batch {
         let row = Row::new(head, reads, [&x, &w], i, None);
         let kept = &mut cosines.values[i * pitch..][..head.classes];
@@ -136,7 +166,7 @@ pub(super) fn forward(head: &MarginSoftmax, reads: &[&Array]) -> Vec<Array> {
         norm.values[i] = x.norms[i];
         if (i as f64) < reads[3].values[0] {
             let of_norm = f64::from(head.penalty.weight) * (x.norms[i] - f64::from(head.penalty.norm)).abs();
-            loss.values[i] = f64::from(head.loss_factor) * of_logits + of_norm;
+            loss.values[i] = f64::from(head.loss_factor) * of_logits + of_norm + of_weights;
             hits.values[i] = [(&row.plain, Hit::Logits), (&row.cosines, Hit::Cosines), (&row.logits, Hit::Penalised)]
                 .iter()
                 .map(|&(values, hit)| f64::from(if row.wins(values) { hit as u32 } else { 0 }))
@@ -198,6 +228,12 @@ pub(super) fn backward(head: &MarginSoftmax, reads: &[&Array]) -> Vec<Array> {
         let beyond = x.norms[i] - f64::from(head.penalty.norm);
         let outwards = f64::from(head.penalty.weight) / count * if beyond == 0.0 { 0.0 } else { beyond.signum() };
         d_x.iter_mut().zip(x_hat).for_each(|(d_x, x_hat)| *d_x += outwards * x_hat);
+    }
+    if head.energy != 0.0 {
+        for (j, d_w) in d_w.values.chunks_exact_mut(columns).enumerate() {
+            let of_weight = energy_gradient(&w, j);
+            d_w.iter_mut().zip(of_weight).for_each(|(d_w, g)| *d_w += f64::from(head.energy) * g);
+        }
     }
     let mut written = vec![d_x, d_w];
     written.extend(head.has_bias().then_some(d_bias));

@@ -1,5 +1,6 @@
 //! The configuration of a run: defaults, TOML file, command line; saved resolved, so that it can be given back.
 
+use crate::guard::Mode;
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use sphereface_models::margin::SphereFace;
@@ -77,6 +78,8 @@ pub(crate) struct TrainingConfig {
     pub(crate) lambda: f64,
     /// Fraction of the steps after which λ is 0.
     pub(crate) lambda_until: f64,
+    /// `off`, `warn` or `recover`: what is done about a training that goes wrong.
+    pub(crate) guard: String,
 }
 
 /// Update rule.
@@ -154,6 +157,7 @@ impl Default for TrainingConfig {
             lambda_schedule: "quadratic".into(),
             lambda: 20.0,
             lambda_until: 0.9,
+            guard: "recover".into(),
         }
     }
 }
@@ -201,7 +205,7 @@ impl Config {
         Ok(config)
     }
 
-    fn parse(text: &str) -> Result<Config> {
+    pub(crate) fn parse(text: &str) -> Result<Config> {
         let table: toml::Table = text.parse().map_err(|error| one_line(&error, text))?;
         let known = toml::Table::try_from(Config::complete())?;
         refuse_unknown(&table, &known, "")?;
@@ -277,6 +281,7 @@ impl Config {
             ensure!((low..=high).contains(&value), "{name}: expected {low} to {high}, found {value}");
         }
         self.logits()?;
+        known("training.guard", &training.guard, Mode::ALL.iter().map(|(key, _)| *key))?;
         known("training.rate_schedule", &training.rate_schedule, ["cosine", "steps"])?;
         known("training.lambda_schedule", &training.lambda_schedule, ["quadratic", "inverse"])?;
         known("optimizer.rule", &optimizer.rule, ["sgd", "nesterov", "adam", "adamw"])?;

@@ -13,10 +13,16 @@ macro_rules! tell {
 mod checkpoint;
 mod cli;
 mod config;
+mod course;
 mod device;
+mod doctor;
+mod event;
 mod export;
 mod film;
 mod folder;
+#[cfg(test)]
+mod fuzz;
+mod guard;
 mod inspect;
 mod interrupt;
 mod listing;
@@ -24,6 +30,7 @@ mod losses;
 mod network;
 mod prediction;
 mod progress;
+mod recovery;
 mod report;
 mod run;
 mod session;
@@ -62,6 +69,7 @@ fn execute(command: &Command) -> anyhow::Result<Ended> {
         Command::Devices(args) => inspect::devices(args)?,
         Command::Data(args) => inspect::data(args)?,
         Command::Report(args) => report::report(args)?,
+        Command::Doctor(args) => doctor::doctor(args)?,
         Command::Losses(args) => listing::losses(args)?,
     }
     Ok(Ended::Finished)

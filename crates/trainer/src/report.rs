@@ -17,6 +17,7 @@ const FREE: &[&str] = &[
     "model.m",
     "training.seed",
     "training.seeds",
+    "training.guard",
     "data.set",
     "data.dir",
     "backend.device",

@@ -131,7 +131,7 @@ mod tests {
         assert_eq!((found.kills, found.inputs, found.out.to_str()), (3, 0, Some("/tmp/soak.json")));
         for wrong in [&["--kills"][..], &["--kills", "many"], &["--hits", "3"]] {
             let message = options(wrong).unwrap_err();
-            assert!(message.contains(wrong[wrong.len() - 1]) && !message.contains('\n'), "{message}");
+            assert!(message.contains(wrong[0]) && !message.contains('\n'), "{message}");
         }
     }
 }

@@ -12,8 +12,8 @@ const INPUTS: &str = "SPHEREFACE_FUZZ_INPUTS";
 /// Packages with fuzz tests: the arguments of `cargo test`, what is fuzzed, and the share of all inputs that each of its
 /// tests takes.
 const FUZZED: [(&[&str], &str, f64); 4] = [
-    (&["-p", "trainer", "--bin", "trainer", "fuzz::damaged_checkpoints"], "checkpoint", 0.3),
-    (&["-p", "trainer", "--bin", "trainer", "fuzz::damaged_configurations"], "configuration", 0.3),
+    (&["-p", "trainer", "--bin", "trainer", "damaged_checkpoints"], "checkpoint", 0.3),
+    (&["-p", "trainer", "--bin", "trainer", "damaged_configurations"], "configuration", 0.3),
     (&["-p", "sphereface-tests", "--test", "fuzz", "damaged_idx_and_gzip"], "IDX and gzip files", 0.3),
     (&["-p", "sphereface-tests", "--test", "fuzz", "random_networks"], "plan builder, random networks", 0.1),
 ];

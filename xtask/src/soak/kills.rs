@@ -27,6 +27,9 @@ const RUNS: [(&str, &str); 3] = [
     ),
 ];
 
+/// What the last training of a run leaves first when it has ended.
+const LAST: [&str; 2] = ["model.onnx", "sphereface-2d/model.onnx"];
+
 /// Kills until there were enough, each run to its end, and compares with the same run left alone.
 pub(super) fn run(work: &Work, options: &Options) -> Result<Value, String> {
     let mut random = Random(options.seed);
@@ -92,8 +95,8 @@ fn moment(run: &Path) -> &'static str {
     match () {
         () if writing => "writing a file",
         () if !is_there("config.toml") => "starting",
-        () if is_there("summary.json") || is_there("report.html") || is_there("figures/loss.svg") => "reporting",
-        () => "training or between trainings",
+        () if LAST.iter().any(|name| is_there(name)) => "exporting or reporting",
+        () => "training",
     }
 }
 

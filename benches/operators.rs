@@ -87,9 +87,8 @@ fn convolutions(criterion: &mut Criterion) {
 
 /// The head of MNIST and one for many faces.
 fn heads(criterion: &mut Criterion) {
-    let (margin, scale) = (loss("sphereface").expect("a loss").head)(4);
     for sizes @ [classes, dimension, batch, _] in [[10, 2, 128, 128], [10_572, 512, 64, 64]] {
-        let forward = cases::margin_softmax_forward_of(&margin, scale, 5.0, sizes);
+        let forward = cases::margin_softmax_forward_of(&loss("sphereface").expect("a loss").head(classes), 5.0, sizes);
         // Logits of normal vectors have the size of √D: this sum keeps their exponentials finite and above zero.
         let root = (dimension as f64).sqrt();
         let statistics = [4.0 * root, 0.0, root, 1.0 / root].map(Fill::Constant).to_vec();

@@ -51,6 +51,9 @@ __device__ __forceinline__ void store_pack(T *to, const Pack<T, LENGTH> &pack) {
 template <class T>
 constexpr u32 LANES = 16 / sizeof(T);
 
+// The address of something in shared memory, as the instructions take it that PTX has for it.
+__device__ __forceinline__ u32 shared_address(const void *pointer) { return u32(__cvta_generic_to_shared(pointer)); }
+
 // Index of this thread among all threads of a one-dimensional grid, and their number.
 __device__ __forceinline__ u32 global_thread() { return blockIdx.x * blockDim.x + threadIdx.x; }
 __device__ __forceinline__ u32 global_threads() { return gridDim.x * blockDim.x; }

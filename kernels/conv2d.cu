@@ -28,6 +28,9 @@
 //   weight_product. Grid of both: (tiles, 1, splits); block and shared memory (static) of the tile.
 // conv2d_forward_mma_<tile>, conv2d_backward_data_mma_<tile>, conv2d_backward_weight_mma_<tile>: the same three on tensor
 //   cores, in TF32 and bf16; see conv2d_mma.cuh.
+// conv2d_forward_wgmma_64_bf16, conv2d_backward_data_wgmma_64_bf16: 64 to 64 channels by the instructions of sm_90a; see
+//   conv2d_wgmma.cuh. conv2d_forward_wgmma_128_bf16, conv2d_backward_data_wgmma_128_bf16: many; see conv2d_wgmma_wide.cuh.
+// conv2d_backward_weight_wgmma_bf16: multiples of 64; see conv2d_wgmma_weight.cuh.
 // conv2d_sum, conv2d_backward_data_sum: add up the splits of a reduction, in order, and finish them. See sum_splits.
 // conv2d_forward_direct: for few input channels. Grid: (⌈P·Q·N / 64⌉, ⌈K / 64⌉); 128 threads; R·S·C·256 B shared.
 // conv2d_column_sum, …_finish: columns of d_y for d_bias, of slope_sums for d_slope; see column_sum.cuh.
@@ -35,7 +38,11 @@
 // A sum has at most 4,096 terms before it is added to others: the launcher splits accordingly, by shape alone.
 // Floor: 2·R·S·C·K·P·Q·N FLOPs of each pass, less those with padding; each operand once.
 // Partners: crates/tensor/src/op/conv2d.rs, crates/tensor/src/cpu/conv2d.rs, crates/cuda/src/launcher/conv2d.rs.
-#if defined TIER_MMA
+#if defined TIER_WGMMA
+#include "conv2d_wgmma.cuh"
+#include "conv2d_wgmma_weight.cuh"
+#include "conv2d_wgmma_wide.cuh"
+#elif defined TIER_MMA
 #include "conv2d_mma.cuh"
 #elif defined TIER_SIMT
 #include "conv2d_simt.cuh"

@@ -50,3 +50,36 @@ struct WeightProduct {
     int splits;
     int left_vectors, right_vectors, out_vectors;  // whether x, d_y and the result allow vectors of four elements
 };
+
+// Whether an epilogue of conv2d_wgmma.cuh or conv2d_wgmma_wide.cuh has these operands.
+struct WgmmaOperands {
+    u32 addend, pre, kept;
+};
+
+// result [H, W, N, 64] = Σ over 3×3 taps of a source of the same size. See conv2d_wgmma.cuh.
+struct HaloProduct {
+    int height, width;
+    u32 tiles;
+    WgmmaOperands operands;
+};
+
+// The same of more channels, result [H, W, N, 128 · channel_blocks]. See conv2d_wgmma_wide.cuh.
+struct WideProduct {
+    int height, width;
+    int pixels, images;                     // of a row of a tile
+    u32 channel_blocks, across, row_pairs;  // tiles of the result's channels, of a row, of a column
+    u32 tiles;                              // all of them
+    int inputs;                             // channels of the source
+    u32 slots, slot_bytes;                  // of the ring of rows
+    WgmmaOperands operands;
+};
+
+// d_filter [9, inputs, outputs] as sums over steps: rows of `pixels` times `images`. See conv2d_wgmma_weight.cuh.
+struct WeightTiles {
+    int height, width;
+    int pixels, images;
+    u32 across;                // strips of an image
+    u32 steps, steps_of_part;  // rows of all strips, and those of one part
+    int inputs, outputs;
+    u32 slots;                 // of the ring of rows of x
+};

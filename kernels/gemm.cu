@@ -16,10 +16,31 @@
 // four elements; the tile 128x64 asks for that.
 // gemm_<layout>_<tile>: grid (tiles, 1, splits), block and shared memory (static) of the tile; see matrix_product.cuh.
 // gemm_<layout>_mma_<tile>: the same on tensor cores, in TF32 and bf16; see matrix_product_mma.cuh.
+// gemm_<layout>_wgmma_<tile>: the same on Hopper's, in bf16, and NT in TF32; see matrix_product_wgmma.cuh.
 // gemm_sum: adds up splits; see sum_splits in epilogue.cuh.
 // Floor: 2·M·N·K FLOPs; 4·(M·K + K·N + M·N) bytes, and 4·M·N more with a residual.
 // Partners: crates/tensor/src/op/gemm.rs, crates/tensor/src/cpu/gemm.rs, crates/cuda/src/launcher/gemm.rs.
-#if defined TIER_MMA
+#if defined TIER_WGMMA
+#include "matrix_product_wgmma.cuh"
+
+#define GEMM_WGMMA(LAYOUT, NAME, COLUMNS, DTYPE, T)                                                                   \
+    extern "C" __global__ void __launch_bounds__(WGMMA_THREADS, 1)                                                    \
+    gemm_##NAME##_wgmma_128x##COLUMNS##_##DTYPE(const __grid_constant__ TensorMap left,                               \
+                                                const __grid_constant__ TensorMap right, const float *bias,           \
+                                                const float *slope, const float *residual, float *out,                \
+                                                float *partial, MatrixProduct p) {                                    \
+        PreluEpilogue<float> epilogue{bias, slope, residual, nullptr, out, p.columns, bool(p.out_vectors)};           \
+        matrix_product_wgmma<T, LAYOUT, COLUMNS>(left, right, epilogue, partial, p);                                  \
+    }
+#define GEMM_WGMMA_NT(COLUMNS, DTYPE, T) GEMM_WGMMA(NT, nt, COLUMNS, DTYPE, T)
+#define GEMM_WGMMA_OTHERS(COLUMNS, DTYPE, T)                                                                          \
+    GEMM_WGMMA(NN, nn, COLUMNS, DTYPE, T)                                                                             \
+    GEMM_WGMMA(TN, tn, COLUMNS, DTYPE, T)
+
+FOR_EACH_WGMMA_TILE(GEMM_WGMMA_NT)
+FOR_EACH_WGMMA_TILE(GEMM_WGMMA_OTHERS)
+FOR_EACH_WGMMA_TILE_TF32(GEMM_WGMMA_NT)
+#elif defined TIER_MMA
 #include "matrix_product_mma.cuh"
 
 #define GEMM_MMA(LAYOUT, NAME, ROWS, COLUMNS, BLOCKS, DTYPE, T)                                                       \

@@ -19,13 +19,44 @@
 // linear_forward_<tile>: one product whose reduction has a segment for each pixel. linear_backward_data_<tile>,
 //   linear_backward_weight_<tile>: a product for each pixel. See matrix_product.cuh. linear_sum adds up splits.
 // linear_…_mma_<tile>: the same three on tensor cores, in TF32 and bf16; see matrix_product_mma.cuh.
+// linear_…_wgmma_<tile>: on those of Hopper, in bf16, and backward_data in TF32; see matrix_product_wgmma.cuh.
 // linear_…_direct: for D ≤ 4, where a tile would be empty but for a few columns; see there.
 // linear_column_sum, …_finish: column sums of d_out, see column_sum.cuh.
 //
 // A sum has at most 4,096 terms before it is added to others.
 // Floor: 2·H·W·N·C·D FLOPs of each pass; each operand once.
 // Partners: crates/tensor/src/op/linear.rs, crates/tensor/src/cpu/linear.rs, crates/cuda/src/launcher/linear.rs.
-#if defined TIER_MMA
+#if defined TIER_WGMMA
+#include "matrix_product_wgmma.cuh"
+
+#define LINEAR_BACKWARD_DATA_WGMMA(COLUMNS, DTYPE, T)                                                                 \
+    extern "C" __global__ void __launch_bounds__(WGMMA_THREADS, 1)                                                    \
+    linear_backward_data_wgmma_128x##COLUMNS##_##DTYPE(const __grid_constant__ TensorMap d_out,                       \
+                                                       const __grid_constant__ TensorMap weight, T *d_x,              \
+                                                       float *partial, MatrixProduct p) {                             \
+        PreluEpilogue<T> epilogue{nullptr, nullptr, nullptr, nullptr, d_x, p.columns, bool(p.out_vectors)};           \
+        matrix_product_wgmma<T, NT, COLUMNS>(d_out, weight, epilogue, partial, p);                                    \
+    }
+#define LINEAR_WGMMA(COLUMNS, DTYPE, T)                                                                               \
+    extern "C" __global__ void __launch_bounds__(WGMMA_THREADS, 1)                                                    \
+    linear_forward_wgmma_128x##COLUMNS##_##DTYPE(const __grid_constant__ TensorMap x,                                 \
+                                                 const __grid_constant__ TensorMap weight, const float *bias,         \
+                                                 float *out, float *partial, MatrixProduct p) {                       \
+        PreluEpilogue<float> epilogue{bias, nullptr, nullptr, nullptr, out, p.columns, bool(p.out_vectors)};          \
+        matrix_product_wgmma<T, NN, COLUMNS>(x, weight, epilogue, partial, p);                                        \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(WGMMA_THREADS, 1)                                                    \
+    linear_backward_weight_wgmma_128x##COLUMNS##_##DTYPE(const __grid_constant__ TensorMap x,                         \
+                                                         const __grid_constant__ TensorMap d_out, float *d_weight,    \
+                                                         float *partial, MatrixProduct p) {                           \
+        auto epilogue = plain(d_weight, p.columns, bool(p.out_vectors));                                              \
+        matrix_product_wgmma<T, TN, COLUMNS>(x, d_out, epilogue, partial, p);                                         \
+    }
+
+FOR_EACH_WGMMA_TILE(LINEAR_WGMMA)
+FOR_EACH_WGMMA_TILE(LINEAR_BACKWARD_DATA_WGMMA)
+FOR_EACH_WGMMA_TILE_TF32(LINEAR_BACKWARD_DATA_WGMMA)
+#elif defined TIER_MMA
 #include "matrix_product_mma.cuh"
 
 #define LINEAR_MMA(ROWS, COLUMNS, BLOCKS, DTYPE, T)                                                                   \

@@ -2,8 +2,9 @@
 //
 //     z_ij = κ_i ω_j cos θ_ij,  z_iy = κ_i ω_y h(cos θ_iy),  loss_i = log Σ_j exp z_ij − z_iy
 //
-// for rows x_i, class weights w_j and labels y_i. A unit is compiled for each margin,
-// MARGIN_HEADER="margin/<name>.cuh", which defines h; κ and ω are ‖x‖ and ‖w‖, or ‖x‖ and 1, or a constant and 1.
+// or, where the margin bends the others, too, z_ij = s h_o(cos θ_ij), and perhaps another loss of them (Link); for rows
+// x_i, class weights w_j and labels y_i. A unit is compiled for each margin, MARGIN_HEADER="margin/<name>.cuh", which
+// defines h; κ and ω are ‖x‖ and ‖w‖, or ‖x‖ and 1, or a constant and 1.
 // Formulas and gradients: crates/tensor/src/op/margin_softmax.rs.
 //
 // embedding      [N, D] f32      read; finite also in rows past `count`
@@ -12,6 +13,7 @@
 // count          [1] u32         read; rows from there on have loss 0, hits 0 and no gradient
 // lambdas        [steps] f32     read at `counter`, past its end at the last entry
 // counter        [1] u32         read
+// bias           [1] f32         read where the loss is one of yes and no, else null
 // loss           [N] f32         written
 // log_sum_exp, target_cosine, norm  [N] f32  written by the forward pass, read by the backward pass
 // inverse_norm   [C] f32         likewise: 1 / ‖w‖
@@ -19,6 +21,7 @@
 // hits           [N] u32         written: bits of Hit
 // d_embedding    [N, D] f32      written
 // d_weight       [C, D] f32      written
+// d_bias         [1] f32         written, of a bias
 //
 // Matrices are aligned to 16 bytes. The target's entry is f64 from the f32 operands, all else f32; sums of more than
 // 4,096 terms have two levels, and their parts are set by the shapes alone.
@@ -60,19 +63,20 @@
 // Grid: N / 8 blocks, rounded up.
 extern "C" __global__ void __launch_bounds__(SMALL_THREADS)
 margin_softmax_forward_small(const float *embedding, const float *weight, const u32 *labels, const u32 *count,
-                             const float *lambdas, const u32 *counter, float *loss, float *log_sum_exp,
-                             float *target_cosine, float *norm, float *inverse_norm, u32 *hits, Head head) {
-    small_forward(head, {embedding, weight, labels, count, lambdas, counter},
+                             const float *lambdas, const u32 *counter, const float *bias, float *loss,
+                             float *log_sum_exp, float *target_cosine, float *norm, float *inverse_norm, u32 *hits,
+                             Head head) {
+    small_forward(head, {embedding, weight, labels, count, lambdas, counter, bias},
                   {loss, log_sum_exp, target_cosine, norm, inverse_norm, hits});
 }
 
 // Writes slopes [N] and partial [blocks, C, D] for the next launch. Grid: N / 16 blocks, rounded up.
 extern "C" __global__ void __launch_bounds__(SMALL_THREADS)
 margin_softmax_backward_small(const float *embedding, const float *weight, const u32 *labels, const u32 *count,
-                              const float *lambdas, const u32 *counter, const float *log_sum_exp,
+                              const float *lambdas, const u32 *counter, const float *bias, const float *log_sum_exp,
                               const float *inverse_norm, float *d_embedding, Slopes *slopes, float *partial,
                               Head head) {
-    small_backward(head, {embedding, weight, labels, count, lambdas, counter}, log_sum_exp, inverse_norm, d_embedding,
+    small_backward(head, {embedding, weight, labels, count, lambdas, counter, bias}, log_sum_exp, inverse_norm, d_embedding,
                    slopes, partial);
 }
 
@@ -89,34 +93,43 @@ margin_softmax_backward_weight(const float *weight, const u32 *labels, const u32
 // Grid: (N + C) / 8 blocks, rounded up, of 256 threads.
 extern "C" __global__ void __launch_bounds__(256)
 margin_softmax_forward_rows(const float *embedding, const float *weight, const u32 *labels, const u32 *count,
-                            const float *lambdas, const u32 *counter, RowTerms *terms, float *inverse_norm, Head head) {
-    forward_rows(head, {embedding, weight, labels, count, lambdas, counter}, terms, inverse_norm);
+                            const float *lambdas, const u32 *counter, const float *bias, RowTerms *terms,
+                            float *inverse_norm, Head head) {
+    forward_rows(head, {embedding, weight, labels, count, lambdas, counter, bias}, terms, inverse_norm);
 }
 
 // Grid: N / 8 blocks, rounded up, of 256 threads.
 extern "C" __global__ void __launch_bounds__(256)
 margin_softmax_forward_merge(const float *embedding, const float *weight, const u32 *labels, const u32 *count,
-                             const float *lambdas, const u32 *counter, const Online *partial, float *loss,
-                             float *log_sum_exp, float *target_cosine, float *norm, u32 *hits, Head head, u32 splits) {
-    forward_merge(head, {embedding, weight, labels, count, lambdas, counter}, partial,
+                             const float *lambdas, const u32 *counter, const float *bias, const Online *partial,
+                             float *loss, float *log_sum_exp, float *target_cosine, float *norm, u32 *hits, Head head,
+                             u32 splits) {
+    forward_merge(head, {embedding, weight, labels, count, lambdas, counter, bias}, partial,
                   {loss, log_sum_exp, target_cosine, norm, nullptr, hits}, splits);
 }
 
 // Grid: N / 8 blocks, rounded up, of 256 threads.
 extern "C" __global__ void __launch_bounds__(256)
 margin_softmax_backward_rows(const float *embedding, const float *weight, const u32 *labels, const u32 *count,
-                             const float *lambdas, const u32 *counter, const float *log_sum_exp, Slopes *slopes,
-                             Head head) {
-    backward_rows(head, {embedding, weight, labels, count, lambdas, counter}, log_sum_exp, slopes);
+                             const float *lambdas, const u32 *counter, const float *bias, const float *log_sum_exp,
+                             Slopes *slopes, Head head) {
+    backward_rows(head, {embedding, weight, labels, count, lambdas, counter, bias}, log_sum_exp, slopes);
 }
 
 // Grid: N / 8 blocks, rounded up, of 256 threads.
 extern "C" __global__ void __launch_bounds__(256)
-margin_softmax_backward_embedding(const float *embedding, const u32 *count, const float *norm, const Slopes *slopes,
+margin_softmax_backward_embedding(const float *embedding, const float *weight, const u32 *labels, const u32 *count,
+                                  const float *norm, const float *inverse_norm, const Slopes *slopes,
                                   const float *parts, float *d_embedding, Head head, u32 splits, u32 is_first,
                                   u32 is_last) {
-    embedding_gradient(head, {embedding, nullptr, nullptr, count}, norm, slopes, parts, d_embedding, splits, is_first,
-                       is_last);
+    embedding_gradient(head, {embedding, weight, labels, count}, norm, inverse_norm, slopes, parts, d_embedding, splits,
+                       is_first, is_last);
+}
+
+// d_bias [1] from the rows' slopes. Grid: one block of a warp.
+extern "C" __global__ void __launch_bounds__(32)
+margin_softmax_backward_bias(const Slopes *slopes, float *d_bias, Head head) {
+    bias_gradient(head, slopes, d_bias);
 }
 
 // Directions of the vectors [count, D], embeddings or the weights of a chunk of classes. Grid: count / 8 blocks, rounded
@@ -143,17 +156,18 @@ MARGIN_SOFTMAX_KEPT(bf16, bf16)
 #define MARGIN_SOFTMAX_TILES(NAME, TILE, T, BLOCKS)                                                                   \
     extern "C" __global__ void __launch_bounds__(128, BLOCKS)                                                         \
     margin_softmax_forward_tiles_##NAME(const T *rows, const T *weights, const RowTerms *terms,                       \
-                                        const float *inverse_norm, Online *partial, Cosine *kept, Head head,          \
-                                        u32 first, u32 classes) {                                                     \
-        forward_tiles<TILE<T>>(head, {rows, weights, first, classes}, terms, inverse_norm, partial, kept,             \
+                                        const float *inverse_norm, const float *bias, Online *partial, Cosine *kept,  \
+                                        Head head, u32 first, u32 classes) {                                          \
+        forward_tiles<TILE<T>>(head, {rows, weights, first, classes, bias}, terms, inverse_norm, partial, kept,       \
                                first == 0);                                                                           \
     }                                                                                                                 \
     extern "C" __global__ void __launch_bounds__(128, BLOCKS)                                                         \
     margin_softmax_backward_tiles_##NAME(const T *rows, const T *weights, const u32 *labels, const u32 *count,        \
-                                         const float *log_sum_exp, const float *inverse_norm, const Slopes *slopes,   \
-                                         T *gradients, Head head, u32 first, u32 classes) {                           \
-        backward_tiles<TILE<T>>(head, {rows, weights, first, classes}, labels, count, log_sum_exp, inverse_norm,      \
-                                slopes, gradients);                                                                   \
+                                         const float *log_sum_exp, const float *norm, const float *inverse_norm,      \
+                                         const float *bias, const Slopes *slopes, T *gradients, Head head, u32 first, \
+                                         u32 classes) {                                                               \
+        backward_tiles<TILE<T>>(head, {rows, weights, first, classes, bias}, labels, count, log_sum_exp,              \
+                                inverse_norm, slopes, norm, gradients);                                               \
     }
 
 MARGIN_SOFTMAX_TILES(f32, SimtTile, float, 2)

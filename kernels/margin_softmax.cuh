@@ -3,20 +3,38 @@
 #include "common.cuh"
 
 // Value and slope of the target's logit as a function of its cosine, before the scale.
-struct TargetLogit {
+struct Bent {
     double value;  // h(cos θ)
     double slope;  // h′(cos θ), with respect to the cosine
 };
 
+// The same of another class.
+struct BentOther {
+    float value, slope;
+};
+
 // The numbers that Margin::parameters returns, in its order.
-using MarginParameters = double[4];
+using MarginParameters = double[8];
 
 // Defines the margin that this unit is compiled for:
-//     TargetLogit target(double cos_theta, double lambda, const MarginParameters &parameters)
+//     Bent target(double cos_theta, double lambda, const MarginParameters &parameters)
+// and, where it bends the others, too, MARGIN_BENDS_OTHERS with
+//     BentOther other(float cos_theta, const MarginParameters &parameters)
 #include MARGIN_HEADER
+
+#ifdef MARGIN_BENDS_OTHERS
+constexpr bool BENDS_OTHERS = true;
+#else
+constexpr bool BENDS_OTHERS = false;
+__device__ __forceinline__ BentOther other(float cos_theta, const MarginParameters &) { return {cos_theta, 1.0f}; }
+#endif
 
 // What multiplies cosines; crates/tensor/src/op/margin_softmax.rs says what each is.
 enum Scale : u32 { INNER_PRODUCT = 0, FEATURE_NORM = 1, CONSTANT = 2 };
+
+// Which derivative of the bent cosines is followed, and what makes a loss of logits; likewise.
+enum Gradient : u32 { GRADIENT_TRUE = 0, GRADIENT_DETACHED = 1, GRADIENT_CAFFE = 2 };
+enum Link : u32 { LINK_SOFTMAX = 0, LINK_BINARY = 1 };
 
 // By which values the target's is the largest: bits of `hits`.
 enum Hit : u32 { HIT_LOGITS = 1, HIT_COSINES = 2, HIT_PENALISED = 4 };
@@ -32,6 +50,12 @@ struct Head {
     u32 rounded;          // whether products are x̂ · ŵ of directions rounded to bf16, not x · w
     u32 pitch;            // elements of a row of the products' operands and of their gradients' sums: D, or to a
                           // multiple of 8, filled up with zeros, where they are rounded
+    u32 gradient;         // a Gradient
+    u32 link;             // a Link
+    float positive;       // the target's share of the loss where the link is BINARY
+    float loss_factor;    // what multiplies the loss of the logits
+    float penalty;        // weight of |‖x‖ − penalty_norm| in the loss
+    float penalty_norm;
     MarginParameters parameters;
 };
 
@@ -43,6 +67,7 @@ struct Operands {
     const u32 *count;        // [1]
     const float *lambdas;    // [steps]
     const u32 *counter;      // [1]
+    const float *bias;       // [1] where the link is BINARY, else null
 };
 
 // Elements of bf16 rows are copied eight at a time.
@@ -71,7 +96,10 @@ struct Target {
     double cosine;     // c = x̂ · ŵ of the label's class
     double scale;      // what multiplies cosines: κ_i, times ‖w‖ where weights are not normalised
     float factor;      // what makes a logit of a product, besides the class's factor: κ_i / ‖x‖, of rounded ones κ_i
-    TargetLogit bent;  // h(c), h′(c)
+    Bent bent;         // h(c), and the derivative of it that is followed
+    double bending;    // what h(c) adds to the derivative along x̂, beyond what that one gives
+    float pull;        // what is added of ŵ to the derivative with respect to x
+    float bias;        // of all logits
 };
 
 // By a warp: the same in every lane.
@@ -96,8 +124,33 @@ __device__ __forceinline__ Target target_of(const Head &head, const Operands &in
     if (head.rounded) entry.factor = constant ? head.constant : float(entry.norm);
     entry.scale = constant ? head.constant : head.scale == FEATURE_NORM ? entry.norm : entry.norm * weight_norm;
     u32 step = in.counter[0], last = head.steps - 1;
-    entry.bent = target(entry.cosine, in.lambdas[step < last ? step : last], head.parameters);
+    double lambda = in.lambdas[step < last ? step : last];
+    entry.bent = target(entry.cosine, lambda, head.parameters);
+    entry.bending = entry.bent.value - entry.bent.slope * entry.cosine;
+    entry.pull = 0;
+    entry.bias = head.link == LINK_BINARY ? in.bias[0] : 0.0f;
+    if (head.gradient == GRADIENT_DETACHED) {
+        entry.bending = entry.bent.value - entry.cosine;
+    } else if (head.gradient == GRADIENT_CAFFE) {
+        // The margin's part of the logit, ‖x‖ ψ(c): its gradient a ŵ + b x is brought to √(a² + b²) = 1.
+        double value = (1 + lambda) * entry.bent.value - lambda * entry.cosine;
+        double along_w = (1 + lambda) * entry.bent.slope - lambda;
+        double along_x = (value - entry.cosine * along_w) / entry.norm;
+        double length = sqrt(along_w * along_w + along_x * along_x);
+        entry.bending = along_x / length * entry.norm / (1 + lambda);
+        entry.pull = (along_w / length - 1) / (1 + lambda);
+    }
+    if (head.gradient != GRADIENT_TRUE) entry.bent.slope = 1;
     return entry;
+}
+
+// log(1 + eᵘ) and 1 / (1 + e⁻ᵘ).
+__device__ __forceinline__ float softplus(float u) { return fmaxf(u, 0.0f) + log1pf(expf(-fabsf(u))); }
+__device__ __forceinline__ float sigmoid(float u) { return 1 / (1 + expf(-u)); }
+
+// The logit of another class, of what it is where cosines are not bent, and of its cosine where they are.
+__device__ __forceinline__ float other_logit(const Head &head, float straight, float cosine) {
+    return BENDS_OTHERS ? head.constant * other(cosine, head.parameters).value : straight;
 }
 
 // What makes a logit of the product of x and a weight, as they are, besides the row's factor.
@@ -105,13 +158,18 @@ __device__ __forceinline__ float class_factor(const Head &head, float inverse_no
     return head.scale == INNER_PRODUCT ? 1.0f : inverse_norm;
 }
 
-// Softmax of a row over the classes seen so far.
+// What is known of a row from the classes seen so far.
 struct alignas(16) Online {
-    float largest;       // logit
-    float sum;           // Σ exp(z − largest)
+    float largest;       // logit; of yes and no Σ σ(z + b) over the other classes
+    float sum;           // Σ exp(z − largest); of yes and no Σ log(1 + exp(z + b)) over the other classes
     float rival;         // largest logit of the other classes
     float rival_cosine;  // their largest ‖x‖ cos θ
 };
+
+// Before any class is seen.
+__device__ __forceinline__ Online nothing_seen(const Head &head) {
+    return {head.link == LINK_BINARY ? 0.0f : LOWEST, 0, LOWEST, LOWEST};
+}
 
 // What the forward pass writes.
 struct Results {
@@ -121,15 +179,24 @@ struct Results {
 };
 
 // Ends a row whose classes were all seen. A tie is a miss. By one thread.
-__device__ __forceinline__ void write_row(const Results &out, const Target &entry, const Online &online, u32 row,
-                                          bool valid) {
-    float log_sum_exp = online.largest + logf(online.sum);
+__device__ __forceinline__ void write_row(const Head &head, const Results &out, const Target &entry, const Online &online,
+                                          u32 row, bool valid) {
     float plain = entry.scale * entry.cosine, penalised = entry.scale * entry.bent.value;
-    float projected = entry.norm * entry.cosine;
+    float projected = entry.norm * entry.cosine, loss, statistic;
+    if (head.link == LINK_BINARY) {
+        loss = head.positive * softplus(-penalised - entry.bias) + (1 - head.positive) * online.sum;
+        statistic = online.largest;
+    } else {
+        statistic = online.largest + logf(online.sum);
+        loss = statistic - penalised;
+    }
+    loss = head.loss_factor * loss + head.penalty * fabsf(float(entry.norm - head.penalty_norm));
+    // Bent logits are in the order of the cosines.
+    if (BENDS_OTHERS) plain = other_logit(head, plain, entry.cosine);
     u32 hits = (plain > online.rival ? HIT_LOGITS : 0) | (projected > online.rival_cosine ? HIT_COSINES : 0) |
                (penalised > online.rival ? HIT_PENALISED : 0);
-    out.loss[row] = valid ? log_sum_exp - penalised : 0.0f;
-    out.log_sum_exp[row] = log_sum_exp;
+    out.loss[row] = valid ? loss : 0.0f;
+    out.log_sum_exp[row] = statistic;
     out.target_cosine[row] = entry.cosine;
     out.norm[row] = entry.norm;
     out.hits[row] = valid ? hits : 0;
@@ -141,17 +208,42 @@ struct alignas(16) Slopes {
     float factor;  // as in Target
     float target;  // the gradient of the target's product, with its margin
     float along;   // the gradient along x̂, apart from what the products' gradients give
+    float pull;    // the gradient along the target's ŵ, likewise
+    float bias;    // the row's part of the gradient of the bias
+    float unused[2];
 };
 
 // All zero for a row past `count`.
 __device__ __forceinline__ Slopes slopes_of(const Head &head, const Target &entry, float log_sum_exp, u32 row,
                                             u32 count) {
     if (row >= count) return {};
-    // softmax − 1 of the target, exact where the softmax is close to 1.
-    float g = expm1f(float(entry.scale * entry.bent.value - log_sum_exp)) / float(count);
-    float slope = entry.bent.slope, bending = entry.bent.value - entry.bent.slope * entry.cosine;
-    float along = head.scale == CONSTANT ? 0.0f : float(entry.scale) / float(entry.norm) * g * bending;
-    return {entry.factor / float(count), entry.factor, entry.factor * g * slope, along};
+    float g, bias = 0;
+    if (head.link == LINK_BINARY) {
+        g = -head.positive * sigmoid(-float(entry.scale * entry.bent.value) - entry.bias);
+        bias = head.loss_factor * (g + (1 - head.positive) * log_sum_exp) / float(count);
+    } else {
+        // softmax − 1 of the target, exact where the softmax is close to 1.
+        g = expm1f(float(entry.scale * entry.bent.value - log_sum_exp));
+    }
+    g = head.loss_factor * g / float(count);
+    Slopes slopes = {head.loss_factor * entry.factor / float(count), entry.factor};
+    double beyond = entry.norm - head.penalty_norm;
+    slopes.target = entry.factor * g * float(entry.bent.slope);
+    slopes.along = head.scale == CONSTANT ? 0.0f : float(entry.scale) / float(entry.norm) * g * float(entry.bending);
+    slopes.along += head.penalty / float(count) * float((beyond > 0) - (beyond < 0));
+    slopes.pull = g * entry.pull;
+    slopes.bias = bias;
+    return slopes;
+}
+
+// The gradient of the product of x with another class, from its logit as it is without bending and from its cosine.
+__device__ __forceinline__ float other_slope(const Head &head, const Slopes &slope, float straight, float cosine,
+                                             float log_sum_exp, float bias) {
+    if (!BENDS_OTHERS) return slope.weight * expf(straight - log_sum_exp);
+    BentOther bent = other(cosine, head.parameters);
+    float logit = head.constant * bent.value, follow = head.gradient == GRADIENT_TRUE ? bent.slope : 1.0f;
+    float error = head.link == LINK_BINARY ? (1 - head.positive) * sigmoid(logit + bias) : expf(logit - log_sum_exp);
+    return slope.weight * error * follow;
 }
 
 // What d_x has to gain times x, once it is Σ_j g_j w_j over the gradients of the products x · w_j; `projection` is that
@@ -159,7 +251,7 @@ __device__ __forceinline__ Slopes slopes_of(const Head &head, const Target &entr
 // away.
 __device__ __forceinline__ float radial_of(const Head &head, const Slopes &slope, float norm, float projection) {
     float inverse = 1 / norm;
-    return head.scale == CONSTANT ? -projection * inverse * inverse : slope.along * inverse;
+    return slope.along * inverse - (head.scale == CONSTANT ? projection * inverse * inverse : 0.0f);
 }
 
 // The gradient of the weights of the classes [first, first + classes), from the sums Σ_i g_ij x_i over the gradients of
@@ -183,7 +275,7 @@ __device__ __forceinline__ void weight_gradient(const Head &head, const Operands
         d_w[d] = sum;
         projection += sum * w[d];
     }
-    float along = -warp_sum(projection);
+    float along = head.gradient == GRADIENT_CAFFE ? 0.0f : -warp_sum(projection);
     if (head.scale == INNER_PRODUCT) {
         along = 0;
         u32 count = min(in.count[0], head.batch);

@@ -79,23 +79,35 @@ __device__ __forceinline__ void write_directions(const Head &head, const float *
 template <class Tile>
 __device__ __forceinline__ Online tile_softmax(const Head &head, const RowTerms &row,
                                                const float (&products)[TILE_OF_THREAD], const ClassTerms<Tile> &terms,
-                                               u32 first_class, u32 end) {
-    Online online = {LOWEST, 0, LOWEST, LOWEST};
+                                               u32 first_class, u32 end, float bias) {
+    Online online = nothing_seen(head);
     float logits[TILE_OF_THREAD];
 #pragma unroll
     for (int j = 0; j < TILE_OF_THREAD; ++j) {
         u32 at = first_class + Tile::column(j);
         float logit = row.factor * (products[j] * terms.logit(head, j));
+        logit = other_logit(head, logit, products[j] * terms.cosine(j) * row.cosine);
         if (at != row.label && at < end) {
             online.rival = larger(online.rival, logit);
             online.rival_cosine = larger(online.rival_cosine, products[j] * terms.cosine(j));
         }
         logits[j] = at == row.label ? row.penalised : logit;
-        if (at < end) online.largest = larger(online.largest, logits[j]);
+        if (BENDS_OTHERS && head.link == LINK_BINARY) {
+            bool counts = at != row.label && at < end;
+            online.largest += counts ? sigmoid(logit + bias) : 0.0f;
+            online.sum += counts ? softplus(logit + bias) : 0.0f;
+        } else if (at < end) {
+            online.largest = larger(online.largest, logits[j]);
+        }
     }
-    online.largest = row_max<Tile::LANES>(online.largest);
     online.rival = row_max<Tile::LANES>(online.rival);
     online.rival_cosine = row_max<Tile::LANES>(online.rival_cosine);
+    if (BENDS_OTHERS && head.link == LINK_BINARY) {
+        online.largest = row_sum<Tile::LANES>(online.largest);
+        online.sum = row_sum<Tile::LANES>(online.sum);
+        return online;
+    }
+    online.largest = row_max<Tile::LANES>(online.largest);
 #pragma unroll
     for (int j = 0; j < TILE_OF_THREAD; ++j)
         if (first_class + Tile::column(j) < end) online.sum += expf(logits[j] - online.largest);
@@ -120,8 +132,10 @@ __device__ __forceinline__ void keep_cosines(const Head &head, const RowTerms &r
     }
 }
 
-// Two softmaxes of one row over different classes, as one.
-__device__ __forceinline__ Online merged(const Online &a, const Online &b) {
+// What is known of one row from different classes, as one.
+__device__ __forceinline__ Online merged(const Head &head, const Online &a, const Online &b) {
+    if (BENDS_OTHERS && head.link == LINK_BINARY)
+        return {a.largest + b.largest, a.sum + b.sum, larger(a.rival, b.rival), larger(a.rival_cosine, b.rival_cosine)};
     float largest = larger(a.largest, b.largest);
     return {largest, a.sum * expf(a.largest - largest) + b.sum * expf(b.largest - largest), larger(a.rival, b.rival),
             larger(a.rival_cosine, b.rival_cosine)};
@@ -141,7 +155,8 @@ __device__ __forceinline__ void forward_tiles(const Head &head, const TileOperan
     // The lanes that hold the same eight rows share out their softmaxes.
     Online online[TILE_OF_THREAD / Tile::LANES];
 #pragma unroll
-    for (Online &one : online) one = {LOWEST, 0, LOWEST, LOWEST};
+    for (Online &one : online) one = nothing_seen(head);
+    float bias = BENDS_OTHERS && head.link == LINK_BINARY ? in.bias[0] : 0.0f;
     for (u32 tile = u64(tiles) * blockIdx.x / splits; tile < end; ++tile) {
         u32 first_class = in.first + tile * TILE_CLASSES, end_class = in.first + in.count;
         Products products = {};
@@ -151,9 +166,9 @@ __device__ __forceinline__ void forward_tiles(const Head &head, const TileOperan
         for (int i = 0; i < TILE_OF_THREAD; ++i) {
             u32 row = min(first_row + Tile::row(i), head.batch - 1);
             RowTerms of_row = terms[row];
-            Online part = tile_softmax<Tile>(head, of_row, products[i], of_class, first_class, end_class);
+            Online part = tile_softmax<Tile>(head, of_row, products[i], of_class, first_class, end_class, bias);
             Online &mine = online[i / Tile::LANES];
-            if (i % Tile::LANES == lane) mine = merged(mine, part);
+            if (i % Tile::LANES == lane) mine = merged(head, mine, part);
             if (kept && row == first_row + Tile::row(i))
                 keep_cosines<Tile>(head, of_row, products[i], of_class, first_class,
                                    kept + u64(row) * to_eight(head.classes));
@@ -165,7 +180,7 @@ __device__ __forceinline__ void forward_tiles(const Head &head, const TileOperan
         if (i % Tile::LANES != lane || row >= head.batch) continue;
         Online &whole = partial[(u64(row) * splits + blockIdx.x) * Tile::PARTS + Tile::part()];
         Online mine = online[i / Tile::LANES];
-        whole = is_first ? mine : merged(whole, mine);
+        whole = is_first ? mine : merged(head, whole, mine);
     }
 }
 
@@ -174,16 +189,21 @@ __device__ __forceinline__ void forward_merge(const Head &head, const Operands &
                                               const Results &out, u32 splits) {
     u32 row = global_thread() / WARP, lane = threadIdx.x % WARP;
     if (row >= head.batch) return;
-    Online online = {LOWEST, 0, LOWEST, LOWEST};
-    for (u32 split = lane; split < splits; split += WARP) online = merged(online, partial[u64(row) * splits + split]);
-    float largest = warp_max(online.largest);
-    online.sum = warp_sum(online.sum * expf(online.largest - largest));
-    online.largest = largest;
+    Online online = nothing_seen(head);
+    for (u32 split = lane; split < splits; split += WARP) online = merged(head, online, partial[u64(row) * splits + split]);
+    if (head.link == LINK_BINARY) {
+        online.sum = warp_sum(online.sum);
+        online.largest = warp_sum(online.largest);
+    } else {
+        float largest = warp_max(online.largest);
+        online.sum = warp_sum(online.sum * expf(online.largest - largest));
+        online.largest = largest;
+    }
     online.rival = warp_max(online.rival);
     online.rival_cosine = warp_max(online.rival_cosine);
     Target entry = target_of(head, in, row);
     if (head.rounded) online.rival_cosine *= float(entry.norm);
-    if (lane == 0) write_row(out, entry, online, row, row < in.count[0]);
+    if (lane == 0) write_row(head, out, entry, online, row, row < in.count[0]);
 }
 
 // A warp a row.
@@ -216,7 +236,7 @@ __device__ __forceinline__ void store_gradients(T *row, u32 at, u32 pitch, const
 template <class Tile>
 __device__ __forceinline__ void backward_tiles(const Head &head, const TileOperands<typename Tile::Element> &in,
                                                const u32 *labels, const u32 *count, const float *log_sum_exp,
-                                               const float *inverse_norm, const Slopes *slopes,
+                                               const float *inverse_norm, const Slopes *slopes, const float *norm,
                                                typename Tile::Element *gradients) {
     using T = typename Tile::Element;
     constexpr int GROUP = Tile::GROUP;
@@ -226,6 +246,7 @@ __device__ __forceinline__ void backward_tiles(const Head &head, const TileOpera
     Tile::products(head, in, first_row, first_in_chunk, products);
     ClassTerms<Tile> terms(head, inverse_norm, first_class, end);
     u32 pitch = gradients_pitch<T>(in.count);
+    float bias = BENDS_OTHERS && head.link == LINK_BINARY ? in.bias[0] : 0.0f;
 #pragma unroll
     for (int i = 0; i < TILE_OF_THREAD; ++i) {
         u32 row = first_row + Tile::row(i);
@@ -233,15 +254,17 @@ __device__ __forceinline__ void backward_tiles(const Head &head, const TileOpera
         Slopes slope = slopes[row];
         float normaliser = log_sum_exp[row];
         u32 label = labels[row];
+        float to_cosine = BENDS_OTHERS && !ROUNDED<Tile> ? 1 / norm[row] : 1.0f;
 #pragma unroll
         for (int j = 0; j < TILE_OF_THREAD; j += GROUP) {
             Group<T, GROUP> group;
 #pragma unroll
             for (int k = 0; k < GROUP; ++k) {
                 float factor = terms.logit(head, j + k);
-                float softmax = expf(slope.factor * (products[i][j + k] * factor) - normaliser);
+                float product = products[i][j + k] * factor;
+                float others = other_slope(head, slope, slope.factor * product, product * to_cosine, normaliser, bias);
                 u32 at = first_class + Tile::column(j + k);
-                float gradient = at == label ? slope.target : slope.weight * softmax;
+                float gradient = at == label ? slope.target : others;
                 group.values[k] = from_float<T>(row < valid && at < end ? gradient * factor : 0);
             }
             store_gradients(gradients + u64(row) * pitch, first_in_chunk + Tile::column(j), pitch, group);
@@ -283,8 +306,9 @@ __device__ __forceinline__ void backward_kept(const Head &head, const u32 *label
 // Adds a chunk's part of d_embedding, parts [splits, N, pitch], in order; of rounded products it is that of ŵ, and wants
 // 1 / ‖x‖. After the last chunk, what is along x. A warp a row.
 __device__ __forceinline__ void embedding_gradient(const Head &head, const Operands &in, const float *norm,
-                                                   const Slopes *slopes, const float *parts, float *d_embedding,
-                                                   u32 splits, bool is_first, bool is_last) {
+                                                   const float *inverse_norm, const Slopes *slopes,
+                                                   const float *parts, float *d_embedding, u32 splits, bool is_first,
+                                                   bool is_last) {
     u32 row = global_thread() / WARP, lane = threadIdx.x % WARP;
     if (row >= head.batch) return;
     const float *x = in.embedding + u64(row) * head.dimension;
@@ -299,6 +323,19 @@ __device__ __forceinline__ void embedding_gradient(const Head &head, const Opera
         projection += d_x[d] * x[d];
     }
     if (!is_last) return;
-    float radial = radial_of(head, slopes[row], norm[row], warp_sum(projection));
-    for (u32 d = lane; d < head.dimension; d += WARP) d_x[d] = row < in.count[0] ? d_x[d] + radial * x[d] : 0;
+    Slopes slope = slopes[row];
+    float radial = radial_of(head, slope, norm[row], warp_sum(projection));
+    u32 label = in.labels[row];
+    const float *w = in.weight + u64(label) * head.dimension;
+    float pull = slope.pull * inverse_norm[label];
+    for (u32 d = lane; d < head.dimension; d += WARP)
+        d_x[d] = row < in.count[0] ? d_x[d] + radial * x[d] + pull * w[d] : 0;
+}
+
+// The gradient of the bias from the rows' parts. By one warp.
+__device__ __forceinline__ void bias_gradient(const Head &head, const Slopes *slopes, float *d_bias) {
+    float sum = 0;
+    for (u32 row = threadIdx.x; row < head.batch; row += WARP) sum += slopes[row].bias;
+    sum = warp_sum(sum);
+    if (threadIdx.x == 0) d_bias[0] = sum;
 }

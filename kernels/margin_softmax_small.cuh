@@ -48,13 +48,19 @@ __device__ __forceinline__ void small_forward(const Head &head, const Operands &
     bool is_class = lane < head.classes, is_rival = is_class && lane != entry.label;
     float inverse_norm = is_class ? inverse_norms[lane] : 0;
     float logit = entry.factor * (product * class_factor(head, inverse_norm));
+    logit = other_logit(head, logit, product * inverse_norm / float(entry.norm));
     Online online;
     online.rival = warp_max(is_rival ? logit : LOWEST);
     online.rival_cosine = warp_max(is_rival ? product * inverse_norm : LOWEST);
-    if (lane == entry.label) logit = entry.scale * entry.bent.value;
-    online.largest = warp_max(is_class ? logit : LOWEST);
-    online.sum = warp_sum(is_class ? expf(logit - online.largest) : 0.0f);
-    if (lane == 0) write_row(out, entry, online, row, row < in.count[0]);
+    if (head.link == LINK_BINARY) {
+        online.largest = warp_sum(is_rival ? sigmoid(logit + entry.bias) : 0.0f);
+        online.sum = warp_sum(is_rival ? softplus(logit + entry.bias) : 0.0f);
+    } else {
+        if (lane == entry.label) logit = entry.scale * entry.bent.value;
+        online.largest = warp_max(is_class ? logit : LOWEST);
+        online.sum = warp_sum(is_class ? expf(logit - online.largest) : 0.0f);
+    }
+    if (lane == 0) write_row(head, out, entry, online, row, row < in.count[0]);
 }
 
 // SMALL_ROWS rows a block, a warp one after another: d_embedding, the rows' slopes, and the block's part of Σ_i g_ij
@@ -75,8 +81,10 @@ __device__ __forceinline__ void small_backward(const Head &head, const Operands 
         const float *x = in.embedding + u64(row) * head.dimension;
         Target entry = target_of(head, in, row);
         Slopes slope = slopes_of(head, entry, log_sum_exp[row], row, count);
-        float logit = slope.factor * (class_product(head, x, staged, lane) * factor);
-        float gradient = is_class && row < count ? slope.weight * expf(logit - log_sum_exp[row]) : 0;
+        float product = class_product(head, x, staged, lane) * factor;
+        float gradient = other_slope(head, slope, slope.factor * product, product / float(entry.norm), log_sum_exp[row],
+                                     entry.bias);
+        if (!is_class || row >= count) gradient = 0;
         if (lane == entry.label) gradient = slope.target;
         gradient *= factor;
         gradients[i][lane] = gradient;
@@ -95,7 +103,10 @@ __device__ __forceinline__ void small_backward(const Head &head, const Operands 
             }
         }
         float radial = radial_of(head, slope, entry.norm, warp_sum(projection));
-        for (u32 d = lane; d < head.dimension; d += WARP) d_x[d] = row < count ? d_x[d] + radial * x[d] : 0;
+        const float *w = staged + entry.label * pitch_of(head);
+        float pull = slope.pull * inverse_norm[entry.label];
+        for (u32 d = lane; d < head.dimension; d += WARP)
+            d_x[d] = row < count ? d_x[d] + radial * x[d] + pull * w[d] : 0;
     }
     __syncthreads();
     u32 rows = count > first ? min(SMALL_ROWS, count - first) : 0;

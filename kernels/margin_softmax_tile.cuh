@@ -24,6 +24,7 @@ struct TileOperands {
     const T *rows;     // [N, pitch]
     const T *classes;  // [count, pitch]
     u32 first, count;  // the classes [first, first + count) of the head
+    const float *bias;  // [1] where the link is BINARY, else null
 };
 
 // Any D: the engine's tile of this size with code for rows that are not multiples of four elements.

@@ -9,6 +9,7 @@ struct MatrixProduct {
     int segments;
     int left_segment, right_segment;               // distance of an operand's segments
     int left_batch, right_batch;                   // distance of an operand's matrices of b and b + 1; 0 if it has one
+    int batch;                                     // products
     int splits;                                    // parts of the reduction
     int left_vectors, right_vectors, out_vectors;  // whether operands and result allow vectors of four elements
 };

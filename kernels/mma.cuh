@@ -6,8 +6,6 @@
 #pragma once
 #include "common.cuh"
 
-__device__ __forceinline__ u32 shared_address(const void *pointer) { return u32(__cvta_generic_to_shared(pointer)); }
-
 // 16 bytes from global to shared memory, past registers and first-level cache; zeros where nothing is `present`.
 // Both addresses are 16-byte aligned; `from` is not read unless present. No thread may touch `to` before the wait.
 __device__ __forceinline__ void copy_async(u32 to, const void *from, bool present) {

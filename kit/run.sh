@@ -2,17 +2,20 @@
 # Checks and measures this project on a machine with an NVIDIA GPU, Python with PyTorch and neither Rust nor network.
 #
 # `cargo xtask kit` puts this script beside what it runs. The most important parts come first; every part has a limit, and
-# all of them together end within nine minutes. Results are written as they come, into eight files under $OUT (default:
-# results); the last lines on the screen are the summary. Exit code: 0 when everything was right.
+# all of them together end within nine minutes, of which the bench has two and a half at least. Results are written as they
+# come, into text files under $OUT (default: results), and into a folder of the bench, which `cargo xtask bench --readme
+# FOLDER` takes into benches/runs and the README; the last lines on the screen are the summary. Exit code: 0 when everything
+# was right.
 #
-#   run.sh [PART...]    on the GPU; only the parts whose names begin so, such as `timings peers`
-#   run.sh --emulator   the same script on the emulator, as far as that goes: to test the kit
+#   run.sh [PART...]                       on the GPU; only the parts whose names begin so, such as `tests bench`
+#   BENCH='--only sphereface20' run.sh bench   other cases than the quick look's (`bench --help`); the whole time is theirs
+#   run.sh --emulator                      the same script on the emulator and, for the bench, the CPU: to test the kit
 set -uo pipefail
 
 here="$(cd "$(dirname "$0")" && pwd)"
-kit="$here"
-[ -d "$kit/bin" ] || kit="$here/../target/kit"
-[ -d "$kit/bin" ] || { echo "run.sh: no $kit/bin; \`cargo xtask kit\` makes it"; exit 2; }
+packed="$here"
+[ -f "$packed/kit.tar.gz" ] || packed="$here/../target/kit"
+[ -f "$packed/kit.tar.gz" ] || { echo "run.sh: no $packed/kit.tar.gz; \`cargo xtask kit\` makes it"; exit 2; }
 export OUT="${OUT:-results}"
 mkdir -p "$OUT" && OUT="$(cd "$OUT" && pwd)" || exit 2
 device=cuda
@@ -21,6 +24,8 @@ only=("$@")
 
 scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT
+kit="$scratch/kit"
+{ mkdir "$kit" && tar -xzf "$packed/kit.tar.gz" -C "$kit"; } || exit 2
 # The kit's machine code is used where it fits, and what is compiled besides does not change the kit. NVRTC is looked for
 # where it always is: of this user's cache only that is needed.
 old_cache="${XDG_CACHE_HOME:-${HOME:-/nonexistent}/.cache}/sphereface"
@@ -28,14 +33,16 @@ export XDG_CACHE_HOME="$scratch/cache"
 mkdir -p "$XDG_CACHE_HOME/sphereface/kernels"
 cp -r "$kit/cache/." "$XDG_CACHE_HOME/sphereface/kernels/"
 [ -d "$old_cache/nvrtc" ] && ln -s "$old_cache/nvrtc" "$XDG_CACHE_HOME/sphereface/nvrtc"
-[ -d "$kit/data" ] && export SPHEREFACE_DATA="$kit/data"
+[ -d "$packed/data" ] && export SPHEREFACE_DATA="$packed/data"
 [ "$device" = cuda ] && export SPHEREFACE_TEST_DEVICE=cuda
 export SPHEREFACE_KERNEL_ERRORS="$OUT/kernel-errors.txt" SPHEREFACE_SKIPPED="$scratch/skipped"
 export PYTHONUNBUFFERED=1 RUST_BACKTRACE=0
-rm -f "$SPHEREFACE_KERNEL_ERRORS" "$OUT"/{summary,device,tests,sanitizer,training}.txt "$OUT"/{timings,peers}.jsonl
+rm -f "$SPHEREFACE_KERNEL_ERRORS" "$OUT"/{summary,device,tests,sanitizer,training,bench}.txt
 
 failed=0
-limit_s=520
+# The emulator is slow, and in no hurry.
+if [ "$device" = cuda ]; then patience=1; else patience=4; fi
+limit_s=$((520 * patience)) bench_s=$((150 * patience))
 say() { echo "$*" | tee -a "$OUT/summary.txt"; }
 
 # wanted NAME: whether this part was asked for.
@@ -46,19 +53,23 @@ wanted() {
     return 1
 }
 
+# What comes before the bench ends in time for it.
+until_s=$limit_s
+wanted bench && until_s=$((limit_s - bench_s))
+
 # part NAME LIMIT_S FILE COMMAND...: runs a command within its limit and what is left of all; its output goes to FILE.
 part() {
-    local name=$1 limit=$2 file=$3 start=$SECONDS result=ok status
+    local name=$1 limit=$(($2 * patience)) file=$3 start=$SECONDS result=ok status
     shift 3
     wanted "$name" || return 0
-    [ $((limit_s - SECONDS)) -lt "$limit" ] && limit=$((limit_s - SECONDS))
+    [ $((until_s - SECONDS)) -lt "$limit" ] && limit=$((until_s - SECONDS))
     if [ "$limit" -lt 5 ]; then
         say "$(printf '%-28s %-8s' "$name" 'NOT RUN') no time was left"
         failed=1
         return 1
     fi
     echo "== $name: $*" >>"$OUT/$file"
-    timeout -k 5 "$limit" "$@" >>"$OUT/$file" 2>&1
+    timeout -k 15 "$limit" "$@" >>"$OUT/$file" 2>&1
     status=$?
     [ $status -eq 124 ] && result=TIMEOUT
     [ $status -ne 0 ] && [ $status -ne 124 ] && result=FAILED
@@ -69,19 +80,23 @@ part() {
 skip() { wanted "$1" && say "$(printf '%-28s %-8s' "$1" skipped) $2"; }
 train() { "$kit/bin/trainer" train --device "$device" --quiet "$@"; }
 on_gpu() { [ "$device" = cuda ]; }
-has_torch() { timeout 60 python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; }
+# NVIDIA's libraries where PyTorch's packages have put them.
+torch_libraries() {
+    timeout 60 python3 - 2>/dev/null <<'END'
+import pathlib, torch
+packages = pathlib.Path(torch.__file__).parents[1]
+print(":".join(map(str, [*packages.glob("nvidia/*/lib"), packages / "torch/lib"])))
+END
+}
 export -f train
 export kit device
 
-say "device: $device; $(date -u '+%Y-%m-%d %H:%M:%S') UTC; $(cat "$kit/commit.txt")"
+say "device: $device; $(date -u '+%Y-%m-%d %H:%M:%S') UTC; commit $(cat "$kit/commit.txt")"
 
-# 1. What is there, and its ceilings.
+# 1. What is there.
 on_gpu && part 'device' 10 device.txt nvidia-smi \
     --query-gpu=name,driver_version,memory.total,clocks.max.sm,clocks.max.mem,power.limit --format=csv
 part 'devices' 20 device.txt "$kit/bin/trainer" devices
-if on_gpu && wanted ceilings && has_torch; then part 'ceilings' 40 device.txt python3 "$here/peers.py" ceilings; else
-    skip 'ceilings' 'they need PyTorch and a GPU'
-fi
 
 # 2. Are the kernels right?
 part 'self-check' 40 device.txt "$kit/bin/trainer" devices --self-check
@@ -116,19 +131,29 @@ part 'graph, same bits' 120 training.txt bash -c "
     cmp '$scratch/graph/checkpoint.safetensors' '$scratch/launches/checkpoint.safetensors' && echo 'the same bits'"
 if on_gpu; then whole="--epochs $epochs"; else whole="--data mnist-10k --batch 8 --steps 3 --evaluate 16"; fi
 # Without MNIST in the kit, its digits: a search for more would wait for a network that is not there.
-on_gpu && [ ! -d "$kit/data" ] && whole="--data mnist-10k $whole"
+on_gpu && [ ! -d "$packed/data" ] && whole="--data mnist-10k $whole"
 for precision in fp32 bf16; do
     part "training, $precision" 90 training.txt bash -c "
         train $whole --precision $precision --out '$scratch/$precision' && cat '$scratch/$precision/summary.json'"
 done
-on_gpu && part 'accuracy' 10 training.txt python3 "$here/peers.py" accuracy "$scratch/fp32" "$scratch/bf16"
+on_gpu && part 'accuracy' 10 training.txt python3 "$here/accuracy.py" "$scratch/fp32" "$scratch/bf16"
 
-# 5. How long operators take, and PyTorch's.
-if on_gpu; then size=; else size=--small; fi
-# shellcheck disable=SC2086
-part 'timings' 150 timings.jsonl "$kit/bin/timings" --device "$device" $size
-if on_gpu && wanted peers && has_torch; then part 'peers' 90 peers.jsonl python3 "$here/peers.py" operators "$OUT/timings.jsonl"; else
-    skip 'peers' 'they need PyTorch and a GPU'
+# 5. Operators and trainings beside cuDNN, cuBLASLt and PyTorch, the most important first, as long as there is time. The
+# emulator has no time to measure: there small shapes are checked, and what is timed is the CPU.
+until_s=$limit_s
+left=$((limit_s - SECONDS))
+bench() { # NAME LIMIT_S ARGUMENTS...
+    part "$1" "$2" bench.txt "$kit/bin/bench" --kit "$kit" --runs-dir "$OUT" "${@:3}"
+    run="$(grep -x "$OUT/.*" "$OUT/bench.txt" | tail -n 1)"
+    [ -f "$run/readme.md" ] && say "$(grep '^|' "$run/readme.md")"
+}
+if wanted bench && on_gpu; then
+    libraries="$(torch_libraries)" && export LD_LIBRARY_PATH="$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+    # shellcheck disable=SC2086
+    bench 'bench' "$left" --device cuda --within $((left - 20)) ${BENCH---quick}
+elif wanted bench; then
+    part 'bench, small shapes' 100 bench.txt "$kit/bin/bench" --device emulator --only 'gemm NN,optimizer,head C10572'
+    bench 'bench' 60 --device cpu --quick --within 40 --only 'mnist 28x28,gemm NN 1024'
 fi
 
 [ -s "$SPHEREFACE_SKIPPED" ] && { failed=1; say "tests that did not run:"; say "$(cat "$SPHEREFACE_SKIPPED")"; }

@@ -111,9 +111,8 @@ fn random_networks_have_a_plan_or_an_error() {
     bounded(|| {
         for _ in 0..count {
             let loss = random.of(&LOSSES);
-            let (margin, scale) = (loss.head)(1 + random.below(4) as u32);
             let logits = *random.of(&[Logits::Recompute, Logits::Kept]);
-            let head = MarginSoftmax { logits, ..MarginSoftmax::new(size(&mut random, 40), margin, scale) };
+            let head = MarginSoftmax { logits, ..(loss.make)(size(&mut random, 40), &loss.stock()) };
             let model = Model { network: network(&mut random), head };
             let training = Training {
                 source: ImageSource { name: "train", images: size(&mut random, 50) },

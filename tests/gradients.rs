@@ -1,7 +1,8 @@
 //! The gradients that a plan computes are those of its loss: central differences of random small networks, in f64.
 
+use sphereface_models::LOSSES;
 use sphereface_models::margin::{ModifiedSoftmax, OriginalSoftmax, SphereFace};
-use sphereface_tensor::op::{Conv2dForward, Margin, MarginSoftmax, Op, Scale};
+use sphereface_tensor::op::{Array, Conv2dForward, Gradient, Link, Margin, MarginSoftmax, Op, Scale};
 use sphereface_tensor::random::{Stream, normal, philox};
 use sphereface_tensor::{
     BufferId, Dim, Error, Init, PARAMETERS, ParameterSet, Plan, PlanBuilder, Reference, Shape, Type,
@@ -18,19 +19,25 @@ const TOLERANCE: f64 = 1e-7;
 /// jumps: the differences' step moves an activation by less.
 const DISTANCE: f64 = 1e-3;
 
-/// One head: margin, scale, λ.
-type Head = (Arc<dyn Margin>, Scale, f64);
+/// One head and λ.
+type Head = (MarginSoftmax, f64);
 
 fn heads() -> Vec<Head> {
+    let of = |margin: Arc<dyn Margin>, scale| MarginSoftmax::new(3, margin, scale);
     let mut heads: Vec<Head> = vec![
-        (Arc::new(OriginalSoftmax), Scale::InnerProduct, 0.0),
-        (Arc::new(ModifiedSoftmax), Scale::FeatureNorm, 0.0),
-        (Arc::new(ModifiedSoftmax), Scale::Constant(6.0), 0.0),
+        (of(Arc::new(OriginalSoftmax), Scale::InnerProduct), 0.0),
+        (of(Arc::new(ModifiedSoftmax), Scale::FeatureNorm), 0.0),
+        (of(Arc::new(ModifiedSoftmax), Scale::Constant(6.0)), 0.0),
     ];
     for m in 1..=SphereFace::MAX_M {
         for scale in [Scale::FeatureNorm, Scale::Constant(6.0), Scale::InnerProduct] {
-            heads.extend([0.0, 5.0].map(|lambda| (Arc::new(SphereFace::new(m)) as Arc<dyn Margin>, scale, lambda)));
+            heads.extend([0.0, 5.0].map(|lambda| (of(Arc::new(SphereFace::new(m)), scale), lambda)));
         }
+    }
+    // Every loss in every variant, by its own gradient. Those above are all of the SphereFace paper.
+    for loss in LOSSES.into_iter().filter(|loss| !loss.annealed) {
+        let variants = loss.variants().into_iter().map(|values| (loss.make)(3, &values));
+        heads.extend(variants.map(|head| (MarginSoftmax { gradient: Gradient::True, ..head }, 0.0)));
     }
     heads
 }
@@ -107,7 +114,7 @@ impl Architecture {
         }
     }
 
-    fn parameters(&self) -> ParameterSet {
+    fn parameters(&self, head: &MarginSoftmax) -> ParameterSet {
         let mut set = ParameterSet::default();
         let mut add = |name: String, shape: Shape| set.add(name, shape, Init::Constant(0.0), 1.0, 1.0).unwrap();
         let [mut height, mut width, _, mut channels] = self.input;
@@ -132,6 +139,9 @@ impl Architecture {
         add("linear.weight".into(), Shape::filter(height, width, channels, self.embedding));
         add("linear.bias".into(), Shape::vector(Dim::K, self.embedding));
         add("classifier".into(), Shape::matrix((Dim::Classes, self.classes), (Dim::D, self.embedding)));
+        if head.has_bias() {
+            add("classifier.bias".into(), Shape::vector(Dim::Length, 1));
+        }
         set
     }
 
@@ -160,7 +170,7 @@ impl Architecture {
     }
 
     /// Forward and backward steps; the loss is kept.
-    fn plan(&self, parameters: &ParameterSet, (margin, scale, _): &Head) -> Result<Plan, Error> {
+    fn plan(&self, parameters: &ParameterSet, (head, _): &Head) -> Result<Plan, Error> {
         let mut plan = PlanBuilder::new(parameters);
         let [height, width, batch, channels] = self.input;
         let x = plan.persistent("x", Type::f32(Shape::activation(height, width, batch, channels)));
@@ -170,8 +180,12 @@ impl Architecture {
         let lambdas = plan.persistent("lambdas", Type::f32(Shape::vector(Dim::Steps, 1)));
         let embedding = self.build(&mut plan, x)?;
         let classifier = plan.parameter("classifier")?;
-        let head = MarginSoftmax::new(self.classes, Arc::clone(margin), *scale);
-        let output = plan.margin_softmax(head, [embedding, classifier, labels, count, lambdas, counter])?;
+        let head = MarginSoftmax { classes: self.classes, ..head.clone() };
+        let mut operands = vec![embedding, classifier, labels, count, lambdas, counter];
+        if head.has_bias() {
+            operands.push(plan.parameter("classifier.bias")?);
+        }
+        let output = plan.margin_softmax(head, operands)?;
         plan.backward(output.loss)?;
         plan.keep(output.loss, "loss");
         Ok(plan.finish())
@@ -188,7 +202,7 @@ struct Trial {
 
 impl Trial {
     fn new(architecture: &Architecture, head: &Head, seed: u64) -> Trial {
-        let parameters = architecture.parameters();
+        let parameters = architecture.parameters(&head.0);
         let plan = architecture.plan(&parameters, head).unwrap();
         let draw = |tensor: u32, scale: f64, length: usize| -> Vec<f64> {
             (0..length).map(|i| scale * normal(seed, Stream::Initialisation, tensor, i as u64)).collect()
@@ -198,13 +212,16 @@ impl Trial {
         start.set("x", draw(0, 1.0, architecture.input.iter().product()));
         start.set("labels", (0..batch).map(|row| (row % architecture.classes) as f64).collect());
         start.set("count", vec![architecture.valid as f64]);
-        start.set("lambdas", vec![head.2]);
+        start.set("lambdas", vec![head.1]);
         let mut block = vec![0.0; parameters.length()];
         for (tensor, parameter) in (1..).zip(parameters.iter()) {
             // Values keep their size from layer to layer, whatever the number of inputs.
             let elements = parameter.shape.elements();
             let inputs = if parameter.name == "classifier" { 1 } else { elements / parameter.shape.last() };
             block[parameter.range()].copy_from_slice(&draw(tensor, (inputs as f64).powf(-0.5), elements));
+            if let (Link::Binary { initial_bias, .. }, "classifier.bias") = (head.0.link, parameter.name.as_str()) {
+                block[parameter.offset] = f64::from(initial_bias);
+            }
         }
         Trial { parameters, plan, block, start }
     }
@@ -218,6 +235,7 @@ impl Trial {
     fn is_smooth(&self) -> bool {
         let mut reference = self.start.clone();
         reference.set(PARAMETERS, self.block.clone());
+        let lambda = self.start.get("lambdas").map_or(0.0, |lambdas| lambdas[0]);
         let arrays = reference.run(&self.plan);
         let keeps_distance = |id: BufferId, kinks: &[f64]| {
             arrays[id.0].values.iter().all(|value| kinks.iter().all(|kink| (value - kink).abs() > DISTANCE))
@@ -228,14 +246,31 @@ impl Trial {
         self.plan.steps.iter().all(|step| match &step.op {
             Op::PreluForward(_) => is_off_zero(step.reads[0]),
             Op::Conv2dForward(Conv2dForward { slope: true, .. }) => is_off_zero(step.writes[0]),
-            // The thresholds of all margins, and the ends, where cosines are clamped.
-            Op::MarginSoftmaxForward(_) => {
+            // The thresholds of A-Softmax, and the ends, where cosines are clamped; kinks of the others show in their
+            // slopes, and what bends all cosines does so smoothly but at the ends.
+            Op::MarginSoftmaxForward(op) => {
                 let angles = [0.0, 1.0 / 4.0, 1.0 / 3.0, 1.0 / 2.0, 2.0 / 3.0, 3.0 / 4.0, 1.0];
+                let slope = |c: f64| op.0.margin.target(c.clamp(-1.0, 1.0), lambda).slope;
+                let kink = |c: f64| slope(c + DISTANCE) - 2.0 * slope(c) + slope(c - DISTANCE);
                 keeps_distance(step.writes[2], &angles.map(|angle| (angle * PI).cos()))
+                    && arrays[step.writes[2].0].values.iter().all(|&c| kink(c).abs() < 1e-3)
+                    && (!op.0.margin.bends_others()
+                        || farthest(&arrays[step.reads[0].0], &arrays[step.reads[1].0]) < 0.99)
             }
             _ => true,
         })
     }
+}
+
+/// The largest magnitude of a cosine between an embedding and a class weight.
+fn farthest(x: &Array, w: &Array) -> f64 {
+    let rows = |array: &Array| -> Vec<Vec<f64>> {
+        let norm = |row: &[f64]| row.iter().map(|v| v * v).sum::<f64>().sqrt();
+        array.values.chunks(array.shape.last()).map(|row| row.iter().map(|v| v / norm(row)).collect()).collect()
+    };
+    let dot = |x: &[f64], w: &[f64]| x.iter().zip(w).map(|(x, w)| x * w).sum::<f64>().abs();
+    let (x, w) = (rows(x), rows(w));
+    x.iter().flat_map(|x| w.iter().map(move |w| dot(x, w))).fold(0.0, f64::max)
 }
 
 /// Networks that each head is checked on.

@@ -88,7 +88,7 @@ fn margin_softmax_in_every_form_matches_reference() {
     let mut backend = CpuBackend::new(2).unwrap();
     let forms = [(true, HeadProducts::Exact), (false, HeadProducts::Rounded), (true, HeadProducts::Rounded)];
     for (kept, products) in forms {
-        for head in HeadCase::all() {
+        for head in HeadCase::all().into_iter().filter(|head| head.head.is_plain() || !kept) {
             let head = HeadCase { kept, products, ..head };
             head.check([1100, 12, 40, 39], &mut backend); // more than one of its tiles
             head.check_boundary_cosines(40, &mut backend);
@@ -102,7 +102,7 @@ fn margin_softmax_in_every_form_matches_reference() {
 fn kept_cosines_change_gradients_by_no_more_than_their_steps() {
     let scale = 64.0f32;
     let head = HeadCase::new(OriginalSoftmax, Scale::Constant(scale), 0.0);
-    let forward = cases::margin_softmax_forward_of(&head.margin, head.scale, 0.0, [500, 32, 16, 16]);
+    let forward = cases::margin_softmax_forward_of(&head.head, 0.0, [500, 32, 16, 16]);
     let mut backend = CpuBackend::new(2).unwrap();
     let mut gradients = |forward: &Case| {
         let found = run_case(forward, &mut backend).unwrap();

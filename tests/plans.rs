@@ -1,10 +1,10 @@
 //! Plans of whole trainings: against the reference, fused and unfused, their lifetimes and how they print.
 
-use sphereface_models::{ImageSource, LOG, LOSSES, Model, NETWORKS, Network, loss, named_network};
+use sphereface_models::{ImageSource, LOG, LOSSES, Model, NETWORKS, Network, OF_THE_PAPER, loss, named_network};
 use sphereface_tensor::arena::{Request, assign};
 use sphereface_tensor::cpu::CpuBackend;
 use sphereface_tensor::op::{
-    Add, Cast, Conv2dBackwardData, Conv2dForward, FEW_CLASSES, METRICS, MarginSoftmax, Op, PreluBackward, PreluForward,
+    Add, Cast, Conv2dBackwardData, Conv2dForward, FEW_CLASSES, METRICS, Op, PreluBackward, PreluForward,
 };
 use sphereface_tensor::{
     Backend, Buffer, BufferId, DType, Dim, GRADIENTS, Init, PARAMETERS, ParameterSet, Place, Plan, PlanBuilder,
@@ -261,8 +261,7 @@ fn all_plans() -> Vec<(String, Plan)> {
         for loss in LOSSES {
             let case = TrainingCase::new(network.clone(), loss, 10, 7, 3);
             plans.push((format!("{} {} training", named.key, loss.key), case.plan().unwrap().1));
-            let (margin, scale) = (loss.head)(4);
-            let model = Model { network: network.clone(), head: MarginSoftmax::new(10, margin, scale) };
+            let model = Model { network: network.clone(), head: loss.head(10) };
             let parameters = model.parameters().unwrap();
             let source = ImageSource { name: "test", images: 7 };
             let evaluation = model.evaluation_plan(&parameters, source, 3, 16).unwrap();
@@ -365,7 +364,7 @@ fn a_plan_prints_each_step_once_and_in_order() {
 /// A training plan with activations in bf16: weights are converted once, parameters and gradients stay f32.
 #[test]
 fn narrowed_plans_convert_each_weight_once_and_compute_the_same() {
-    let case = TrainingCase::new(tiny_networks().remove(2), LOSSES[2], 5, 20, 4);
+    let case = TrainingCase::new(tiny_networks().remove(2), OF_THE_PAPER[2], 5, 20, 4);
     let (parameters, plan) = case.plan().unwrap();
     let narrowed = plan.narrowed().unwrap();
     let casts: Vec<&Step> = narrowed.steps.iter().filter(|step| matches!(step.op, Op::Cast(_))).collect();
@@ -397,7 +396,7 @@ fn narrowed_plans_convert_each_weight_once_and_compute_the_same() {
 #[test]
 fn narrowed_plans_round_the_operands_of_a_head_of_many_classes() {
     for (classes, rounds) in [(FEW_CLASSES, false), (FEW_CLASSES + 1, true)] {
-        let case = TrainingCase::new(tiny_networks().remove(2), LOSSES[2], classes, 20, 4);
+        let case = TrainingCase::new(tiny_networks().remove(2), OF_THE_PAPER[2], classes, 20, 4);
         let (_, plan) = case.plan().unwrap();
         let rounded = |plan: &Plan| -> Vec<bool> {
             let of = |step: &Step| match &step.op {
@@ -417,7 +416,7 @@ fn narrowed_plans_round_the_operands_of_a_head_of_many_classes() {
 #[test]
 fn kept_cosines_are_in_the_bytes_of_a_plan() {
     let (classes, batch) = (3000, 4);
-    let case = TrainingCase::new(tiny_networks().remove(2), LOSSES[2], classes, 20, batch);
+    let case = TrainingCase::new(tiny_networks().remove(2), OF_THE_PAPER[2], classes, 20, batch);
     let kept = case.clone().with_kept_cosines();
     let [(parameters, plan), (_, kept_plan)] = [&case, &kept].map(|case| case.plan().unwrap());
     let bytes = 2 * batch * classes;

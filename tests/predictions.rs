@@ -2,7 +2,7 @@
 
 use sphereface_models::{ImageSource, Model, Training, loss, named_network};
 use sphereface_tensor::cpu::{Allocated, CpuBackend};
-use sphereface_tensor::op::{Augmentation, MarginSoftmax, Rule};
+use sphereface_tensor::op::{Augmentation, Rule};
 use sphereface_tensor::roofline::{MACHINES, Machine, Precision, Prediction};
 use sphereface_tensor::{Backend, Plan};
 
@@ -10,9 +10,8 @@ use sphereface_tensor::{Backend, Plan};
 const LINE: usize = 64;
 
 fn plan(key: &str, classes: usize, batch: usize) -> Plan {
-    let (margin, scale) = (loss("sphereface").unwrap().head)(4);
     let network = named_network(key).unwrap().network([28, 28, 1], 64);
-    let model = Model { network, head: MarginSoftmax::new(classes, margin, scale) };
+    let model = Model { network, head: loss("sphereface").unwrap().head(classes) };
     let training = Training {
         source: ImageSource { name: "train", images: 100 },
         batch,

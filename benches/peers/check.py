@@ -3,7 +3,7 @@
     check.py PEERS [PEER ...]
 
 PEERS is the binary of this workspace; the interpreter that runs this must have requirements.txt. Without names all peers
-are checked, of: pytorch, gemm, candle, burn.
+are checked, of: pytorch, pytorch-bf16, gemm, candle, burn.
 """
 
 import json
@@ -317,7 +317,8 @@ def check(peer, case, inputs, expected, folder):
         found = load_file(paths["outputs"])
         error = max(distance(found.get(key), value) for key, value in expected.items())
         seconds = peer.ask(run=2).get("seconds", 0.0)
-        close = error < (CLOSE_BF16 if case.get("dtype") == "bf16" else CLOSE) and seconds > 0
+        is_narrow = "bf16" in (case.get("dtype"), peer.introduction.get("precision"))
+        close = error < (CLOSE_BF16 if is_narrow else CLOSE) and seconds > 0
         print(f"{name}{error:.1e}{'' if close else '  WRONG'}")
         right, count = right and close, count + 1
     return count if right else None
@@ -331,7 +332,8 @@ def distance(found, expected):
 
 def main(binary, names):
     here = Path(__file__).parent
-    commands = {"pytorch": [sys.executable, str(here / "pytorch.py")]}
+    pytorch = [sys.executable, str(here / "pytorch.py")]
+    commands = {"pytorch": pytorch, "pytorch-bf16": [*pytorch, "--bf16"]}
     commands |= {name: [binary, name] for name in ("gemm", "candle", "burn")}
     makers = (gemm_cases, conv_cases, head_cases, optimizer_cases, network_cases)
     cases = [case for maker in makers for case in maker()]

@@ -402,7 +402,7 @@ class Operator:
             return work.run(*work.operands)
 
     def rotate(self, make):
-        cache = torch.cuda.get_device_properties(0).L2_cache_size
+        cache = torch.cuda.get_device_properties(torch.cuda.current_device()).L2_cache_size
         before = torch.cuda.memory_allocated()
         works = [make()]
         each = max(1, torch.cuda.memory_allocated() - before)

@@ -94,7 +94,7 @@ impl Choice {
     pub fn arithmetics(self) -> &'static [Arithmetic] {
         match self {
             Choice::Cpu => &[Arithmetic::F32],
-            Choice::Cuda(_) | Choice::Emulator => &[Arithmetic::F32, Arithmetic::Tf32, Arithmetic::Bf16],
+            Choice::Cuda(_) | Choice::Emulator => &Arithmetic::ALL,
         }
     }
 

@@ -1,17 +1,17 @@
 //! Times of several contestants in rounds: each round asks each of them once, so that a disturbance hits all alike.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long is measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Method {
     /// Rounds, if there is time.
     pub rounds: usize,
-    /// Rounds in any case.
+    /// Samples of each contestant in any case.
     pub fewest: usize,
     /// What a sample takes at least, so that a clock's tick is nothing.
     pub sample_seconds: f64,
-    /// After this no further round begins.
+    /// A contestant that has run so long rests from then on.
     pub budget: Duration,
     /// Pause before each sample: threads of the one before may spin a while.
     pub settle: Duration,
@@ -35,25 +35,30 @@ pub fn interleaved(contestants: &mut [Contestant<'_>], method: Method) -> Vec<Sa
     let (runs, mut samples): (Vec<usize>, Vec<Samples>) = first
         .map(|found| found.map_or_else(|error| (0, Err(error)), |(runs, sample)| (runs, Ok(vec![sample]))))
         .unzip();
-    let start = Instant::now();
     for round in 0..method.rounds {
-        if round >= method.fewest && start.elapsed() > method.budget {
-            break;
-        }
         // Every other round goes backwards: none always follows the same other.
         let forwards = round % 2 == 0;
         for step in 0..contestants.len() {
             let index = if forwards { step } else { contestants.len() - 1 - step };
-            if let Ok(taken) = &mut samples[index] {
-                std::thread::sleep(method.settle);
-                match contestants[index](runs[index]) {
-                    Ok(seconds) => taken.push(Some(seconds / runs[index] as f64)),
-                    Err(error) => samples[index] = Err(error),
-                }
+            let Ok(taken) = &mut samples[index] else { continue };
+            if rests(taken, runs[index], method) {
+                taken.push(None);
+                continue;
+            }
+            std::thread::sleep(method.settle);
+            match contestants[index](runs[index]) {
+                Ok(seconds) => taken.push(Some(seconds / runs[index] as f64)),
+                Err(error) => samples[index] = Err(error),
             }
         }
     }
     samples
+}
+
+/// Whether a contestant with these samples, each of so many runs, has had its share of the time.
+fn rests(taken: &[Option<f64>], runs: usize, method: Method) -> bool {
+    let seconds: f64 = taken.iter().flatten().sum::<f64>() * runs as f64;
+    taken.iter().flatten().count() >= method.fewest && seconds > method.budget.as_secs_f64()
 }
 
 /// Runs that make a sample long enough, and a sample if one run was; finding them out warms up.
@@ -129,6 +134,17 @@ mod tests {
         let samples = interleaved(&mut [steady(0.6, &calls), steady(0.1, &calls)], METHOD);
         assert_eq!(samples[0].as_ref().unwrap()[..2], [Some(0.6), Some(0.6)]);
         assert_eq!(samples[1].as_ref().unwrap()[..2], [None, Some(0.1)]);
+    }
+
+    #[test]
+    fn one_that_has_had_its_time_rests_and_the_others_go_on() {
+        let calls = std::cell::RefCell::default();
+        let mut both = [steady(2.0, &calls), steady(0.1, &calls)];
+        let samples = interleaved(&mut both, Method { fewest: 2, ..METHOD });
+        let of = |seconds: f64| Some(seconds);
+        assert_eq!(samples[0], Ok(vec![of(2.0), of(2.0), None, None, None]));
+        assert_eq!(samples[1].as_ref().unwrap().iter().flatten().count(), 4);
+        assert_eq!(ratios(samples[1].as_ref().unwrap(), samples[0].as_ref().unwrap()), [20.0]);
     }
 
     #[test]

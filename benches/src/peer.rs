@@ -1,63 +1,18 @@
 //! A peer: somebody else's program behind a process that takes JSON lines and answers them.
 
-use crate::device::Choice;
+use crate::installed::Launch;
+use crate::interrupt;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 /// How long a peer may take for a case, all its answers together.
 pub const LIMIT: Duration = Duration::from_secs(60);
-
-/// How a peer is started.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Launch {
-    /// Name on the command line.
-    pub key: String,
-    /// Program.
-    pub program: PathBuf,
-    /// Its arguments.
-    pub arguments: Vec<String>,
-    /// Folders in which it looks for shared libraries first.
-    pub libraries: Vec<PathBuf>,
-}
-
-/// The peers that there are for a device; `built` is the folder into which they are installed, `root` the workspace.
-pub fn launches(device: Choice, root: &Path, built: &Path) -> Vec<Launch> {
-    let python = built.join(if cfg!(windows) { "python/Scripts/python.exe" } else { "python/bin/python" });
-    let binary = built.join("release").join(format!("peers{}", std::env::consts::EXE_SUFFIX));
-    let script = root.join("benches/peers/pytorch.py").display().to_string();
-    let place = if matches!(device, Choice::Cuda(_)) { "cuda" } else { "cpu" };
-    let arguments = vec![script, "--device".into(), place.into()];
-    let mut launches = vec![Launch { key: "pytorch".into(), program: python, arguments, libraries: vec![] }];
-    let of = |key: &str, number: Option<usize>, libraries: &[PathBuf]| Launch {
-        key: key.into(),
-        program: binary.clone(),
-        arguments: std::iter::once(key.into()).chain(number.map(|number| number.to_string())).collect(),
-        libraries: libraries.to_vec(),
-    };
-    match device {
-        Choice::Cpu => launches.extend(["burn", "candle", "gemm"].map(|key| of(key, None, &[]))),
-        Choice::Cuda(number) => {
-            let libraries = nvidia_folders(&built.join("python"));
-            launches.extend(["cudnn", "cublaslt"].map(|key| of(key, Some(number), &libraries)));
-        }
-        Choice::Emulator => {}
-    }
-    launches
-}
-
-/// Where PyTorch's packages put NVIDIA's libraries, in a Python environment: their names alone would not find them.
-fn nvidia_folders(python: &Path) -> Vec<PathBuf> {
-    let entries = |folder: PathBuf| std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    let versions = entries(python.join("lib"));
-    let packages = versions.flat_map(|version| entries(version.join("site-packages/nvidia")));
-    let mut folders: Vec<PathBuf> = packages.map(|package| package.join("lib")).filter(|it| it.is_dir()).collect();
-    folders.sort();
-    folders
-}
+/// How often it is seen whether somebody wants all of this to end.
+const POLL: Duration = Duration::from_millis(100);
 
 /// A running peer.
 #[derive(Debug)]
@@ -68,6 +23,8 @@ pub struct Peer {
     pub version: String,
     /// Threads, layout, flags: what it says of itself.
     pub detail: String,
+    /// Numbers in which it computes, if they are others than a case asks for.
+    pub precision: Option<String>,
     child: Child,
     requests: ChildStdin,
     answers: Receiver<String>,
@@ -107,6 +64,7 @@ impl Peer {
             name: launch.key.clone(),
             version: String::new(),
             detail: String::new(),
+            precision: None,
             child,
             requests,
             answers: lines(stdout),
@@ -119,6 +77,7 @@ impl Peer {
             return Err(reason.to_owned());
         }
         (peer.name, peer.version, peer.detail) = (text("peer"), text("version"), text("detail"));
+        peer.precision = hello["precision"].as_str().map(str::to_owned);
         Ok(peer)
     }
 
@@ -170,9 +129,19 @@ impl Peer {
     }
 
     fn answer(&mut self) -> Result<Value, String> {
-        let start = Instant::now();
-        let answer = self.answers.recv_timeout(self.budget);
-        self.budget = self.budget.saturating_sub(start.elapsed());
+        let answer = loop {
+            let start = Instant::now();
+            let answer = self.answers.recv_timeout(self.budget.min(POLL));
+            self.budget = self.budget.saturating_sub(start.elapsed());
+            match answer {
+                Err(RecvTimeoutError::Timeout) if interrupt::requested() => {
+                    self.stop();
+                    return Err("interrupted".into());
+                }
+                Err(RecvTimeoutError::Timeout) if !self.budget.is_zero() => {}
+                _ => break answer,
+            }
+        };
         match answer {
             Ok(line) => serde_json::from_str(&line).map_err(|error| format!("expected JSON, found '{line}': {error}")),
             Err(RecvTimeoutError::Timeout) => {

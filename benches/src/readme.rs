@@ -1,14 +1,14 @@
 //! The README's table of a run: the cases that stand for all.
 
-use crate::record::{CaseRecord, Run};
+use crate::record::{CaseRecord, PeerInfo, Run};
 use crate::table::{ratio, three_digits, time};
 use anyhow::{Context, Result, ensure};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-/// Before the block, followed by the run's name and ` -->`.
+/// Before a block, followed by what its runs compute on, the run's name and ` -->`.
 pub const BEGIN: &str = "<!-- bench:begin ";
-/// After the block, followed by ` -->`.
+/// After a block.
 pub const END: &str = "<!-- bench:end -->";
 
 /// The block between the two marks: the text of the run's `readme.md`.
@@ -40,7 +40,11 @@ fn write_block(run: &Run, text: &mut String) -> std::fmt::Result {
         writeln!(text, " {} |", best.map_or_else(|| "–".into(), ratio))?;
     }
     let versions = run.peers.iter().filter(|peer| peers.contains(&peer.name.as_str()));
-    let versions: Vec<String> = versions.map(|peer| format!("{} {}", peer.name, peer.version)).collect();
+    let version = |peer: &PeerInfo| {
+        let apart = peer.precision.as_ref().map(|precision| format!(" (in {precision}, never the best)"));
+        format!("{} {}{}", peer.name, peer.version, apart.unwrap_or_default())
+    };
+    let versions: Vec<String> = versions.map(version).collect();
     let with = if versions.is_empty() { String::new() } else { format!(" beside {}", versions.join(", ")) };
     let device = run.machine.gpu.as_deref().unwrap_or(&run.machine.cpu);
     writeln!(
@@ -54,14 +58,25 @@ fn write_block(run: &Run, text: &mut String) -> std::fmt::Result {
     )
 }
 
-/// The README with the run's block in place of the one that it has.
+/// The README with the run's block in place of the one for such devices (`cpu` or `cuda`), or else behind the last block.
 ///
 /// # Errors
-/// When it has none.
+/// When it has no block.
 pub fn replaced(readme: &str, run: &Run) -> Result<String> {
-    let begin = readme.find(BEGIN).with_context(|| format!("README.md: expected `{BEGIN}RUN -->`, found none"))?;
-    let end = readme[begin..].find(END).with_context(|| format!("README.md: expected `{END}`, found none"))? + begin;
-    Ok(format!("{}{BEGIN}{} -->\n{}{}", &readme[..begin], run.name, block(run), &readme[end..]))
+    let kind = run.device.split(':').next().unwrap_or_default();
+    let mine = format!("{BEGIN}{kind} ");
+    let new = format!("{mine}{} -->\n{}{END}", run.name, block(run));
+    let missing = |what: &str| format!("README.md: expected `{what}`, found none");
+    match readme.find(&mine) {
+        Some(begin) => {
+            let length = readme[begin..].find(END).with_context(|| missing(END))? + END.len();
+            Ok(format!("{}{new}{}", &readme[..begin], &readme[begin + length..]))
+        }
+        None => {
+            let last = readme.rfind(END).with_context(|| missing(&format!("{BEGIN}DEVICE RUN -->")))? + END.len();
+            Ok(format!("{}\n\n{new}{}", &readme[..last], &readme[last..]))
+        }
+    }
 }
 
 /// The run of this name, or else the latest one by name.

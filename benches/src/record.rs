@@ -47,6 +47,9 @@ pub struct PeerInfo {
     pub version: String,
     /// What it says of itself.
     pub detail: String,
+    /// Numbers in which it computes, if they are others than a case asks for: then it is shown, but never the best.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<String>,
     /// Why it was not there.
     pub missing: Option<String>,
 }
@@ -101,6 +104,9 @@ pub struct Rival {
     pub name: String,
     /// The fastest of its ways to do it.
     pub variant: String,
+    /// As in [`PeerInfo::precision`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<String>,
     /// Seconds of one run.
     pub seconds: Option<Spread>,
     /// Its time over ours, round by round.
@@ -112,9 +118,10 @@ pub struct Rival {
 }
 
 impl CaseRecord {
-    /// The fastest peer.
+    /// The fastest peer of those that compute in the case's own precision.
     pub fn best(&self) -> Option<&Rival> {
-        let timed = self.peers.iter().filter_map(|rival| Some((rival, rival.seconds?.median)));
+        let same = self.peers.iter().filter(|rival| rival.precision.is_none());
+        let timed = same.filter_map(|rival| Some((rival, rival.seconds?.median)));
         timed.min_by(|(_, left), (_, right)| left.total_cmp(right)).map(|(rival, _)| rival)
     }
 

@@ -2,20 +2,22 @@
 
 use crate::ceilings::Ceilings;
 use crate::device::{Choice, Device};
+use crate::installed::Launch;
 use crate::machine::available_memory;
 use crate::measure::{Contestant, Method, interleaved, ratios};
-use crate::peer::{Launch, Peer};
+use crate::peer::Peer;
 use crate::prepared::{Prepared, Tensor, difference, operand_bytes, tolerance};
 use crate::protocol;
 use crate::record::{CaseRecord, HeadMemory, PeerInfo, Rival};
 use crate::statistics::{Spread, significant};
 use anyhow::{Context, Result};
 use serde_json::Value;
+use sphereface_tensor::Plan;
 use sphereface_testkit::catalogue::Entry;
 use sphereface_testkit::workload::{Arithmetic, Workload};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The part of the peak that is assumed when a case's time is estimated, to leave out what would take too long.
 const ASSUMED_EFFICIENCY: f64 = 0.5;
@@ -48,6 +50,16 @@ pub struct Settings {
     pub peer_limit: Duration,
     /// Seconds that one run of a case may take.
     pub limit_s: f64,
+    /// When all of this is to end: no case begins later, and no peer gets more time.
+    pub deadline: Option<Instant>,
+}
+
+impl Settings {
+    /// How long a peer may take from now on.
+    fn peer_limit(&self) -> Duration {
+        let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        left.map_or(self.peer_limit, |left| left.min(self.peer_limit))
+    }
 }
 
 /// What a run needs.
@@ -70,18 +82,28 @@ impl Session {
         let folder = std::env::temp_dir().join(format!("sphereface-bench-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         let seat = |launch: Launch| {
-            let info =
-                |missing| PeerInfo { name: launch.key.clone(), version: String::new(), detail: String::new(), missing };
-            match Peer::start(&launch, settings.threads, settings.peer_limit) {
+            let mut info = PeerInfo {
+                name: launch.key.clone(),
+                version: String::new(),
+                detail: String::new(),
+                precision: None,
+                missing: None,
+            };
+            match Peer::start(&launch, settings.threads, settings.peer_limit()) {
                 Ok(peer) => {
-                    let (name, version) = (peer.name.clone(), peer.version.clone());
-                    let info = PeerInfo { name, version, detail: peer.detail.clone(), missing: None };
+                    (info.name, info.version) = (peer.name.clone(), peer.version.clone());
+                    (info.detail, info.precision) = (peer.detail.clone(), peer.precision.clone());
                     Seat { info, process: Some(peer), launch }
                 }
-                Err(reason) => Seat { info: info(Some(reason)), process: None, launch },
+                Err(reason) => Seat { info: PeerInfo { missing: Some(reason), ..info }, process: None, launch },
             }
         };
-        let seats = launches.into_iter().map(seat).collect();
+        // Each takes seconds to load what it needs.
+        let seats = std::thread::scope(|scope| -> Result<Vec<Seat>> {
+            let started: Vec<_> = launches.into_iter().map(|launch| scope.spawn(|| seat(launch))).collect();
+            let failed = |_| anyhow::anyhow!("peers: a thread that started one failed");
+            started.into_iter().map(|seat| seat.join().map_err(failed)).collect()
+        })?;
         Ok(Session { settings, seats, checked: Vec::new(), folder })
     }
 
@@ -113,25 +135,7 @@ impl Session {
     pub fn measure(&mut self, entry: &Entry) -> Result<CaseRecord> {
         let (_, plan) = entry.timed.plan()?;
         let cost = plan.total_cost();
-        let mut record = CaseRecord {
-            name: entry.name.clone(),
-            group: entry.group.into(),
-            case: protocol::case(&entry.timed, entry.arithmetic),
-            headline: entry.headline,
-            items: match entry.timed {
-                Workload::Network { batch, .. } => Some((batch as u64, "images".into())),
-                _ => None,
-            },
-            flops_nominal: cost.flops.nominal,
-            flops_useful: cost.flops.useful,
-            bytes: cost.bytes,
-            error: None,
-            predicted_s: self.settings.ceilings.predict(&plan)?,
-            memory: None,
-            ours: None,
-            skipped: None,
-            peers: Vec::new(),
-        };
+        let mut record = self.blank(entry, &plan)?;
         record.skipped = self.too_large(&record, operand_bytes(&plan));
         if record.skipped.is_some() {
             return Ok(record);
@@ -147,6 +151,38 @@ impl Session {
         }
         self.time(entry, device.as_mut(), prepared, &mut record)?;
         Ok(record)
+    }
+
+    /// The record of an entry that is not measured, with the reason.
+    ///
+    /// # Errors
+    /// When there is no plan of it.
+    pub fn skip(&self, entry: &Entry, reason: String) -> Result<CaseRecord> {
+        Ok(CaseRecord { skipped: Some(reason), ..self.blank(entry, &entry.timed.plan()?.1)? })
+    }
+
+    /// What is known of an entry before it is measured.
+    fn blank(&self, entry: &Entry, plan: &Plan) -> Result<CaseRecord> {
+        let cost = plan.total_cost();
+        Ok(CaseRecord {
+            name: entry.name.clone(),
+            group: entry.group.into(),
+            case: protocol::case(&entry.timed, entry.arithmetic),
+            headline: entry.headline,
+            items: match entry.timed {
+                Workload::Network { batch, .. } => Some((batch as u64, "images".into())),
+                _ => None,
+            },
+            flops_nominal: cost.flops.nominal,
+            flops_useful: cost.flops.useful,
+            bytes: cost.bytes,
+            error: None,
+            predicted_s: self.settings.ceilings.predict(plan)?,
+            memory: None,
+            ours: None,
+            skipped: None,
+            peers: Vec::new(),
+        })
     }
 
     /// Why a case is left out on this machine, if it is.
@@ -179,16 +215,17 @@ impl Session {
         }
         drop(inputs);
         let [inputs, results] = files;
-        let allowed = tolerance(&entry.timed, entry.arithmetic);
-        let task =
-            Task { case: &record.case, inputs, outputs: results, ours: &outputs, allowed, settings: self.settings };
+        let settings = self.settings;
+        let mut task = Task { case: &record.case, inputs, outputs: results, ours: &outputs, allowed: 0.0, settings };
         for seat in &mut self.seats {
+            let arithmetic = seat.info.precision.as_deref().and_then(Arithmetic::named);
+            task.allowed = tolerance(&entry.timed, arithmetic.unwrap_or(entry.arithmetic));
             let (variant, difference, missing) = match seat.prepare(&task) {
                 Ok((variant, difference)) => (variant, Some(significant(difference)), None),
                 Err(reason) => (String::new(), None, Some(reason)),
             };
-            let name = seat.info.name.clone();
-            record.peers.push(Rival { name, variant, seconds: None, ratio: None, difference, missing });
+            let PeerInfo { name, precision, .. } = seat.info.clone();
+            record.peers.push(Rival { name, variant, precision, seconds: None, ratio: None, difference, missing });
         }
         drop(outputs);
         let mut ours = |times: usize| -> Result<f64, String> {
@@ -211,6 +248,9 @@ impl Session {
                 Ok(theirs) => {
                     rival.ratio = Spread::of(&ratios(&ours, &theirs));
                     rival.seconds = spread(&theirs);
+                    // Where a long run of theirs met none of ours that was long enough to be a sample.
+                    let medians = || Spread::of(&[rival.seconds?.median / spread(&ours)?.median]);
+                    rival.ratio = rival.ratio.or_else(medians);
                 }
                 Err(reason) => rival.missing = Some(reason),
             }
@@ -237,7 +277,7 @@ struct Task<'a> {
 impl Task<'_> {
     /// Has a peer do it once, and returns how far its results are from ours.
     fn agreed(&self, peer: &mut Peer, variant: &str) -> Result<f64, String> {
-        peer.begin(self.settings.peer_limit);
+        peer.begin(self.settings.peer_limit());
         peer.prepare(self.case, &self.inputs, &self.outputs, variant)?;
         let theirs = protocol::read(&self.outputs).map_err(|error| format!("{error:#}"))?;
         let difference = difference(self.ours, &theirs)?;
@@ -257,18 +297,17 @@ impl Seat {
         }
         match self.process.take_if(|peer| peer.is_alive()) {
             Some(peer) => Ok(self.process.insert(peer)),
-            None => Ok(self.process.insert(Peer::start(&self.launch, settings.threads, settings.peer_limit)?)),
+            None => Ok(self.process.insert(Peer::start(&self.launch, settings.threads, settings.peer_limit())?)),
         }
     }
 
     /// Leaves the peer ready in the fastest of its ways to do the task: its name and the difference of its results.
     fn prepare(&mut self, task: &Task<'_>) -> Result<(String, f64), String> {
         let peer = self.peer(task.settings)?;
-        peer.begin(task.settings.peer_limit);
+        peer.begin(task.settings.peer_limit());
         let mut variants = peer.variants(task.case)?;
-        // Numbers of other precision are another case; to compile takes longer than a quick look.
-        let left_out: &[&str] = if task.settings.quick { &["bf16", "compiled"] } else { &["bf16"] };
-        variants.retain(|variant| !left_out.iter().any(|word| variant.contains(word)));
+        // To compile takes longer than a quick look.
+        variants.retain(|variant| !(task.settings.quick && variant.contains("compiled")));
         let mut reason = "no way to do this case".to_owned();
         let mut found: Vec<(f64, &String, f64)> = Vec::new();
         // The one that the peer names first is likely to be the fastest: tried last, it is ready already.
@@ -294,7 +333,7 @@ impl Seat {
         if last != Some(best) || variants.first() != Some(best) {
             task.agreed(peer, best)?;
         }
-        peer.begin(task.settings.peer_limit);
+        peer.begin(task.settings.peer_limit());
         Ok((best.clone(), difference))
     }
 }

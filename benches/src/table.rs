@@ -56,6 +56,18 @@ fn rates(case: &CaseRecord, ours: Spread, peak: Option<f64>) -> Rates {
     }
 }
 
+/// What the share of a case is one of: the measured peak, or on a GPU, whose peak is not measured, the fastest product of
+/// matrices of this run in the same precision, ours or a peer's.
+fn peak(run: &Run, case: &CaseRecord) -> Option<f64> {
+    let products = run.cases.iter().filter(|it| it.group == "gemm" && it.case["dtype"] == case.case["dtype"]);
+    let rate = |it: &CaseRecord| {
+        let best = it.best().and_then(|rival| rival.seconds);
+        let seconds = [it.ours, best].into_iter().flatten().map(|spread| spread.median);
+        seconds.map(|seconds| it.flops_useful as f64 / seconds).reduce(f64::max)
+    };
+    run.ceilings.flops.or_else(|| products.filter_map(rate).reduce(f64::max))
+}
+
 /// Names of the columns of a terminal's table.
 pub fn terminal_header() -> String {
     format!(
@@ -129,7 +141,11 @@ fn write_page(run: &Run, page: &mut String) -> std::fmt::Result {
     for peer in &run.peers {
         match &peer.missing {
             Some(reason) => writeln!(page, "* {}: not measured, {reason}", peer.name)?,
-            None => writeln!(page, "* {} {}: {}", peer.name, peer.version, peer.detail)?,
+            None => {
+                let apart = peer.precision.as_ref().map(|precision| format!("; in {precision}, and so never the best"));
+                let apart = apart.unwrap_or_default();
+                writeln!(page, "* {} {}: {}{apart}", peer.name, peer.version, peer.detail)?;
+            }
         }
     }
     writeln!(
@@ -138,6 +154,12 @@ fn write_page(run: &Run, page: &mut String) -> std::fmt::Result {
          rounds in which both took part. *Useful* leaves out products with padding; *peak* is its share of the measured \
          one. *Error* is that of the case's small shape against the f64 reference."
     )?;
+    if run.ceilings.flops.is_none() {
+        writeln!(
+            page,
+            "\nFor *peak* stands the fastest product of matrices of this run in the same precision, ours or a peer's."
+        )?;
+    }
     if run.cases.iter().any(|case| case.predicted_s.is_some()) {
         writeln!(
             page,
@@ -184,7 +206,7 @@ fn write_group(run: &Run, group: &str, page: &mut String) -> std::fmt::Result {
             notes.push(format!("{}: {}", case.name, case.skipped.as_deref().unwrap_or("not timed")));
             continue;
         };
-        let Rates { predicted, nominal, useful, of_peak, bytes } = rates(case, ours, run.ceilings.flops);
+        let Rates { predicted, nominal, useful, of_peak, bytes } = rates(case, ours, peak(run, case));
         let error = case.error.map_or_else(|| "–".into(), |error| format!("{error:.0e}"));
         let spread = 50.0 * (ours.high - ours.low) / ours.median;
         let mut cells = vec![case.name.clone(), time(ours.median), format!("{spread:.0}%")];

@@ -1,16 +1,17 @@
 //! The case `mnist to 99%`: how long a training takes until the test images are classified that well.
 
+use crate::interrupt;
 use crate::record::{CaseRecord, PeerInfo, Rival};
 use crate::session::Settings;
 use crate::statistics::{Spread, significant};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use sphereface_data::{Choice, Error, ImageSet, Locations};
-use sphereface_models::{ImageSource, Lambda, Model, Rate, Training, loss, named_network};
-use sphereface_tensor::op::{Augmentation, METRICS, MarginSoftmax, Rule};
+use sphereface_models::{DIGITS, ImageSource, Model, Recipe, Training, loss, named_network};
+use sphereface_tensor::op::METRICS;
 use sphereface_tensor::{Backend, Program};
 use sphereface_testkit::TrainingCase;
-use sphereface_testkit::workload::{Arithmetic, MARGIN};
+use sphereface_testkit::workload::Arithmetic;
 use std::time::Instant;
 
 /// Name of the case.
@@ -20,15 +21,10 @@ pub const GROUP: &str = "wall-clock";
 
 /// Share of the test images that are to be right, by the logits without margin.
 const GOAL: f64 = 0.99;
-/// Epochs of the whole training: the schedules are those of its full length, wherever it reaches the goal.
-const EPOCHS: usize = 5;
 /// How often the test images are evaluated in an epoch; the clock stands still meanwhile.
 const EVALUATIONS: usize = 4;
-const NETWORK: &str = "mnist";
 const LOSS: &str = "sphereface";
 const EMBEDDING: usize = 3;
-const BATCH: usize = 128;
-const SEED: u64 = 1;
 
 /// Where a training stopped.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -48,25 +44,7 @@ pub struct Stopped {
 /// When the device fails.
 pub fn measure(settings: &Settings, peers: &[PeerInfo]) -> Result<CaseRecord> {
     let places = Locations { mirrors: Vec::new(), ..Locations::from_environment(None) };
-    let mut record = CaseRecord {
-        name: NAME.into(),
-        group: GROUP.into(),
-        case: json!({
-            "kind": "training_to_accuracy", "network": NETWORK, "loss": LOSS, "embedding": EMBEDDING, "batch": BATCH,
-            "epochs": EPOCHS, "seed": SEED, "accuracy": GOAL, "dtype": Arithmetic::F32.name(),
-        }),
-        headline: false,
-        items: None,
-        flops_nominal: 0,
-        flops_useful: 0,
-        bytes: 0,
-        error: None,
-        predicted_s: None,
-        memory: None,
-        ours: None,
-        skipped: None,
-        peers: Vec::new(),
-    };
+    let mut record = blank();
     let dataset = match sphereface_data::load(Choice::Mnist, &places, &mut |_| {}) {
         Ok(dataset) => dataset,
         Err(error) => {
@@ -80,17 +58,17 @@ pub fn measure(settings: &Settings, peers: &[PeerInfo]) -> Result<CaseRecord> {
     let case = recipe(dataset.train, dataset.classes)?;
     let (_, plan) = case.plan()?;
     let mut device = settings.device.open(Arithmetic::F32, settings.threads)?;
-    let interval = |evaluation: usize| (evaluation * case.training.source.images).div_ceil(EVALUATIONS * BATCH);
+    let interval = |evaluation: usize| (evaluation * case.training.source.images).div_ceil(EVALUATIONS * DIGITS.batch);
     let stopped = train(&case, &dataset.test, GOAL, interval, device.backend()).context(NAME)?;
     let Stopped { steps, seconds, accuracy } = stopped;
     if accuracy < GOAL {
-        record.skipped = Some(format!("has {accuracy:.4} after {EPOCHS} epochs"));
+        record.skipped = Some(format!("has {accuracy:.4} after {} epochs", DIGITS.epochs));
         return Ok(record);
     }
     let (cost, count) = (plan.total_cost(), steps as u64);
     record.case["steps"] = steps.into();
     record.case["reached"] = accuracy.into();
-    record.items = Some((count * BATCH as u64, "images".into()));
+    record.items = Some((count * DIGITS.batch as u64, "images".into()));
     record.flops_nominal = count * cost.flops.nominal;
     record.flops_useful = count * cost.flops.useful;
     record.bytes = count * cost.bytes;
@@ -99,6 +77,7 @@ pub fn measure(settings: &Settings, peers: &[PeerInfo]) -> Result<CaseRecord> {
     let not_measured = |peer: &PeerInfo| Rival {
         name: peer.name.clone(),
         variant: String::new(),
+        precision: peer.precision.clone(),
         seconds: None,
         ratio: None,
         difference: None,
@@ -108,31 +87,60 @@ pub fn measure(settings: &Settings, peers: &[PeerInfo]) -> Result<CaseRecord> {
     Ok(record)
 }
 
-/// A training as `trainer compare` has it, unless it is told otherwise.
+/// The record of a training that is not measured, with the reason.
+pub fn skip(reason: String) -> CaseRecord {
+    CaseRecord { skipped: Some(reason), ..blank() }
+}
+
+/// What is known beforehand.
+fn blank() -> CaseRecord {
+    CaseRecord {
+        name: NAME.into(),
+        group: GROUP.into(),
+        case: json!({
+            "kind": "training_to_accuracy", "network": DIGITS.network, "loss": LOSS, "embedding": EMBEDDING,
+            "batch": DIGITS.batch, "epochs": DIGITS.epochs, "seed": DIGITS.seed, "accuracy": GOAL, "dtype": Arithmetic::F32.name(),
+        }),
+        headline: false,
+        items: None,
+        flops_nominal: 0,
+        flops_useful: 0,
+        bytes: 0,
+        error: None,
+        predicted_s: None,
+        memory: None,
+        ours: None,
+        skipped: None,
+        peers: Vec::new(),
+    }
+}
+
+/// One of the trainings of `trainer compare`, unless it is told otherwise: its schedules are those of their full length,
+/// wherever it reaches the goal.
 fn recipe(train: ImageSet, classes: usize) -> Result<TrainingCase> {
-    let network = named_network(NETWORK).with_context(|| format!("expected a network {NETWORK}"))?;
+    let network = named_network(DIGITS.network).with_context(|| format!("expected a network {}", DIGITS.network))?;
     let loss = loss(LOSS).with_context(|| format!("expected a loss {LOSS}"))?;
-    let (margin, scale) = (loss.head)(MARGIN);
-    let steps = (EPOCHS * train.len()).div_ceil(BATCH);
+    let Recipe { batch, seed, augmentation, .. } = DIGITS;
+    let steps = DIGITS.steps(train.len());
     let table = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect();
     Ok(TrainingCase {
         model: Model {
             network: network.network([train.height, train.width, train.channels], EMBEDDING),
-            head: MarginSoftmax::new(classes, margin, scale),
+            head: (loss.make)(classes, &[f64::from(DIGITS.m)]),
         },
         training: Training {
             source: ImageSource { name: "train", images: train.len() },
-            batch: BATCH,
+            batch,
             steps,
-            seed: SEED,
-            augmentation: Augmentation { shift: 1, mirror: false },
-            rule: Rule::Sgd { momentum: 0.9, nesterov: true },
-            decay: 5e-4,
-            clip: Some(5.0),
+            seed,
+            augmentation,
+            rule: DIGITS.rule(),
+            decay: DIGITS.decay as f32,
+            clip: Some(DIGITS.clip as f32),
             log_rows: 1,
         },
-        rates: table(Rate::Cosine { peak: 0.05, warm_up: 0.15 }.table(steps)),
-        lambdas: table(Lambda::Quadratic { start: 20.0, until: 0.9 }.table(steps)),
+        rates: table(DIGITS.rate().table(steps)),
+        lambdas: table(DIGITS.lambda().table(steps)),
         images: train.images,
         labels: train.labels,
     })
@@ -167,6 +175,7 @@ pub fn train(
         backend.sync()?;
         seconds += start.elapsed().as_secs_f64();
         done = next;
+        ensure!(!interrupt::requested(), "interrupted");
         let accuracy = accuracy(source, batch, evaluation, backend)?;
         if accuracy >= goal || done == steps {
             return Ok(Stopped { steps: done, seconds, accuracy });

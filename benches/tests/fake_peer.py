@@ -1,6 +1,6 @@
 """A peer for tests: products of matrices by plain Python, and ways to fail.
 
-fake_peer.py right|slow|wrong|short|dies|hangs|absent|libraries
+fake_peer.py right|wrong|narrow|short|dies|hangs|absent|libraries
 """
 
 import json
@@ -52,9 +52,11 @@ def answer(request):
         c = product(case, read(request["inputs"]))
         if MODE == "wrong":
             c[3] += 1.0
+        if MODE == "narrow":  # as far off as numbers of eight bits may be, and twice as fast
+            c = [1.01 * value for value in c]
         rows = case["m"] - 1 if MODE == "short" else case["m"]
         write(request["outputs"], "c", [rows, case["n"]], c[: rows * case["n"]])
-        answer.seconds = 0.5 if request["variant"] == "forwards" else 2.0
+        answer.seconds = (0.5 if request["variant"] == "forwards" else 2.0) / (2 if MODE == "narrow" else 1)
         return {"ready": True}
     return {"seconds": answer.seconds * request["run"]}
 
@@ -63,6 +65,7 @@ if MODE == "absent":
     print(json.dumps({"missing": "no such library"}), flush=True)
     sys.exit()
 detail = os.environ.get("LD_LIBRARY_PATH", "") if MODE == "libraries" else "one thread"
-print(json.dumps({"peer": f"Fake {MODE}", "version": "1.0", "detail": detail}), flush=True)
+hello = {"peer": f"Fake {MODE}", "version": "1.0", "detail": detail}
+print(json.dumps(hello | ({"precision": "bf16"} if MODE == "narrow" else {})), flush=True)
 for line in sys.stdin:
     print(json.dumps(answer(json.loads(line))), flush=True)

@@ -2,8 +2,9 @@
 
 use sphereface_benches::ceilings::Ceilings;
 use sphereface_benches::device::Choice;
+use sphereface_benches::installed::{Installed, Launch, launches};
 use sphereface_benches::measure::Method;
-use sphereface_benches::peer::{LIMIT, Launch, Peer, launches};
+use sphereface_benches::peer::{LIMIT, Peer};
 use sphereface_benches::record::CaseRecord;
 use sphereface_benches::session::{Session, Settings};
 use sphereface_tensor::op::Layout;
@@ -42,8 +43,9 @@ fn measure_with(entry: &Entry, launches: Vec<Launch>) -> (CaseRecord, Session) {
     let method =
         Method { rounds: 3, fewest: 3, sample_seconds: 1e-4, budget: Duration::from_secs(1), settle: Duration::ZERO };
     let ceilings = Ceilings { one_thread_flops: Some(1e9), flops: Some(1e9), bytes: 1e9, overhead: Some(0.0) };
+    let (device, deadline) = (Choice::Cpu, None);
     let settings =
-        Settings { device: Choice::Cpu, threads: 1, ceilings, method, quick: true, peer_limit: LIMIT, limit_s: 1.0 };
+        Settings { device, threads: 1, ceilings, method, quick: true, peer_limit: LIMIT, limit_s: 1.0, deadline };
     let mut session = Session::new(settings, launches).unwrap();
     let record = session.measure(entry).unwrap();
     (record, session)
@@ -81,6 +83,17 @@ fn peers_that_disagree_or_die_are_not_timed_and_the_others_are() {
     }
     assert_eq!(session.peers()[3].missing.as_deref(), Some("no such library"));
     assert_eq!(record.best().map(|rival| rival.name.as_str()), Some("Fake right"));
+}
+
+#[test]
+fn a_peer_of_lower_precision_is_held_to_that_and_shown_but_never_the_best() {
+    let Some((record, session)) = measure(&gemm(), &["narrow", "right"]) else { return };
+    let [narrow, right] = ["Fake narrow", "Fake right"].map(|name| record.rival(name).unwrap());
+    assert_eq!((narrow.precision.as_deref(), &narrow.missing), (Some("bf16"), &None));
+    assert!(narrow.difference.unwrap() > 5e-3);
+    assert!(narrow.seconds.unwrap().median < right.seconds.unwrap().median);
+    assert_eq!(record.best(), Some(right));
+    assert_eq!(session.peers()[0].precision.as_deref(), Some("bf16"));
 }
 
 #[test]
@@ -126,9 +139,10 @@ fn peers_on_a_gpu_are_told_its_number_and_where_their_libraries_may_lie() {
     let built = std::env::temp_dir().join(format!("sphereface-peers-{}", std::process::id()));
     let folder = built.join("python/lib/python3.12/site-packages/nvidia/cudnn/lib");
     std::fs::create_dir_all(&folder).unwrap();
-    let found = launches(Choice::Cuda(3), Path::new("root"), &built);
+    let found = launches(Choice::Cuda(3), &Installed::into(&built, Path::new("root")));
     std::fs::remove_dir_all(&built).unwrap();
     assert_eq!(found.iter().map(|launch| launch.key.as_str()).collect::<Vec<_>>(), ["pytorch", "cudnn", "cublaslt"]);
+    assert_eq!(found[0].arguments[1..], ["--device", "cuda:3"]);
     assert_eq!(found[1].arguments, ["cudnn", "3"]);
     assert!(found[1..].iter().all(|launch| launch.libraries == [folder.clone()]), "{found:?}");
 }
@@ -145,7 +159,7 @@ fn folders_of_libraries_come_before_those_of_the_system() {
 fn peers_without_their_library_are_empty_columns_with_the_reason() {
     let built = std::env::var_os("SPHEREFACE_PEERS").map(PathBuf::from);
     let built = built.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/peers"));
-    let mut found = launches(Choice::Cuda(9999), Path::new("root"), &built);
+    let mut found = launches(Choice::Cuda(9999), &Installed::into(&built, Path::new("root")));
     found.retain(|launch| launch.key != "pytorch");
     if !found[0].program.is_file() {
         return skip("the peers are not built: cargo xtask bench --install-peers");

@@ -1,6 +1,7 @@
 //! Recorded runs: their tables and pictures follow from `run.json`, and a slowed kernel is caught.
 
 use sphereface_benches::compare::compare;
+use sphereface_benches::output::adopted;
 use sphereface_benches::record::Run;
 use sphereface_benches::{readme, roofline, table};
 use std::fs;
@@ -47,12 +48,54 @@ fn a_slowed_kernel_is_caught_and_nothing_else() {
 #[test]
 fn a_readme_gets_the_block_of_a_run_and_keeps_the_rest() {
     let run = Run::read(&folder("tests/runs/before")).unwrap();
-    let before = "# A\n<!-- bench:begin old -->\nold\n<!-- bench:end -->\nB\n";
+    let before = "# A\n<!-- bench:begin cpu old -->\nold\n<!-- bench:end -->\nB\n";
     let after = readme::replaced(before, &run).unwrap();
-    let block = readme::block(&run);
-    assert_eq!(after, format!("# A\n<!-- bench:begin {} -->\n{block}<!-- bench:end -->\nB\n", run.name));
+    let of = |run: &Run, device| {
+        format!("<!-- bench:begin {device} {} -->\n{}<!-- bench:end -->", run.name, readme::block(run))
+    };
+    assert_eq!(after, format!("# A\n{}\nB\n", of(&run, "cpu")));
     assert_eq!(readme::replaced(&after, &run).unwrap(), after);
     assert!(readme::replaced("# A\n", &run).unwrap_err().to_string().contains("bench:begin"));
+    // A run of a GPU has a block of its own, beside that of the CPU.
+    let gpu = Run { device: "cuda:1".into(), name: "gpu".into(), ..run.clone() };
+    let both = readme::replaced(&after, &gpu).unwrap();
+    assert_eq!(both, format!("# A\n{}\n\n{}\nB\n", of(&run, "cpu"), of(&gpu, "cuda")));
+    assert_eq!(readme::replaced(&both, &gpu).unwrap(), both);
+    assert_eq!(readme::replaced(&both, &run).unwrap(), both);
+}
+
+#[test]
+fn without_a_measured_peak_the_fastest_product_stands_for_it() {
+    let run = Run::read(&folder("tests/runs/before")).unwrap();
+    let shares = |run: &Run| -> Vec<String> {
+        let page = table::page(run);
+        let gemm = page.lines().filter(|line| line.starts_with("| gemm"));
+        gemm.flat_map(|line| line.split(" | ").filter(|cell| cell.ends_with('%')).last().map(str::to_owned)).collect()
+    };
+    let mut gpu = run.clone();
+    gpu.ceilings.flops = None;
+    gpu.cases.iter_mut().for_each(|case| case.peers.clear());
+    assert!(!shares(&run).contains(&"100%".into()), "{:?}", shares(&run));
+    assert_eq!(shares(&gpu).iter().filter(|share| *share == "100%").count(), 1, "{:?}", shares(&gpu));
+    assert!(table::page(&gpu).contains("fastest product") && !table::page(&run).contains("fastest product"));
+}
+
+#[test]
+fn a_run_from_elsewhere_is_taken_in_once_and_never_over_another() {
+    let scratch = std::env::temp_dir().join(format!("bench-adopted-{}", std::process::id()));
+    let (runs, before) = (scratch.join("runs"), folder("tests/runs/before"));
+    let first = adopted(&runs, &before).unwrap();
+    assert_eq!(adopted(&runs, &before).unwrap(), first);
+    assert_eq!(fs::read_dir(&runs).unwrap().count(), 1);
+    let mut other = Run::read(&before).unwrap();
+    other.date = "another day".into();
+    fs::create_dir_all(scratch.join("other")).unwrap();
+    fs::write(scratch.join("other/run.json"), other.to_json().unwrap()).unwrap();
+    let second = adopted(&runs, &scratch.join("other")).unwrap();
+    assert_eq!(second.name, format!("{}-2", first.name));
+    assert_eq!(Run::read(&runs.join(&second.name)).unwrap(), second);
+    assert_eq!(Run::read(&runs.join(&first.name)).unwrap(), first);
+    fs::remove_dir_all(&scratch).unwrap();
 }
 
 #[test]

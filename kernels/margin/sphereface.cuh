@@ -5,7 +5,7 @@
 // Partner: crates/models/src/margin/sphereface.rs.
 #pragma once
 
-__device__ __forceinline__ TargetLogit target(double c, double lambda, const MarginParameters &parameters) {
+__device__ __forceinline__ Bent target(double c, double lambda, const MarginParameters &parameters) {
     constexpr double COS_45 = 0.70710678118654752440;
     int m = int(parameters[0]), k = 0;
     double chebyshev = c, derivative = 1;

@@ -30,6 +30,22 @@ pub(crate) struct TestDevice {
 impl TestDevice {
     /// The device that was asked for, or `None` after a line that says why there is none.
     pub(crate) fn new() -> Option<TestDevice> {
+        TestDevice::of(Architecture::new(80))
+    }
+
+    /// As [`new`](TestDevice::new), but with the instructions of sm_90a: a GPU that lacks them is none.
+    pub(crate) fn hopper() -> Option<TestDevice> {
+        let hopper = Architecture::specific(90);
+        let device = TestDevice::of(hopper)?;
+        if device.architecture() != hopper {
+            skip(&format!("{} has no wgmma", device.name()));
+            return None;
+        }
+        Some(device)
+    }
+
+    /// The device that was asked for, or else an emulator of this architecture.
+    fn of(emulated: Architecture) -> Option<TestDevice> {
         let device = match std::env::var(DEVICE) {
             // Asked for by name: one that cannot be had is a failure, not a skip.
             Ok(name) => {
@@ -39,7 +55,7 @@ impl TestDevice {
                 Device::Gpu(Box::new(CudaDriver::new(ordinal).unwrap()))
             }
             Err(_) => match Nvrtc::find() {
-                Ok(_) => Device::Emulator(Box::new(EmulatorDriver::new(Architecture::new(80)))),
+                Ok(_) => Device::Emulator(Box::new(EmulatorDriver::new(emulated))),
                 Err(reason) => {
                     skip(&reason);
                     return None;

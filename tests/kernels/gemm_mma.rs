@@ -96,7 +96,7 @@ impl Kernels {
         let absent = |access| Argument::Memory { pointer: 0, bytes: 0, access };
         // MatrixProduct: rows, columns, length; one segment, one product, one part; vectors.
         let sizes = [rows, columns, length].map(|size| size as i32);
-        let structure = [sizes[0], sizes[1], sizes[2], 1, 0, 0, 0, 0, 1, 1, 1, 1];
+        let structure = [sizes[0], sizes[1], sizes[2], 1, 0, 0, 0, 0, 1, 1, 1, 1, 1];
         let structure = Argument::Value(bytemuck::cast_slice(&structure).to_vec());
         let tiles = rows.div_ceil(tile[0]) * columns.div_ceil(tile[1]);
         let extent = Extent { grid: [tiles as u32, 1, 1], block: [128, 1, 1], shared_bytes };

@@ -3,10 +3,12 @@
 
 mod conv2d;
 mod conv2d_mma;
+mod conv2d_wgmma;
 mod device;
 mod elementwise;
 mod gemm;
 mod gemm_mma;
+mod gemm_wgmma;
 mod linear;
 mod margin_softmax;
 mod self_check;
@@ -44,7 +46,16 @@ fn check_with(options: Options, cases: Vec<Case>) {
 
 /// Compares each case with its reference by `check`, and notes the error of the kernels it ran.
 fn check_each<T>(options: Options, cases: &[T], check: impl Fn(&T, &mut dyn Backend) -> f64) {
-    let Some(mut backend) = backend(options) else { return };
+    let Some(backend) = backend(options) else { return };
+    check_on(backend, cases, check);
+}
+
+/// The same on the device of this backend; returns how often each kernel was launched.
+fn check_on<T>(
+    mut backend: CudaBackend<TestDevice>,
+    cases: &[T],
+    check: impl Fn(&T, &mut dyn Backend) -> f64,
+) -> BTreeMap<String, u64> {
     let mut errors = BTreeMap::new();
     let mut launches = BTreeMap::new();
     for case in cases {
@@ -61,4 +72,5 @@ fn check_each<T>(options: Options, cases: &[T], check: impl Fn(&T, &mut dyn Back
         let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
         file.unwrap().write_all(lines.as_bytes()).unwrap(); // In one piece: other tests write, too.
     }
+    launches
 }

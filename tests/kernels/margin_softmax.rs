@@ -4,7 +4,7 @@ use crate::check_each;
 use sphereface_cuda::nvrtc::Architecture;
 use sphereface_cuda::{CudaBackend, EmulatorDriver, Options, Precision, Tier};
 use sphereface_models::margin::SphereFace;
-use sphereface_tensor::op::{Margin, Scale, TargetLogit};
+use sphereface_tensor::op::{Bent, Margin, MarginSoftmax, Scale};
 use sphereface_testkit::cases::margin_softmax_forward_of;
 use sphereface_testkit::{HeadCase, HeadProducts, prepare_case};
 use std::sync::Arc;
@@ -42,7 +42,7 @@ fn made(heads: &[HeadCase], products: HeadProducts) -> Vec<HeadCase> {
 
 /// The same heads with cosines that are kept.
 fn kept(heads: &[HeadCase]) -> Vec<HeadCase> {
-    heads.iter().map(|head| HeadCase { kept: true, ..head.clone() }).collect()
+    heads.iter().filter(|head| head.head.is_plain()).map(|head| HeadCase { kept: true, ..head.clone() }).collect()
 }
 
 fn check_all(cases: &[(HeadCase, [usize; 4])]) {
@@ -134,13 +134,13 @@ fn a_margin_without_a_header_is_refused() {
         fn name(&self) -> &'static str {
             "unwritten"
         }
-        fn target(&self, cos_theta: f64, _lambda: f64) -> TargetLogit {
-            TargetLogit { value: cos_theta, slope: 1.0 }
+        fn target(&self, cos_theta: f64, _lambda: f64) -> Bent {
+            Bent::straight(cos_theta)
         }
     }
     let mut backend = CudaBackend::new(EmulatorDriver::new(Architecture::new(80)), Options::default());
-    let margin: Arc<dyn Margin> = Arc::new(Unwritten);
-    let case = margin_softmax_forward_of(&margin, Scale::FeatureNorm, 0.0, [10, 2, 3, 3]);
+    let head = MarginSoftmax::new(10, Arc::new(Unwritten), Scale::FeatureNorm);
+    let case = margin_softmax_forward_of(&head, 0.0, [10, 2, 3, 3]);
     let error = prepare_case(&case, &mut backend).unwrap_err().to_string();
     assert!(error.contains("margin unwritten: expected kernels/margin/unwritten.cuh"), "{error}");
 }

@@ -18,14 +18,30 @@ pub(crate) fn errors() -> PathBuf {
 /// The documentation's table.
 const DOCUMENT: &str = "docs/kernels.md";
 
-/// Fetches NVRTC if it is missing, prints the table or writes that of the documentation, and fails on a spill, a stack
-/// frame or a warning.
-pub(crate) fn run(document: bool) -> ExitCode {
-    if let Err(error) = ensure_nvrtc() {
+/// What of the kernels is shown.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Show {
+    /// What each takes, as a table.
+    Table,
+    /// That table as a file of the documentation.
+    Document,
+    /// The instructions of those with this part in their name.
+    Sass(String),
+}
+
+/// Fetches what is missing (NVRTC, the disassembler), prints or writes what is asked for, and fails on a spill, a stack
+/// frame, local memory or a warning.
+pub(crate) fn run(show: &Show) -> ExitCode {
+    let disassembler = if matches!(show, Show::Sass(_)) { ensure("--find-nvdisasm") } else { Ok(()) };
+    if let Err(error) = ensure_nvrtc().and(disassembler) {
         eprintln!("xtask: {error}");
         return ExitCode::FAILURE;
     }
-    let args: &[&str] = if document { &["--document", DOCUMENT] } else { &[] };
+    let args: &[&str] = match show {
+        Show::Table => &[],
+        Show::Document => &["--document", DOCUMENT],
+        Show::Sass(part) => &["--sass", part],
+    };
     match example(args).status() {
         Ok(status) if status.success() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
@@ -62,14 +78,19 @@ pub(crate) fn example(args: &[&str]) -> Command {
 /// # Errors
 /// Why it is not, in one line, and how to get it.
 pub(crate) fn ensure_nvrtc() -> Result<(), String> {
-    let Some(missing) = find()? else { return Ok(()) };
+    ensure("--find")
+}
+
+/// The same of what the example looks for with this option.
+fn ensure(option: &str) -> Result<(), String> {
+    let Some(missing) = find(option)? else { return Ok(()) };
     println!("fetching {} into {}", missing.package, missing.folder);
     let pip = ["-m", "pip", "install", "--quiet", "--no-deps", "--target", &missing.folder, &missing.package];
     let output = Command::new(python::name()).args(pip).output();
     let failure = match output {
-        Ok(output) if output.status.success() => match find()? {
+        Ok(output) if output.status.success() => match find(option)? {
             None => return Ok(()),
-            Some(_) => "the package is there, but no library in it loads".to_owned(),
+            Some(_) => "the package is there, but not what it should bring".to_owned(),
         },
         Ok(output) => {
             let text = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -81,15 +102,15 @@ pub(crate) fn ensure_nvrtc() -> Result<(), String> {
     Err(format!("{}; fetching it did not work: {failure}", missing.reason))
 }
 
-/// What the example says where there is no NVRTC.
+/// What the example says where something is missing.
 struct Missing {
     reason: String,
     package: String,
     folder: String,
 }
 
-fn find() -> Result<Option<Missing>, String> {
-    let output = example(&["--find"]).output().map_err(|error| format!("cannot start cargo: {error}"))?;
+fn find(option: &str) -> Result<Option<Missing>, String> {
+    let output = example(&[option]).output().map_err(|error| format!("cannot start cargo: {error}"))?;
     if output.status.success() {
         return Ok(None);
     }

@@ -6,12 +6,16 @@ use std::process::{Command, ExitCode};
 
 use serde_json::Value;
 
-use crate::{cargo, kernels, root};
+use crate::{cargo, kernels, output_dir, root};
 
 /// The kit and the tracked files together stay under this, so that both can be sent at once.
 const MAX_BYTES: u64 = 55_000_000;
 /// The architecture whose machine code comes along; for any other NVRTC makes it there.
 const ARCHITECTURE: &str = "90a";
+/// The peer that the machine's own Python runs.
+const SCRIPTS: [&str; 3] = ["pytorch.py", "pytorch_arrays.py", "pytorch_cases.py"];
+/// Where it lies, here and in the kit.
+const PEERS: &str = "benches/peers";
 
 /// Builds `target/kit`.
 pub(crate) fn run(debug: bool) -> ExitCode {
@@ -42,7 +46,7 @@ fn make(debug: bool) -> Result<String, String> {
     }
     let builds: [(&str, &[&str]); 4] = [
         ("trainer", &["build", "-p", "trainer"]),
-        ("timings", &["build", "-p", "sphereface-cuda", "--example", "timings"]),
+        ("bench", &["build", "-p", "sphereface-benches", "--bin", "bench"]),
         ("instructions", &["build", "-p", "sphereface-cuda", "--example", "instructions"]),
         ("kernels", &["test", "--no-run", "-p", "sphereface-tests", "--test", "kernels"]),
     ];
@@ -52,6 +56,7 @@ fn make(debug: bool) -> Result<String, String> {
         fs::copy(&built, &there).map_err(fail(&built))?;
         strip(&there)?;
     }
+    let peers = peers(&kit)?;
     programs(&kit.join("programs.jsonl"))?;
     let cache = kit.join("cache");
     let status = kernels::example(&["--into", &cache.display().to_string(), ARCHITECTURE]).status();
@@ -63,6 +68,7 @@ fn make(debug: bool) -> Result<String, String> {
     }
     let data = data(&kit)?;
     fs::write(kit.join("commit.txt"), commit()).map_err(fail(&kit))?;
+    pack(&kit)?;
 
     let (ours, tracked) = (size(&kit), tracked_size()?);
     if ours + tracked > MAX_BYTES {
@@ -70,12 +76,25 @@ fn make(debug: bool) -> Result<String, String> {
         return Err(format!("expected at most {most:.0} MB, found {ours:.1} MB of kit and {tracked:.1} MB tracked"));
     }
     Ok(format!(
-        "{}: {:.1} MB, {data}; {:.1} MB are tracked besides\nrun it there:  target/kit/run.sh   here, to try it:  \
+        "{}: {:.1} MB, {data}, {peers}; {:.1} MB are tracked besides\nrun it there:  target/kit/run.sh   here, to try it:  \
          target/kit/run.sh --emulator",
         kit.display(),
         ours as f64 / 1e6,
         tracked as f64 / 1e6
     ))
+}
+
+/// Packs all that run.sh unpacks again: a third of the bytes.
+fn pack(kit: &Path) -> Result<(), String> {
+    const PACKED: [&str; 6] = ["bin", "cache", "benches", "peers", "programs.jsonl", "commit.txt"];
+    let there: Vec<&str> = PACKED.into_iter().filter(|name| kit.join(name).exists()).collect();
+    let status =
+        Command::new("tar").current_dir(kit).args(["-czf", "kit.tar.gz", "--remove-files"]).args(there).status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("tar -czf kit.tar.gz: {status}")),
+        Err(error) => Err(format!("tar: {error}")),
+    }
 }
 
 /// Builds one program and returns where it is.
@@ -112,6 +131,27 @@ fn strip(program: &Path) -> Result<(), String> {
     }
 }
 
+/// Takes along the bench's peers: PyTorch's script, and cuDNN's and cuBLASLt's program where it is built.
+fn peers(kit: &Path) -> Result<&'static str, String> {
+    let copy = |from: &Path, to: &Path| {
+        to.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::copy(from, to)).map_err(|error| {
+            let (from, to) = (from.display(), to.display());
+            format!("{from} to {to}: {error}")
+        })
+    };
+    for script in SCRIPTS {
+        copy(&root().join(PEERS).join(script), &kit.join(PEERS).join(script))?;
+    }
+    let program = Path::new("release").join(format!("peers{}", std::env::consts::EXE_SUFFIX));
+    let (built, there) = (output_dir().with_file_name("peers").join(&program), kit.join("peers").join(&program));
+    if !built.is_file() {
+        return Ok("without the peers cuDNN and cuBLASLt (`cargo xtask bench --install-peers` builds them)");
+    }
+    copy(&built, &there)?;
+    strip(&there)?;
+    Ok("with the peers cuDNN and cuBLASLt")
+}
+
 /// Takes MNIST along where it lies packed; the program has 10,000 of its digits inside.
 fn data(kit: &Path) -> Result<String, String> {
     let Some(folder) = std::env::var_os("SPHEREFACE_DATA").map(PathBuf::from) else {
@@ -130,15 +170,15 @@ fn data(kit: &Path) -> Result<String, String> {
     Ok("with MNIST".into())
 }
 
-/// The commit that the kit is made of, and whether anything was changed since.
+/// The commit that the kit is made of, and whether anything was changed since, as `bench --kit` reads it.
 fn commit() -> String {
     let git = |args: &[&str]| {
         let output = Command::new("git").current_dir(root()).args(args).output().ok()?;
         Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
     let changed = git(&["status", "--porcelain"]).is_none_or(|text| !text.is_empty());
-    let commit = git(&["rev-parse", "--short", "HEAD"]).unwrap_or_else(|| "unknown".into());
-    format!("commit {commit}{}\n", if changed { ", with changes" } else { "" })
+    let commit = git(&["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| "unknown".into());
+    format!("{commit}{}\n", if changed { ", with changes" } else { "" })
 }
 
 /// Bytes of all files under a folder.

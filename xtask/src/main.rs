@@ -16,6 +16,8 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
+use kernels::Show;
+
 const HELP: &str = "\
 Developer commands of this workspace
 
@@ -29,9 +31,12 @@ Commands:
                             Python's packages for them, which it installs into target/python.
                             ARGS go to `cargo test`:  cargo xtask test -- -p sphereface-tensor
   report RUN... [--out DIR] The report of finished runs, drawn again; of several side by side: `trainer report`.
-  kernels [--document]      Every CUDA kernel compiled for its architectures: registers, shared memory, spills, occupancy
+  kernels [--document | --sass [PART]]
+                            Every CUDA kernel compiled for its architectures: registers, shared memory, spills, occupancy
                             in one table. A spill, a stack frame or a warning fails. Needs no GPU; fetches NVRTC with pip.
-                            --document writes docs/kernels.md, with the errors that the last `test` found.
+                            --document writes docs/kernels.md, with the errors that the last `test` found. --sass prints
+                            the instructions of the machine code for sm_90a by kind, of the kernels with PART in their
+                            name; local memory or a warning fails. Fetches the disassembler with pip.
   kit [--debug]             target/kit: programs, kernels and MNIST for a machine with a GPU but no Rust; its run.sh checks
                             and measures everything. --debug builds faster, to try it on the emulator.
   bench [--install-peers] [ARGS]
@@ -63,7 +68,7 @@ fn main() -> ExitCode {
         }
         Ok(Request::Check) => check::run(),
         Ok(Request::Test { all, cargo_args }) => test::run(all, &cargo_args),
-        Ok(Request::Kernels { document }) => kernels::run(document),
+        Ok(Request::Kernels(show)) => kernels::run(&show),
         Ok(Request::Kit { debug }) => kit::run(debug),
         Ok(Request::Bench { install, arguments }) => bench::run(install, &arguments),
         Ok(Request::Soak(options)) => soak::run(&options),
@@ -80,7 +85,7 @@ fn main() -> ExitCode {
 enum Request {
     Help,
     Check,
-    Kernels { document: bool },
+    Kernels(Show),
     Kit { debug: bool },
     Test { all: bool, cargo_args: Vec<String> },
     Bench { install: bool, arguments: Vec<String> },
@@ -113,11 +118,16 @@ fn parse(args: &[&str]) -> Result<Request, String> {
         return Ok(Request::Help);
     }
     match command {
-        "kernels" if rest == ["--document"] => Ok(Request::Kernels { document: true }),
-        "check" | "kernels" => match rest.first() {
-            None if command == "check" => Ok(Request::Check),
-            None => Ok(Request::Kernels { document: false }),
-            Some(extra) => Err(format!("`{command}` takes no argument, found `{extra}`")),
+        "kernels" => match rest {
+            [] => Ok(Request::Kernels(Show::Table)),
+            ["--document"] => Ok(Request::Kernels(Show::Document)),
+            ["--sass"] => Ok(Request::Kernels(Show::Sass(String::new()))),
+            ["--sass", part] => Ok(Request::Kernels(Show::Sass((*part).to_owned()))),
+            _ => Err(format!("`kernels` takes `--document`, `--sass [PART]` or nothing, found `{}`", rest.join(" "))),
+        },
+        "check" => match rest.first() {
+            None => Ok(Request::Check),
+            Some(extra) => Err(format!("`check` takes no argument, found `{extra}`")),
         },
         "soak" => soak::options(rest).map(Request::Soak),
         "kit" => match rest {
@@ -175,14 +185,15 @@ fn cargo() -> Command {
 
 #[cfg(test)]
 mod tests {
-    use super::{Request, parse};
+    use super::{Request, Show, parse};
 
     #[test]
     fn commands_and_arguments_are_told_apart() {
         assert_eq!(parse(&[]), Ok(Request::Help));
         assert_eq!(parse(&["test", "--help"]), Ok(Request::Help));
         assert_eq!(parse(&["check"]), Ok(Request::Check));
-        assert_eq!(parse(&["kernels"]), Ok(Request::Kernels { document: false }));
+        assert_eq!(parse(&["kernels"]), Ok(Request::Kernels(Show::Table)));
+        assert_eq!(parse(&["kernels", "--sass", "gemm"]), Ok(Request::Kernels(Show::Sass("gemm".into()))));
         assert_eq!(parse(&["kit", "--debug"]), Ok(Request::Kit { debug: true }));
         assert_eq!(parse(&["test"]), Ok(Request::Test { all: false, cargo_args: vec![] }));
         let cargo_args = ["-p", "sphereface-tensor", "--", "--help"].map(str::to_owned).to_vec();

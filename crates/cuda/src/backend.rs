@@ -4,6 +4,7 @@ use crate::driver::{Driver, Extent, FunctionId, GraphId};
 use crate::launch::{Io, Kernel, Operands, Slice};
 use crate::launcher::{Context, kernel};
 use crate::library::{Library, Progress};
+use crate::nvrtc::Architecture;
 use sphereface_tensor::arena::{Request, assign};
 use sphereface_tensor::{Backend, BufferId, Error, Lifetime, Place, Plan, Program, Step, StepTime, Type};
 use std::collections::{BTreeSet, HashMap};
@@ -33,6 +34,8 @@ pub enum Tier {
     Simt,
     /// `mma.sync`: compute capability 8.0 and later.
     Mma,
+    /// `wgmma`: compute capability 9.0.
+    Wgmma,
 }
 
 /// How activations are placed.
@@ -52,6 +55,9 @@ pub struct Options {
     pub precision: Precision,
     /// The best tier to use; the device may have less.
     pub tier: Tier,
+    /// Whether the tier makes whatever it can, also where another is thought to be faster, and by so few blocks that one has
+    /// several tiles: so that all of it can be tested at small sizes.
+    pub forced: bool,
     /// How activations are placed.
     pub arena: Arena,
     /// Whether a plan's second run and later ones are replays of a captured graph.
@@ -60,7 +66,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { precision: Precision::Fp32, tier: Tier::Mma, arena: Arena::Shared, graph: true }
+        Options { precision: Precision::Fp32, tier: Tier::Wgmma, forced: false, arena: Arena::Shared, graph: true }
     }
 }
 
@@ -126,9 +132,10 @@ impl<D: Driver> CudaBackend<D> {
     /// A backend on a device.
     pub fn new(driver: D, options: Options) -> Self {
         let mma = options.tier >= Tier::Mma && driver.architecture().number >= 80;
+        let wgmma = options.tier >= Tier::Wgmma && driver.architecture() == Architecture::specific(90);
         CudaBackend {
             driver,
-            context: Context { options, mma },
+            context: Context { options, mma, wgmma },
             library: Library::default(),
             persistent: HashMap::new(),
             arena: Slice::default(),
@@ -372,7 +379,7 @@ impl<D: Driver> Backend for CudaBackend<D> {
             return Err(Error::Buffer { name: buffer.name.clone(), message });
         }
         let persistent = self.persistent_slices(plan)?;
-        let portable = Context { mma: false, options: self.context.options };
+        let portable = Context { mma: false, wgmma: false, options: self.context.options };
         let context = |op: &str| if self.refused.contains(op) { &portable } else { &self.context };
         let kernels: Vec<Kernel> = plan
             .steps

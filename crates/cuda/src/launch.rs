@@ -1,6 +1,6 @@
 //! Launches: what a typed launcher builds, and the memory it builds them from.
 
-use crate::driver::{Access, Argument, Extent};
+use crate::driver::{Access, Argument, Extent, TensorMap};
 use bytemuck::NoUninit;
 use sphereface_tensor::{DType, Type};
 
@@ -73,7 +73,7 @@ pub struct Unit {
 
 /// What a file of products is compiled with for one of its tiers; without, it has the kernels that both use. A run
 /// compiles, and waits for, only those of the tier it takes.
-pub(crate) const TIERS: [&str; 2] = ["TIER_SIMT", "TIER_MMA"];
+pub(crate) const TIERS: [&str; 3] = ["TIER_SIMT", "TIER_MMA", "TIER_WGMMA"];
 
 /// Every unit that launchers may ask for: a file that names `MARGIN_HEADER` once for each margin, one that names tiers
 /// once for each of them, and without.
@@ -160,6 +160,13 @@ impl Launch {
 
     pub(crate) fn update(self, slice: Slice) -> Self {
         self.memory(slice, Access::Update)
+    }
+
+    /// A tensor that is copied box by box through its map; without one, a map that the kernel does not look at.
+    pub(crate) fn tensor(mut self, slice: Option<Slice>, access: Access, map: &TensorMap) -> Self {
+        let Some(Slice { pointer, bytes }) = slice else { return self.value([0u8; 128]) };
+        self.arguments.push(Argument::Tensor { pointer, bytes, access, map: map.clone() });
+        self
     }
 
     /// A number or structure, as it lies in memory.

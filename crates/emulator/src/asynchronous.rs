@@ -31,6 +31,19 @@ pub(crate) enum Asynchronous {
         count: u32,
         increase: bool,
     },
+    /// `mapa`: where an offset of shared memory lies in the block with a rank.
+    MapAddress {
+        d: Row,
+        a: Row,
+        rank: Row,
+    },
+    /// `barrier.cluster`, and whether it orders.
+    ClusterArrive {
+        release: bool,
+    },
+    ClusterWait {
+        acquire: bool,
+    },
     StoreMatrix {
         from: [Row; 4],
         count: u8,
@@ -79,6 +92,8 @@ pub(crate) struct BulkLoad {
     pub(crate) to: Address,
     pub(crate) from: Place,
     pub(crate) barrier: Address,
+    /// The blocks of the cluster that get it, a bit each.
+    pub(crate) multicast: Option<Row>,
 }
 
 /// From shared to global memory.

@@ -1,8 +1,6 @@
-//! A block: its warps take turns on one host thread, from barrier to barrier.
+//! A block: its warps take turns, from barrier to barrier.
 
-use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
-
+use crate::cluster::{Message, Round};
 use crate::counters::Counters;
 use crate::execute::Scratch;
 use crate::instruction::{Op, VoteKind};
@@ -13,11 +11,6 @@ use crate::order::Order;
 use crate::shared::{Shared, Toucher};
 use crate::warp::{Sleep, Warp};
 use crate::{Fault, FaultKind, Site};
-
-/// Rounds without any progress in the whole launch after which a block gives up.
-const HOPELESS_ROUNDS: u32 = 300;
-/// How long a block without progress sleeps before it looks again.
-const NAP: Duration = Duration::from_micros(200);
 
 /// Why a warp's turn ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +35,15 @@ pub(crate) struct Block {
     pub(crate) shared: Shared,
     pub(crate) counters: Counters,
     pub(crate) linear: u32,
+    index: [u32; 3],
+    /// Its number in its cluster, and what its warps have just done to the cluster's other blocks.
+    pub(crate) rank: usize,
+    pub(crate) messages: Vec<Message>,
+    /// Warps that have arrived at `barrier.cluster`, phases that it has completed, and what is ordered before their ends.
+    pub(crate) cluster_arrived: u32,
+    pub(crate) cluster_phases: u32,
+    pub(crate) cluster_gathering: Order,
+    pub(crate) cluster_done: Order,
     /// Counts barriers completed, arrivals, fences and asynchronous operations.
     pub(crate) time: u32,
     pub(crate) barriers: [Barrier; 16],
@@ -61,7 +63,7 @@ pub(crate) struct Block {
 }
 
 /// A named barrier.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Barrier {
     /// Warps that wait.
     pub(crate) waiting: u32,
@@ -77,107 +79,107 @@ pub(crate) struct Barrier {
 }
 
 impl Block {
-    /// Runs one block of a launch to its end.
-    pub(crate) fn run(&mut self, launch: &Launch<'_>, linear: u32) -> Result<Counters, Box<Fault>> {
+    /// Gets ready for one block of a launch, in its place in a cluster of so many blocks.
+    pub(crate) fn begin(&mut self, launch: &Launch<'_>, index: [u32; 3], rank: usize, blocks: usize) -> Vec<Warp> {
         let [x, y, _] = launch.grid;
-        let index = [linear % x, linear / x % y, linear / x / y];
         let count = launch.block_threads().div_ceil(32);
         self.shared.reset(launch.shared_bytes());
         self.counters = Counters::default();
-        self.linear = linear;
+        self.index = index;
+        self.rank = rank;
+        self.linear = index[0] + x * (index[1] + y * index[2]);
         self.time = 1;
         self.barriers = Default::default();
         self.mbarriers.clear();
+        self.messages.clear();
+        self.cluster_arrived = 0;
+        self.cluster_phases = 0;
+        self.cluster_gathering = Order::default();
+        self.cluster_done = Order::default();
         self.warps = count as usize;
         self.gathering = 0;
         self.free_registers = 0;
         self.register_changes.iter_mut().for_each(Vec::clear);
         self.alive = u32::MAX >> (32 - count);
         self.released = 0;
-        let mut warps: Vec<Warp> = (0..count).map(|number| Warp::new(launch, index, number)).collect();
-        let mut hopeless = 0;
-        let mut seen = launch.progress.load(Relaxed);
-        let mut wake = false;
-        while self.alive != 0 {
-            let mut advanced = false;
-            let (mut runnable, mut asleep) = (false, false);
-            for warp in &mut warps {
-                if self.alive >> warp.index & 1 == 0 || warp.waiting != 0 && warp.waiting == warp.alive {
+        (0..count).map(|number| Warp::new(launch, index, number, [rank, blocks])).collect()
+    }
+
+    /// Gives every warp that can run its turn; the round ends early where a barrier is complete. Waits that sleep time
+    /// out if they are woken.
+    pub(crate) fn round(&mut self, launch: &Launch<'_>, warps: &mut [Warp], wake: bool) -> Result<Round, Box<Fault>> {
+        let mut round = Round::default();
+        for warp in warps.iter_mut() {
+            if self.alive >> warp.index & 1 == 0 || warp.waiting != 0 && warp.waiting == warp.alive {
+                continue;
+            }
+            if warp.is_asleep() && warp.sleeps.iter().all(|until| self.is_pending(*until)) {
+                round.asleep = true;
+                if !wake {
                     continue;
                 }
-                if warp.is_asleep() && warp.sleeps.iter().all(|until| self.is_pending(*until)) {
-                    asleep = true;
-                    if !wake {
-                        continue;
-                    }
-                    warp.timed_out = true;
+                warp.timed_out = true;
+            }
+            let timed_out = warp.timed_out;
+            round.ran = true;
+            let stop = self.turn(launch, warp).map_err(|failure| self.fault(launch, warp, failure))?;
+            match stop {
+                Stop::Exited => {
+                    self.alive &= !(1 << warp.index);
+                    round.advanced = true;
                 }
-                let timed_out = warp.timed_out;
-                runnable = true;
-                let stop = self.turn(launch, warp).map_err(|failure| self.fault(launch, index, warp, failure))?;
-                match stop {
-                    Stop::Exited => {
-                        self.alive &= !(1 << warp.index);
-                        advanced = true;
-                    }
-                    Stop::Waiting => advanced = true,
-                    Stop::Yielded if warp.is_endless() => {
-                        let kind = FaultKind::Endless { instructions: warp.executed };
-                        let failure = Failure { lane: warp.alive.trailing_zeros() as usize, pc: warp.pc, kind };
-                        return Err(self.fault(launch, index, warp, failure));
-                    }
-                    // It was woken by what it waited for, and waits for the next.
-                    Stop::Yielded if warp.is_asleep() && !timed_out => advanced = true,
-                    Stop::Yielded => {
-                        warp.note_state();
-                        advanced |= !warp.stuck;
-                    }
+                Stop::Waiting => round.advanced = true,
+                Stop::Yielded if warp.is_endless() => {
+                    let kind = FaultKind::Endless { instructions: warp.executed };
+                    let failure = Failure { lane: warp.alive.trailing_zeros() as usize, pc: warp.pc, kind };
+                    return Err(self.fault(launch, warp, failure));
                 }
-                warp.timed_out = false;
-                self.complete_barriers();
-                if self.released != 0 || self.gathered() != 0 {
-                    break;
+                // It was woken by what it waited for, and waits for the next.
+                Stop::Yielded if warp.is_asleep() && !timed_out => round.advanced = true,
+                Stop::Yielded => {
+                    warp.note_state();
+                    round.advanced |= !warp.stuck;
                 }
             }
-            let gathered = self.gathered();
-            for group in lanes_of(gathered) {
-                let members = &mut warps[4 * group..4 * group + 4];
-                if let Err((warp, failure)) = self.meet(launch, group as u32, members) {
-                    return Err(self.fault(launch, index, &warps[4 * group + warp], failure));
-                }
+            warp.timed_out = false;
+            self.complete_barriers();
+            if self.released != 0 || self.gathered() != 0 {
+                break;
             }
-            // Waits time out when nothing else can go on.
-            wake = !runnable && asleep && !wake;
-            if gathered != 0 {
-                advanced = true;
-            } else if self.released != 0 {
-                self.release(launch, &mut warps);
-                advanced = true;
-            } else if wake {
-                continue;
-            } else if !runnable {
-                return Err(self.stalled(launch, index, &warps));
-            }
-            if advanced {
-                launch.progress.fetch_add(1, Relaxed);
-                hopeless = 0;
-                continue;
-            }
-            // Only a store of another block can help now.
-            let now = launch.progress.load(Relaxed);
-            hopeless = if now == seen { hopeless + 1 } else { 0 };
-            seen = now;
-            if launch.stopped.load(Relaxed) {
-                return Ok(self.counters);
-            }
-            if hopeless > HOPELESS_ROUNDS {
-                return Err(self.stalled(launch, index, &warps));
-            }
-            std::thread::sleep(NAP);
         }
-        launch.progress.fetch_add(1, Relaxed);
-        self.check_registers(launch, index, &warps)?;
-        Ok(self.counters)
+        for group in lanes_of(self.gathered()) {
+            let members = &mut warps[4 * group..4 * group + 4];
+            if let Err((warp, failure)) = self.meet(launch, group as u32, members) {
+                return Err(self.fault(launch, &warps[4 * group + warp], failure));
+            }
+            round.advanced = true;
+        }
+        if self.released != 0 {
+            self.release(launch, warps);
+            round.advanced = true;
+        }
+        Ok(round)
+    }
+
+    /// What must be so when all warps have ended.
+    pub(crate) fn check_end(&self, launch: &Launch<'_>, warps: &[Warp]) -> Result<(), Box<Fault>> {
+        let fail = |warp: &Warp, kind| Err(self.fault(launch, warp, Failure { lane: 0, pc: warp.pc, kind }));
+        for warp in warps {
+            // All warps of a group must have changed their registers as often.
+            let group = warp.index as usize / 4;
+            let (count, changes) = (warp.beside.register_changes, self.register_changes[group].len());
+            if count < changes || count > 0 && warps.len() < 4 * group + 4 {
+                let what = "setmaxnreg of its warpgroup";
+                let what = format!("warp {} ended after {count} of the {changes} {what}", warp.index);
+                return fail(warp, FaultKind::Registers(what));
+            }
+        }
+        if let (Some(barrier), Some(warp)) = (self.mbarriers.unseen(), warps.last()) {
+            let offset = barrier.offset;
+            let what = format!("the block ends before the copies that complete on the mbarrier at offset {offset}");
+            return fail(warp, FaultKind::BulkCopy(what));
+        }
+        Ok(())
     }
 
     /// Whether what a wait waits for has not come.
@@ -185,26 +187,8 @@ impl Block {
         match until {
             Sleep::Phase(index, phase) => self.mbarriers.get(index).phases == phase,
             Sleep::Registers(need) => self.free_registers < need,
+            Sleep::Cluster(phase) => self.cluster_phases == phase,
         }
-    }
-
-    /// All warps of a group must have changed their registers as often.
-    fn check_registers(&self, launch: &Launch<'_>, block: [u32; 3], warps: &[Warp]) -> Result<(), Box<Fault>> {
-        for warp in warps {
-            let changes = &self.register_changes[warp.index as usize / 4];
-            let group = warps.len().min(4 * (warp.index as usize / 4) + 4) % 4;
-            let count = warp.beside.register_changes;
-            if count < changes.len() || count > 0 && group != 0 {
-                let what = format!(
-                    "warp {} ended after {count} of the {} setmaxnreg of its warpgroup",
-                    warp.index,
-                    changes.len()
-                );
-                let failure = Failure { lane: 0, pc: warp.pc, kind: FaultKind::Registers(what) };
-                return Err(self.fault(launch, block, warp, failure));
-            }
-        }
-        Ok(())
     }
 
     /// Marks the warps of complete barriers as released.
@@ -236,12 +220,11 @@ impl Block {
             // Whoever waited did nothing since it arrived, so all it ever did is ordered before what comes now.
             self.time += 1;
             for warp in lanes_of(barrier.waiting) {
-                barrier.order.known[warp] = self.time;
+                barrier.order.own.known[warp] = self.time;
             }
             for warp in warps.iter_mut().filter(|warp| barrier.waiting >> warp.index & 1 == 1) {
                 let lane = warp.waiting.trailing_zeros() as usize & 31;
                 warp.learn(&barrier.order, count, agents);
-                warp.sync += 1;
                 if let Op::BarrierReduce { kind, d, .. } = &launch.program.code[warp.pcs[lane] as usize].op {
                     let bits = |yes: bool| if yes { u32::MAX } else { 0 };
                     match kind {
@@ -268,11 +251,11 @@ impl Block {
             time: self.time,
             sync: warp.sync,
             floor: warp.floor,
-            known: &warp.order.known,
+            known: &warp.order.own.known,
         }
     }
 
-    fn fault(&self, launch: &Launch<'_>, block: [u32; 3], warp: &Warp, failure: Failure) -> Box<Fault> {
+    pub(crate) fn fault(&self, launch: &Launch<'_>, warp: &Warp, failure: Failure) -> Box<Fault> {
         let linear = 32 * warp.index + failure.lane as u32;
         let program = launch.program;
         let place = program.places[failure.pc as usize];
@@ -282,7 +265,7 @@ impl Block {
         };
         let site = Site {
             kernel: program.name.clone(),
-            block,
+            block: self.index,
             thread: launch.thread(linear),
             instruction: program.opcodes[failure.pc as usize].clone(),
             line: place.line,
@@ -291,15 +274,13 @@ impl Block {
         Box::new(Fault { kind: failure.kind, site: Some(Box::new(site)) })
     }
 
-    /// No warp can go on: some wait at barriers that others never reach.
-    fn stalled(&self, launch: &Launch<'_>, block: [u32; 3], warps: &[Warp]) -> Box<Fault> {
+    /// What the warps that have not ended do, in words.
+    pub(crate) fn states(&self, launch: &Launch<'_>, warps: &[Warp]) -> Vec<String> {
         // Warps that do the same are named together.
         let mut states: Vec<(&str, String, Vec<u32>)> = Vec::new();
-        let mut first = None;
         for warp in warps.iter().filter(|warp| warp.alive != 0) {
             let lane = warp.alive.trailing_zeros() as usize;
             let pc = warp.pcs[lane];
-            first = first.or(Some((warp, lane, pc)));
             let at = launch.program.places[pc as usize].line;
             let opcode = &launch.program.opcodes[pc as usize];
             let verb = if warp.waiting != 0 || warp.is_asleep() { "wait" } else { "spin" };
@@ -310,6 +291,7 @@ impl Block {
                 place += &match until {
                     Sleep::Phase(index, _) => format!(" for {}", self.mbarriers.get(*index).missing()),
                     Sleep::Registers(need) => format!(" for {need} registers, {} are free", self.free_registers),
+                    Sleep::Cluster(_) => String::new(),
                 };
             }
             match states.iter_mut().find(|state| state.0 == verb && state.1 == place) {
@@ -321,10 +303,6 @@ impl Block {
             [warp] => format!("warp {warp} {verb}s {place}"),
             _ => format!("warps {} {verb} {place}", warps.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")),
         };
-        let lines: Vec<String> = states.into_iter().map(line).collect();
-        let Some((warp, lane, pc)) = first else {
-            return Box::new(FaultKind::Deadlock(lines).into());
-        };
-        self.fault(launch, block, warp, Failure { lane, pc, kind: FaultKind::Deadlock(lines) })
+        states.into_iter().map(line).collect()
     }
 }

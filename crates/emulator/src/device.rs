@@ -186,6 +186,7 @@ impl Device {
             variables: &variables,
             grid,
             block,
+            cluster: program.cluster,
             dynamic_shared_bytes: shared_bytes,
             parameters,
             ranges,

@@ -180,8 +180,8 @@ pub enum FaultKind {
     BulkStorePending {
         /// The offset in the block's shared memory.
         offset: u64,
-        /// The linear index of the thread that started the copy.
-        thread: u32,
+        /// The number of the warp that started the copy.
+        warp: u32,
     },
     /// A write to a word of shared memory that an asynchronous product may still read.
     ProductPending {
@@ -216,6 +216,8 @@ pub enum FaultKind {
     MissingProductFence,
     /// The warps of a warpgroup do not do the same.
     Warpgroup(String),
+    /// Something done to another block of the cluster that cannot be.
+    Cluster(String),
     /// `setmaxnreg` asks for what cannot be.
     Registers(String),
     /// Lanes of one warp that do not arrive at a barrier together.
@@ -304,9 +306,9 @@ impl fmt::Display for FaultKind {
                 to,
                 "shared memory at offset {offset} is the target of a bulk copy that nobody waited for on the mbarrier at offset {barrier}"
             ),
-            FaultKind::BulkStorePending { offset, thread } => write!(
+            FaultKind::BulkStorePending { offset, warp } => write!(
                 to,
-                "shared memory at offset {offset} may still be read by a bulk copy that thread {thread} has not waited for"
+                "shared memory at offset {offset} may still be read by a bulk copy that warp {warp} has not waited for"
             ),
             FaultKind::ProductPending { offset, group } => write!(
                 to,
@@ -330,7 +332,10 @@ impl fmt::Display for FaultKind {
             }
             FaultKind::Mbarrier(what) => write!(to, "mbarrier: {what}"),
             FaultKind::BulkCopy(what) => write!(to, "bulk copy: {what}"),
-            FaultKind::Descriptor(what) | FaultKind::Warpgroup(what) | FaultKind::Registers(what) => {
+            FaultKind::Cluster(what)
+            | FaultKind::Descriptor(what)
+            | FaultKind::Warpgroup(what)
+            | FaultKind::Registers(what) => {
                 write!(to, "{what}")
             }
             FaultKind::OperandPending => {

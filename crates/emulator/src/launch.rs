@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use rayon::prelude::*;
 
-use crate::block::Block;
+use crate::cluster::Cluster;
 use crate::counters::Counters;
 use crate::decode::Program;
 use crate::memory::{MAX_BLOCKS, Memory};
@@ -80,6 +80,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) variables: &'a [u64],
     pub(crate) grid: [u32; 3],
     pub(crate) block: [u32; 3],
+    /// Blocks of a cluster.
+    pub(crate) cluster: [u32; 3],
     pub(crate) dynamic_shared_bytes: u64,
     pub(crate) parameters: Vec<u8>,
     /// What the launch may touch, by address; everything if it is not given.
@@ -134,20 +136,33 @@ impl Launch<'_> {
         [linear % x, linear / x % y, linear / (x * y)]
     }
 
+    /// The places in the grid of a cluster's blocks, by rank.
+    pub(crate) fn cluster_blocks(&self, number: u32) -> Vec<[u32; 3]> {
+        let split = |number: u32, [x, y, _]: [u32; 3]| [number % x, number / x % y, number / x / y];
+        let clusters: [u32; 3] = std::array::from_fn(|axis| self.grid[axis] / self.cluster[axis]);
+        let first = split(number, clusters);
+        let place = |rank| {
+            let inside = split(rank, self.cluster);
+            std::array::from_fn(|axis| first[axis] * self.cluster[axis] + inside[axis])
+        };
+        (0..self.cluster.iter().product()).map(place).collect()
+    }
+
     /// Runs all blocks. Of several faults the one of the lowest block is reported.
     pub(crate) fn run(&self) -> Result<Counters, Fault> {
-        let blocks: u64 = self.grid.iter().map(|extent| u64::from(*extent)).product();
-        let outcome = (0..blocks as u32)
+        let pairs = self.grid.iter().zip(&self.cluster);
+        let clusters: u64 = pairs.map(|(blocks, cluster)| u64::from(blocks / cluster)).product();
+        let outcome = (0..clusters as u32)
             .into_par_iter()
-            .map_init(Block::default, |block, linear| {
+            .map_init(Cluster::default, |cluster, number| {
                 if self.stopped.load(Relaxed) {
                     return Ok(Counters::default());
                 }
-                let result = block.run(self, linear);
+                let result = cluster.run(self, number);
                 if result.is_err() {
                     self.stopped.store(true, Relaxed);
                 }
-                result.map_err(|fault| (linear, fault))
+                result
             })
             .fold(|| Ok(Counters::default()), merge)
             .reduce(|| Ok(Counters::default()), merge);
@@ -216,6 +231,11 @@ pub(crate) fn check_shape(
     }
     if let Some(required) = program.required.filter(|required| block.map(u64::from) != *required) {
         return shape(format!("a block of {block:?} threads; kernel `{}` requires {required:?}", program.name));
+    }
+    let cluster = program.cluster;
+    let size = cluster.iter().fold(1_u32, |size, extent| size.saturating_mul(*extent));
+    if size > 8 || grid.iter().zip(&cluster).any(|(blocks, cluster)| blocks % cluster != 0) {
+        return shape(format!("clusters of {cluster:?} blocks in a grid of {grid:?}; at most 8, and whole ones"));
     }
     if program.local_bytes > 512 << 10 {
         return shape(format!("{} bytes of local memory a thread; at most 512 KB", program.local_bytes));

@@ -1,11 +1,12 @@
 //! Executes PTX on the CPU: the text that NVRTC makes of CUDA C++, inline assembly included, without a GPU.
 //!
 //! A [`Module`] is parsed and decoded once. A [`Device`] holds global memory and launches kernels: a warp at a time, 32
-//! lanes in a row, blocks spread over host threads. It says what a GPU would only do: access out of bounds, reads of
-//! memory that nobody wrote, races on shared memory, divergent barriers, asynchronous copies that nobody waited for,
+//! lanes in a row, blocks spread over host threads; for sm_90a also bulk copies, transaction barriers, asynchronous
+//! products and clusters. It says what a GPU would only do: access out of bounds, reads of memory that nobody wrote,
+//! races on shared memory, divergent barriers, asynchronous copies and products that nobody waited for, missing fences,
 //! misaligned access, exchanges with absent lanes, conflicting writes, deadlocks. Each [`Fault`] names kernel, block,
-//! thread, PTX line and, where the text has `.loc`, the source line. An instruction that is not known is a
-//! [`LoadError`] that names it. [`Counters`] say what a launch did.
+//! thread, PTX line and, where the text has `.loc`, the source line. An instruction that is not known is a [`LoadError`]
+//! that names it. [`Counters`] say what a launch did.
 //!
 //! ```
 //! use sphereface_emulator::{Argument, Device, Module};
@@ -45,6 +46,7 @@
 
 mod asynchronous;
 mod block;
+mod cluster;
 mod counters;
 mod decode;
 mod descriptor;

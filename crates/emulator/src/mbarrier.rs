@@ -31,6 +31,9 @@ pub(crate) struct Mbarrier {
     done: Order,
     /// The warp that made it, and when.
     maker: (usize, u32),
+    /// The last phase in which a bulk copy came, and how many phases somebody has seen the end of.
+    loaded: Option<u32>,
+    seen: u32,
     /// A fence came after it was made, so that bulk copies may use it.
     pub(crate) announced: bool,
     valid: bool,
@@ -70,6 +73,8 @@ impl Mbarriers {
             gathering: Order::default(),
             done: Order::default(),
             maker: (usize::from(by.thread / 32), by.time),
+            loaded: None,
+            seen: 0,
             announced: false,
             valid: true,
         });
@@ -86,6 +91,20 @@ impl Mbarriers {
         Ok(words[1] as usize)
     }
 
+    /// The same for a thread of another block, or a copy.
+    pub(crate) fn find_from_afar(&self, shared: &Shared, offset: u64, order: &Order) -> Result<usize, FaultKind> {
+        let found = self.list.iter().position(|one| one.valid && one.offset == offset);
+        let Some(index) = found.filter(|index| shared.peek(offset) == [MAGIC, *index as u32]) else {
+            return Err(FaultKind::Mbarrier(format!("none is at offset {offset}, or it was overwritten")));
+        };
+        let (maker, time) = self.list[index].maker;
+        if time >= order.own.known[maker] {
+            let what = format!("the init at offset {offset} is not ordered before its use by another block");
+            return Err(FaultKind::Mbarrier(what));
+        }
+        Ok(index)
+    }
+
     pub(crate) fn invalidate(&mut self, index: usize) {
         self.list[index].valid = false;
     }
@@ -93,7 +112,7 @@ impl Mbarriers {
     /// A fence of a warp: barriers that it knows of may be used by bulk copies.
     pub(crate) fn announce(&mut self, warp: usize, order: &Order) {
         for one in self.list.iter_mut().filter(|one| !one.announced) {
-            one.announced = one.maker.0 == warp || order.known[one.maker.0] > one.maker.1;
+            one.announced = one.maker.0 == warp || order.own.known[one.maker.0] > one.maker.1;
         }
     }
 
@@ -122,7 +141,9 @@ impl Mbarriers {
     /// A bulk copy has arrived whole, at a time of its agent.
     pub(crate) fn transfer(&mut self, index: usize, bytes: u64, agent: usize, time: u32) -> Result<(), FaultKind> {
         let one = &mut self.list[index];
-        one.gathering.known[agent] = one.gathering.known[agent].max(time + 1);
+        let known = &mut one.gathering.own.known[agent];
+        *known = (*known).max(time + 1);
+        one.loaded = Some(one.phases);
         self.transact(index, -(bytes as i64))
     }
 
@@ -142,6 +163,16 @@ impl Mbarriers {
         Ok(())
     }
 
+    /// Somebody has seen the end of the latest phase.
+    pub(crate) fn see(&mut self, index: usize) {
+        self.list[index].seen = self.list[index].phases;
+    }
+
+    /// A barrier with bulk copies that nobody has seen the end of.
+    pub(crate) fn unseen(&self) -> Option<&Mbarrier> {
+        self.list.iter().find(|one| one.loaded.is_some_and(|phase| one.seen <= phase))
+    }
+
     /// What bulk copies that complete on a barrier are called.
     pub(crate) fn agent(&self, index: usize) -> Agent {
         Agent::Loads(self.list[index].offset as u32)
@@ -153,7 +184,7 @@ impl Mbarrier {
         if self.pending == 0 && self.bytes == 0 {
             self.phases = self.phases.wrapping_add(1);
             self.pending = self.expected;
-            self.done = self.gathering;
+            self.done = self.gathering.clone();
         }
     }
 

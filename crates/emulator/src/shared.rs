@@ -143,6 +143,12 @@ impl Shared {
         Ok(result)
     }
 
+    /// Two words as they are, whoever wrote them; zeros outside.
+    pub(crate) fn peek(&self, offset: u64) -> [u32; 2] {
+        let first = offset as usize / 4;
+        std::array::from_fn(|index| self.words.get(first + index).copied().unwrap_or(0))
+    }
+
     /// Notes that one more lane read what the lane before it read.
     #[inline]
     pub(crate) fn read_again(&mut self, offset: u64, bytes: u32) {
@@ -299,7 +305,7 @@ impl Wrong {
                 let agent = usize::from(thread / 32).checked_sub(FIRST_AGENT).and_then(|agent| agents.get(agent));
                 match agent {
                     Some(Agent::Loads(barrier)) => FaultKind::BulkLoadPending { offset, barrier: u64::from(*barrier) },
-                    Some(Agent::Stores(thread)) => FaultKind::BulkStorePending { offset, thread: *thread },
+                    Some(Agent::Stores(warp)) => FaultKind::BulkStorePending { offset, warp: *warp },
                     Some(Agent::Products(group)) => FaultKind::ProductPending { offset, group: *group },
                     None => {
                         let other = (thread < 32 * FIRST_AGENT as u16).then_some(u32::from(thread));
@@ -350,7 +356,7 @@ impl Shadow {
         if !same && self.write_time >= by.floor && self.written & mask != 0 && self.unordered_write(by) {
             return Err(Wrong::Race("write after write", self.writer));
         }
-        if self.readers != 0
+        if (self.read_time >= by.floor || self.earlier != 0)
             && self.read & mask != 0
             && let Some(reader) = self.unordered_read(by, earlier)
         {
@@ -401,7 +407,7 @@ impl Shadow {
         self.reader = SEVERAL;
     }
 
-    #[inline]
+    #[inline(always)]
     fn forget_earlier(&self, earlier: &mut [Earlier]) {
         if self.earlier != 0 {
             earlier[self.earlier as usize - 1] = [(0, 0); 4];
@@ -424,9 +430,6 @@ impl Shadow {
     fn unordered_read(&self, by: Toucher<'_>, earlier: &[Earlier]) -> Option<u16> {
         let own = usize::from(by.thread / 32);
         let list = if self.earlier == 0 { &[][..] } else { &earlier[self.earlier as usize - 1][..] };
-        if self.read_time < by.floor && list.iter().all(|one| one.0 == 0) {
-            return None;
-        }
         let late = |agents: u64, time: u32| bits(agents).find(|agent| *agent != own && time >= by.known[*agent]);
         if self.readers >> own & 1 == 1 && self.reader != by.thread && self.read_sync == by.sync && own < FIRST_AGENT {
             return Some(self.reader);

@@ -14,6 +14,8 @@ const PATIENCE: u32 = 10_000;
 #[derive(Debug)]
 pub(crate) struct Warp {
     pub(crate) index: u32,
+    /// The number of its block in the cluster.
+    rank: u32,
     pub(crate) shorts: Vec<Row32>,
     pub(crate) longs: Vec<Row64>,
     pub(crate) predicates: Vec<u32>,
@@ -33,7 +35,7 @@ pub(crate) struct Warp {
     pub(crate) converging: u32,
     /// Carry bits of `add.cc`.
     pub(crate) carry: u32,
-    /// Number of warp barriers passed.
+    /// Number of barriers passed that order the lanes of the warp.
     pub(crate) sync: u32,
     /// What is ordered before this warp's next access.
     pub(crate) order: Order,
@@ -79,6 +81,8 @@ pub(crate) struct Beside {
     /// Registers of a thread, and how often `setmaxnreg` has changed them.
     pub(crate) registers: u32,
     pub(crate) register_changes: usize,
+    /// The phase of the cluster's barrier in which the warp arrived, until it waits.
+    pub(crate) cluster_phase: Option<u32>,
 }
 
 /// A row that some product uses.
@@ -105,6 +109,7 @@ impl Beside {
             store_groups: [0; 32],
             registers: program.registers.unwrap_or(0),
             register_changes: 0,
+            cluster_phase: None,
         }
     }
 }
@@ -116,6 +121,8 @@ pub(crate) enum Sleep {
     Phase(usize, u32),
     /// So many registers are free in the block.
     Registers(u32),
+    /// The cluster's barrier leaves this phase.
+    Cluster(u32),
 }
 
 /// An asynchronous copy that nobody has waited for.
@@ -129,8 +136,8 @@ pub(crate) struct Copy {
 }
 
 impl Warp {
-    /// A warp of a block before its first instruction.
-    pub(crate) fn new(launch: &Launch<'_>, block: [u32; 3], index: u32) -> Self {
+    /// A warp of a block before its first instruction, in its place in a cluster of so many blocks.
+    pub(crate) fn new(launch: &Launch<'_>, block: [u32; 3], index: u32, [rank, blocks]: [usize; 2]) -> Self {
         let program = launch.program;
         let threads = launch.block_threads();
         let alive = match threads - 32 * index {
@@ -152,7 +159,8 @@ impl Warp {
             converging: 0,
             carry: 0,
             sync: 1,
-            order: Order::BEGIN,
+            order: Order::begin(blocks),
+            rank: rank as u32,
             floor: 1,
             local: vec![0; 32 * program.local_bytes as usize],
             copies: Vec::new(),
@@ -210,6 +218,12 @@ impl Warp {
             Special::MaskGreaterEqual => !((1 << lane) - 1),
             Special::DynamicSharedBytes => launch.dynamic_shared_bytes as u32,
             Special::TotalSharedBytes => launch.shared_bytes() as u32,
+            Special::ClusterBlocks(axis) => launch.cluster[axis],
+            Special::ClusterBlock(axis) => block[axis] % launch.cluster[axis],
+            Special::Cluster(axis) => block[axis] / launch.cluster[axis],
+            Special::Clusters(axis) => launch.grid[axis] / launch.cluster[axis],
+            Special::ClusterRank => self.rank,
+            Special::ClusterSize => launch.cluster.iter().product(),
             Special::GridId | Special::Multiprocessor => 0,
             Special::Multiprocessors => 1,
         }
@@ -324,9 +338,12 @@ impl Warp {
 
     /// A barrier passes on what is ordered before this warp, in a block of so many warps and other agents.
     pub(crate) fn learn(&mut self, order: &Order, warps: usize, agents: usize) {
+        // Its own arrivals come back to it: they order its lanes, too.
+        let own = self.index as usize;
+        self.sync += u32::from(order.own.known[own] > self.order.own.known[own]);
         self.order.join(order);
-        let others = &self.order.known[FIRST_AGENT..][..agents.min(AGENTS - FIRST_AGENT)];
-        self.floor = self.order.known[..warps].iter().chain(others).copied().min().unwrap_or(1);
+        let others = &self.order.own.known[FIRST_AGENT..][..agents.min(AGENTS - FIRST_AGENT)];
+        self.floor = self.order.own.known[..warps].iter().chain(others).copied().min().unwrap_or(1);
     }
 
     /// Writes a row of the 32-bit file where the mask is set.

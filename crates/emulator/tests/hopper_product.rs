@@ -191,7 +191,13 @@ fn register_counts_must_fit() {
     says(&planted("setmaxnreg.dec.sync.aligned.u32 40;", ""), "registers, 0 are free");
     says(
         &planted("setmaxnreg.inc.sync.aligned.u32 232;", "setmaxnreg.inc.sync.aligned.u32 24;"),
-        "the warp has 168 registers",
+        "the warp has 40 registers",
+    );
+    // Less than what was given back.
+    assert!(run(&TEXT.replace("aligned.u32 232", "aligned.u32 176"), [128, 128, 448], |_| {}).is_ok());
+    // A launch bound without blocks, which ptxas takes for none.
+    assert!(
+        Module::load(&TEXT.replace(".minnctapersm 1", "")).is_err_and(|error| error.to_string().contains("setmaxnreg"))
     );
     let alone = "setp.lt.u32 %p11, %r4, 32;\n@%p11 setmaxnreg.dec.sync.aligned.u32 40;";
     let text = TEXT.replace("setmaxnreg.inc.sync.aligned.u32 232;", "");

@@ -16,10 +16,7 @@ fn unknown_instructions_and_modifiers_are_named_with_their_line() {
         ("add.weird.u32 %r1, %r2, %r3;", "modifier `.weird` of `add.weird.u32`"),
         ("ld.global.surprise.u32 %r1, [%in];", "modifier `.surprise` of `ld.global.surprise.u32`"),
         ("tcgen05.wait::ld.sync.aligned;", "instruction `tcgen05.wait::ld.sync.aligned`"),
-        (
-            "mov.u32 %r1, %clusterid.x;",
-            "`%clusterid.x`, which is neither a register of the kernel nor a special register",
-        ),
+        ("mov.u32 %r1, %envreg3;", "`%envreg3`, which is neither a register of the kernel nor a special register"),
         (
             "mma.sync.aligned.m8n8k4.row.col.f32.f16.f16.f32 %r1, %r2, %r3, %r4;",
             "instruction `mma.sync.aligned.m8n8k4.row.col.f32.f16.f16.f32`",

@@ -370,6 +370,14 @@ fn the_warps_of_a_group_must_do_the_same() {
     );
     let absent = format!("{BEFORE}\nshr.u32 %word, %thread, 5;\nsetp.eq.u32 %p2, %word, 2;\n@%p2 bra DONE;");
     says(planted(in_shared(), &absent, &format!("DONE:\n{AFTER}")), "warps 0, 1, 3 wait at PTX line");
+    let b = layout(128, false, 8192, 16, 2);
+    let case = Case { format: &FORMATS[0], n: 16, a: in_shared(), b, accumulate: true, negate: [false; 2] };
+    let module = Module::load(&text(&case, BEFORE, AFTER)).unwrap();
+    let mut device = Device::new();
+    let memory = device.allocate_with(&vec![0; SHARED]);
+    let arguments = [[memory; 3].map(Argument::Pointer).as_slice(), &[Argument::U64(0), Argument::U64(0)]].concat();
+    let half = device.launch(&module, "test", [1; 3], [64, 1, 1], 0, &arguments).unwrap_err();
+    says(half.kind, "warpgroup 0 of a block of 2 warps is not whole");
     let lane = format!("{BEFORE}\nsetp.eq.u32 %p2, %thread, 5;\n@%p2 bra DONE;");
     says(planted(in_shared(), &lane, &format!("DONE:\n{AFTER}")), "an exchange needs lane 5");
 }

@@ -6,7 +6,7 @@
 use crate::error::Error;
 use crate::protobuf::Message;
 use crate::trained::{Tensor, Trained};
-use sphereface_models::{CLASS_WEIGHTS, Layer, LayerKind};
+use sphereface_models::{CLASS_BIAS, CLASS_WEIGHTS, Layer, LayerKind};
 use sphereface_tensor::op::Scale;
 
 /// Version of the operator set: none of ours has changed since, and runtimes from 2022 on know it.
@@ -44,7 +44,8 @@ pub fn encode(trained: &Trained<'_>) -> Result<Vec<u8>, Error> {
     let graph = Message::default()
         .messages(1, nodes(trained))
         .bytes(2, "sphereface")
-        .messages(5, tensors.iter().map(initializer))
+        // Where yes ends does not change which class is nearest.
+        .messages(5, tensors.iter().filter(|tensor| tensor.name != CLASS_BIAS).map(initializer))
         .message(11, value(IMAGES, &[channels, height, width]))
         .message(12, value(EMBEDDINGS, &[network.embedding]))
         .message(12, value(LOGITS, &[trained.model.head.classes]));

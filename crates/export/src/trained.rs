@@ -1,7 +1,7 @@
 //! A trained model in the field's layout: what both model formats hold.
 
 use crate::error::Error;
-use sphereface_models::{CLASS_WEIGHTS, LayerKind, Model, PIXEL_FACTOR, PIXEL_OFFSET, TAPS};
+use sphereface_models::{CLASS_BIAS, CLASS_WEIGHTS, LayerKind, Model, PIXEL_FACTOR, PIXEL_OFFSET, TAPS};
 use sphereface_tensor::op::Scale;
 use sphereface_tensor::{Error as TensorError, Parameter, ParameterSet};
 
@@ -96,7 +96,7 @@ pub(crate) struct Place {
     pub(crate) product: Option<[usize; 3]>,
 }
 
-/// The places of all parameters in the order of the layers, class weights last.
+/// The places of all parameters in the order of the layers, class weights and their bias last.
 pub(crate) fn places(model: &Model) -> Vec<Place> {
     let mut places = Vec::new();
     let mut push = |name: String, shape: Vec<usize>, parameter: String, product| {
@@ -123,6 +123,9 @@ pub(crate) fn places(model: &Model) -> Vec<Place> {
         }
     }
     push(CLASS_WEIGHTS.into(), vec![model.head.classes, model.network.embedding], CLASS_WEIGHTS.into(), None);
+    if model.head.has_bias() {
+        push(CLASS_BIAS.into(), vec![1], CLASS_BIAS.into(), None);
+    }
     places
 }
 

@@ -26,9 +26,8 @@ struct Example {
 impl Example {
     /// A network with a margin of its own and with values that are nowhere the same, biases and slopes among them.
     fn new(network: &str, scale: Scale) -> Example {
-        let (margin, _) = (LOSSES[0].head)(1);
         let network = named_network(network).unwrap().network(IMAGE, EMBEDDING);
-        let model = Model { network, head: MarginSoftmax::new(CLASSES, margin, scale) };
+        let model = Model { network, head: MarginSoftmax { scale, ..LOSSES[0].head(CLASSES) } };
         let parameters = model.parameters().unwrap();
         let mut values = parameters.initial(1);
         for (number, parameter) in parameters.iter().enumerate() {

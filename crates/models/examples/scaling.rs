@@ -1,7 +1,7 @@
 //! What one training step on eight H100s with ten million classes comes to: the tables of ARCHITECTURE.md.
 
 use sphereface_models::{ImageSource, Model, Training, loss, named_network};
-use sphereface_tensor::op::{Augmentation, MarginSoftmax, Rule};
+use sphereface_tensor::op::{Augmentation, Rule};
 use sphereface_tensor::roofline::{MACHINES, Precision};
 use std::fmt::Write as _;
 
@@ -19,10 +19,10 @@ type Failure = Box<dyn std::error::Error>;
 
 /// Parameters, milliseconds of a step without head, and bytes that live within it, of a network on one GPU in bf16.
 fn network(key: &str) -> Result<[f64; 3], Failure> {
-    let (margin, scale) = (loss("sphereface").ok_or("a loss")?.head)(4);
+    let head = loss("sphereface").ok_or("a loss")?.head(2);
     let network = named_network(key).ok_or("a network")?.network([112, 96, 3], DIMENSION);
     let parameters = network.parameter_count() as f64;
-    let model = Model { network, head: MarginSoftmax::new(2, margin, scale) };
+    let model = Model { network, head };
     let training = Training {
         source: ImageSource { name: "train", images: BATCH },
         batch: BATCH,

@@ -2,12 +2,14 @@
 
 use crate::network::Network;
 use sphereface_tensor::op::{
-    Advance, Augmentation, GatherBatch, GradientNorm, Logits, METRICS, MarginSoftmax, Metrics, Optimizer, Rule,
+    Advance, Augmentation, GatherBatch, GradientNorm, Link, Logits, METRICS, MarginSoftmax, Metrics, Optimizer, Rule,
 };
-use sphereface_tensor::{BufferId, Dim, Error, ParameterSet, Plan, PlanBuilder, Shape, Type};
+use sphereface_tensor::{BufferId, Dim, Error, Init, ParameterSet, Plan, PlanBuilder, Shape, Type};
 
 /// Name of the class weights `[classes, D]`.
 pub const CLASS_WEIGHTS: &str = "classifier.weight";
+/// Name of the bias `[1]` of a head that has one.
+pub const CLASS_BIAS: &str = "classifier.bias";
 /// Persistent buffer: training steps done.
 pub const STEP: &str = "step";
 /// Persistent buffer: learning rate of each step.
@@ -96,7 +98,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// All parameters, class weights last.
+    /// All parameters, class weights last, but for a bias that the head may have.
     ///
     /// # Errors
     /// [`Error`], when names clash.
@@ -105,6 +107,9 @@ impl Model {
         self.network.declare(&mut parameters)?;
         let shape = Shape::matrix((Dim::Classes, self.head.classes), (Dim::D, self.network.embedding));
         parameters.add(CLASS_WEIGHTS, shape, self.network.classifier_init(), 1.0, 1.0)?;
+        if let Link::Binary { initial_bias, .. } = self.head.link {
+            parameters.add(CLASS_BIAS, Shape::vector(Dim::Length, 1), Init::Constant(initial_bias), 0.0, 1.0)?;
+        }
         Ok(parameters)
     }
 
@@ -207,7 +212,10 @@ impl Model {
         let embedding = self.network.build(plan, batch.x)?;
         plan.label("head");
         let weights = plan.parameter(CLASS_WEIGHTS)?;
-        let operands = [embedding, weights, batch.labels, batch.count, lambdas, counter];
+        let mut operands = vec![embedding, weights, batch.labels, batch.count, lambdas, counter];
+        if head.has_bias() {
+            operands.push(plan.parameter(CLASS_BIAS)?);
+        }
         let output = plan.margin_softmax(head, operands)?;
         Ok((output.hits, output.loss, output.norm))
     }

@@ -52,7 +52,7 @@ pub enum Lambda {
         /// Fraction of the steps after which it is 0.
         until: f64,
     },
-    /// `max(minimum, base · (1 + gamma · step)^−power)`, the authors' schedule.
+    /// `max(minimum, base · (1 + gamma · step)^−power)`, the authors' schedule; `step` is counted from `first`.
     Inverse {
         /// Value at step 0.
         base: f64,
@@ -62,6 +62,8 @@ pub enum Lambda {
         power: f64,
         /// Smallest value.
         minimum: f64,
+        /// Number of the first step.
+        first: usize,
     },
 }
 
@@ -74,8 +76,8 @@ impl Lambda {
                     let left = (1.0 - step as f64 / (until * steps as f64)).max(0.0);
                     start * left * left
                 }
-                Lambda::Inverse { base, gamma, power, minimum } => {
-                    (base * (1.0 + gamma * step as f64).powf(-power)).max(minimum)
+                Lambda::Inverse { base, gamma, power, minimum, first } => {
+                    (base * (1.0 + gamma * (first + step) as f64).powf(-power)).max(minimum)
                 }
             })
             .collect()
@@ -106,7 +108,9 @@ mod tests {
     fn lambda_ends_at_zero_or_at_its_minimum() {
         let quadratic = Lambda::Quadratic { start: 20.0, until: 0.6 }.table(100);
         assert_eq!((quadratic[0], quadratic[60], quadratic[99]), (20.0, 0.0, 0.0));
-        let official = Lambda::Inverse { base: 1000.0, gamma: 0.12, power: 1.0, minimum: 5.0 }.table(2000);
+        let from = |first| Lambda::Inverse { base: 1000.0, gamma: 0.12, power: 1.0, minimum: 5.0, first }.table(2000);
+        let official = from(0);
+        assert_eq!(from(1)[..1999], official[1..]);
         assert_eq!((official[0], official[1999]), (1000.0, 5.0));
         assert!((official[1] - 1000.0 / 1.12).abs() < 1e-9);
     }

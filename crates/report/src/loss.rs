@@ -34,7 +34,8 @@ pub struct LossInfo {
     pub effective_margins: Vec<EffectiveMargin>,
     /// How λ falls over a training; empty unless annealed.
     pub schedules: Vec<Schedule>,
-    /// The loss and its gradients at a few places, exactly: what drawings compute from the tables is held against them.
+    /// The loss and its gradients at a few places, exactly: what drawings compute from the tables is held against them. Empty
+    /// for a loss that is more than a softmax of one bent cosine beside straight ones: it is not drawn.
     pub samples: Vec<HeadSample>,
 }
 

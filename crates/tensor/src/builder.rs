@@ -165,8 +165,12 @@ impl<'p> PlanBuilder<'p> {
     ///
     /// # Errors
     /// [`Error`], when the operands do not fit.
-    pub fn margin_softmax(&mut self, head: MarginSoftmax, operands: [BufferId; 6]) -> Result<HeadOutput, Error> {
-        let writes = self.push(MarginSoftmaxForward(head), &operands, &[])?;
+    pub fn margin_softmax(
+        &mut self,
+        head: MarginSoftmax,
+        operands: impl AsRef<[BufferId]>,
+    ) -> Result<HeadOutput, Error> {
+        let writes = self.push(MarginSoftmaxForward(head), operands.as_ref(), &[])?;
         Ok(HeadOutput { loss: writes[0], norm: writes[3], hits: writes[5] })
     }
 

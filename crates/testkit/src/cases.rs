@@ -1,14 +1,17 @@
 //! Operators with shapes: every backend computes each of them and is compared with the f64 reference.
 
+mod margin_softmax;
+
+pub(crate) use margin_softmax::bias;
+pub use margin_softmax::{HEADS, margin_softmax_backward_of, margin_softmax_forward, margin_softmax_forward_of};
+
 use crate::compare::Tolerance;
 use sphereface_tensor::op::{
     Add, Advance, Augmentation, Cast, Conv2dBackwardData, Conv2dBackwardWeight, Conv2dForward, GatherBatch, Gemm,
-    GradientNorm, Group, Layout, LinearBackwardData, LinearBackwardWeight, LinearForward, Logits, METRICS, Margin,
-    MarginSoftmax, MarginSoftmaxBackward, MarginSoftmaxForward, Metrics, Op, Optimizer, PreluBackward, PreluForward,
-    Rule, Scale,
+    GradientNorm, Group, Layout, LinearBackwardData, LinearBackwardWeight, LinearForward, Logits, METRICS, Metrics, Op,
+    Optimizer, PreluBackward, PreluForward, Rule,
 };
 use sphereface_tensor::{DType, Dim, Shape, Type};
-use std::sync::Arc;
 
 /// How an operand is filled.
 #[derive(Clone, Debug, PartialEq)]
@@ -442,59 +445,4 @@ pub fn metrics() -> Vec<Case> {
         }
     }
     cases
-}
-
-/// Classes, embedding, batch and valid rows of heads: tails of the tile of classes, one row, padded rows.
-pub const HEADS: [[usize; 4]; 7] = [
-    [10, 2, 128, 128],
-    [10, 3, 33, 20],
-    [2, 2, 1, 1],
-    [17, 64, 5, 5],
-    [1024, 8, 3, 3],
-    [2500, 16, 40, 39],
-    [1025, 512, 2, 2],
-];
-
-/// Forward passes of margin_softmax over all [`HEADS`].
-pub fn margin_softmax_forward(margin: &Arc<dyn Margin>, scale: Scale, lambda: f64) -> Vec<Case> {
-    HEADS.into_iter().map(|sizes| margin_softmax_forward_of(margin, scale, lambda, sizes)).collect()
-}
-
-/// The forward pass of one head, as in [`HEADS`].
-pub fn margin_softmax_forward_of(
-    margin: &Arc<dyn Margin>,
-    scale: Scale,
-    lambda: f64,
-    [classes, dimension, batch, valid]: [usize; 4],
-) -> Case {
-    let head = MarginSoftmax::new(classes, Arc::clone(margin), scale);
-    let name = format!("margin_softmax {margin:?} {scale:?} λ {lambda} classes {classes} D{dimension} N{batch}");
-    let labels = Type::u32(Shape::vector(Dim::N, batch));
-    let reads = vec![
-        normal(Shape::matrix((Dim::N, batch), (Dim::D, dimension))),
-        normal(Shape::matrix((Dim::Classes, classes), (Dim::D, dimension))),
-        (labels, Fill::Below(classes as u32)),
-        counter(valid as f64),
-        (Type::f32(Shape::vector(Dim::Steps, 4)), Fill::Constant(lambda)),
-        counter(9.0),
-    ];
-    case(name, MarginSoftmaxForward(head), reads, Tolerance::Largest(2e-6))
-}
-
-/// The backward pass on a forward pass's operands and `log_sum_exp`, `target_cosine`, `norm`, `inverse_norm`, and the
-/// cosines if it kept them.
-///
-/// # Panics
-/// When `forward` is another operator.
-pub fn margin_softmax_backward_of(forward: &Case, statistics: Vec<Fill>, tolerance: Tolerance) -> Case {
-    let Op::MarginSoftmaxForward(op) = &forward.op else { panic!("{}: expected a head", forward.name) };
-    let name = forward.name.replace("margin_softmax", "margin_softmax_backward");
-    let mut reads = forward.reads.clone();
-    let (row, class) = (forward.reads[0].0.shape.sizes().next().unwrap_or(0), op.0.classes);
-    let cosines = Shape::matrix((Dim::N, row), (Dim::Classes, class.next_multiple_of(8)));
-    let [row, class] = [Shape::vector(Dim::N, row), Shape::vector(Dim::Classes, class)];
-    let mut kinds = [row.clone(), row.clone(), row, class].map(Type::f32).to_vec();
-    kinds.push(Type { shape: cosines, dtype: DType::Cosine });
-    reads.extend(kinds.into_iter().zip(statistics));
-    case(name, MarginSoftmaxBackward(op.0.clone()), reads, tolerance)
 }

@@ -1,10 +1,10 @@
-//! The classifier head: all combinations of margin, scale and λ, forward and then backward on what forward computed.
+//! The classifier head: every loss with every choice, gradient and λ, forward and then backward on what forward computed.
 
-use crate::cases::{Case, Fill, margin_softmax_backward_of, margin_softmax_forward_of};
+use crate::cases::{Case, Fill, bias, margin_softmax_backward_of, margin_softmax_forward_of};
 use crate::compare::{Tolerance, assert_close};
 use crate::run::{case_error, results_error, run_case};
 use sphereface_models::margin::{LOSSES, ModifiedSoftmax, SphereFace};
-use sphereface_tensor::op::{Array, Margin, MarginSoftmax, MarginSoftmaxForward, Scale};
+use sphereface_tensor::op::{Array, Gradient, Margin, MarginSoftmax, MarginSoftmaxForward, Scale};
 use sphereface_tensor::{Backend, Dim, Shape, Type};
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_PI};
 use std::sync::Arc;
@@ -12,10 +12,8 @@ use std::sync::Arc;
 /// A loss of the family at one λ.
 #[derive(Clone, Debug)]
 pub struct HeadCase {
-    /// What becomes of the target's cosine.
-    pub margin: Arc<dyn Margin>,
-    /// What multiplies cosines.
-    pub scale: Scale,
+    /// The head; its number of classes is that of the sizes it is checked with.
+    pub head: MarginSoftmax,
     /// Annealing weight.
     pub lambda: f64,
     /// Whether the forward pass keeps its cosines for the backward pass.
@@ -36,6 +34,9 @@ pub enum HeadProducts {
     /// Of directions and gradients rounded to bf16.
     Bf16,
 }
+
+/// Slopes up to that of a cosine whose angle counts four times are what tolerances are made for.
+const USUAL_SLOPE: f64 = 16.0;
 
 /// What rounding a logit, and the log-sum-exp that is taken from it, does to a softmax.
 fn rounding(largest_logit: f64, classes: usize) -> f64 {
@@ -58,29 +59,41 @@ pub(crate) fn statistics(results: &[(Type, Array, Array, Array)]) -> Vec<Fill> {
 impl HeadCase {
     /// A loss at one λ.
     pub fn new(margin: impl Margin + 'static, scale: Scale, lambda: f64) -> Self {
-        HeadCase::of(Arc::new(margin), scale, lambda)
+        HeadCase::of(MarginSoftmax::new(10, Arc::new(margin), scale), lambda)
     }
 
-    fn of(margin: Arc<dyn Margin>, scale: Scale, lambda: f64) -> Self {
-        HeadCase { margin, scale, lambda, kept: false, products: HeadProducts::Exact }
+    /// A head at one λ.
+    pub fn of(head: MarginSoftmax, lambda: f64) -> Self {
+        HeadCase { head, lambda, kept: false, products: HeadProducts::Exact }
     }
 
-    /// Every loss with every m that it takes, those that are annealed with and without annealing; then margins and scales that no
-    /// loss combines.
+    /// The same with another gradient.
+    fn with(self, gradient: Gradient) -> Self {
+        HeadCase { head: MarginSoftmax { gradient, ..self.head }, ..self }
+    }
+
+    /// Every loss in every variant, those that are annealed with and without annealing; other gradients than its own; then
+    /// margins and scales that no loss combines.
     pub fn all() -> Vec<HeadCase> {
         let mut cases = Vec::new();
         for loss in LOSSES {
-            let margins = if loss.margins.is_empty() { &[1][..] } else { loss.margins };
             let lambdas = if loss.annealed { &[0.0, 5.0][..] } else { &[0.0][..] };
-            for &m in margins {
-                let (margin, scale) = (loss.head)(m);
-                cases.extend(lambdas.iter().map(|&lambda| HeadCase::of(Arc::clone(&margin), scale, lambda)));
+            for values in loss.variants() {
+                let of = |&lambda| HeadCase::of((loss.make)(10, &values), lambda);
+                cases.extend(lambdas.iter().map(of));
             }
+            // A detached head's own gradient, too.
+            let stock = HeadCase::of(loss.head(10), 0.0);
+            cases.extend((stock.head.gradient == Gradient::Detached).then(|| stock.with(Gradient::True)));
         }
         cases.extend([
             HeadCase::new(ModifiedSoftmax, Scale::Constant(10.0), 0.0),
             HeadCase::new(SphereFace::new(3), Scale::Constant(8.0), 1.0),
             HeadCase::new(SphereFace::new(2), Scale::InnerProduct, 0.5),
+            HeadCase::new(SphereFace::new(4), Scale::FeatureNorm, 0.5).with(Gradient::Detached),
+            HeadCase::new(SphereFace::new(2), Scale::InnerProduct, 0.0).with(Gradient::Detached),
+            HeadCase::new(SphereFace::new(3), Scale::FeatureNorm, 0.0).with(Gradient::Caffe),
+            HeadCase::new(SphereFace::new(4), Scale::FeatureNorm, 5.0).with(Gradient::Caffe),
         ]);
         cases
     }
@@ -103,7 +116,7 @@ impl HeadCase {
         sizes @ [classes, dimension, ..]: [usize; 4],
         backend: &mut dyn Backend,
     ) -> Result<f64, String> {
-        let forward = self.form(margin_softmax_forward_of(&self.margin, self.scale, self.lambda, sizes));
+        let forward = self.form(margin_softmax_forward_of(&self.head, self.lambda, sizes));
         let results = run_case(&forward, backend).map_err(|error| format!("{}: {error}", forward.name))?;
         let error = results_error(&forward, &results)?;
         Ok(error.max(self.backward_error(&forward, &results, softmax_error(classes, dimension), backend)?))
@@ -145,11 +158,18 @@ impl HeadCase {
         let points: Vec<f64> =
             near.map(|c: f64| c.clamp(-1.0, 1.0)).flat_map(|c| [3.0 * c, 3.0 * (1.0 - c * c).sqrt()]).collect();
         let batch = points.len() / 2;
+        // A slope multiplies what is left of a class weight across the embedding, a difference in f32.
+        let slopes = cosines.map(|c| {
+            let [target, other] = [self.head.margin.target(c, self.lambda), self.head.margin.other(c)];
+            target.slope.abs().max(other.slope)
+        });
+        let steepest = slopes.into_iter().fold(0.0, f64::max);
+        let steepness = if steepest > USUAL_SLOPE { steepest / 4.0 } else { 1.0 };
         let mut weights = vec![1.0, 0.0, 0.0, -0.5];
         weights.extend((2..classes).flat_map(|class| [-0.1 - 0.007 * class as f64, -0.5]));
         let values = |shape, values| (Type::f32(shape), Fill::Values(values));
         let one = |value: f64| (Type::u32(Shape::vector(Dim::Length, 1)), Fill::Constant(value));
-        let reads = vec![
+        let mut reads = vec![
             values(Shape::matrix((Dim::N, batch), (Dim::D, 2)), points),
             values(Shape::matrix((Dim::Classes, classes), (Dim::D, 2)), weights),
             (Type::u32(Shape::vector(Dim::N, batch)), Fill::Constant(0.0)),
@@ -157,8 +177,10 @@ impl HeadCase {
             (Type::f32(Shape::vector(Dim::Steps, 1)), Fill::Constant(self.lambda)),
             one(0.0),
         ];
-        let head = MarginSoftmax::new(classes, Arc::clone(&self.margin), self.scale);
-        let (name, tolerance) = (format!("margin_softmax {head:?} λ {}", self.lambda), Tolerance::Largest(1e-6));
+        reads.extend(bias(&self.head));
+        let head = MarginSoftmax { classes, ..self.head.clone() };
+        let (name, tolerance) =
+            (format!("margin_softmax {head:?} λ {}", self.lambda), Tolerance::Largest(steepness * 1e-6));
         let op = MarginSoftmaxForward(head).into();
         let forward = self.form(Case { name: name.clone(), op, reads, updates: vec![], tolerance });
         let tolerance = forward.tolerance;
@@ -171,7 +193,7 @@ impl HeadCase {
             worst = worst.max(error);
         }
         // Embeddings have length 3, so logits at most that.
-        let backward = self.backward_error(&forward, &results, 1e-6 + rounding(3.0, classes), backend);
+        let backward = self.backward_error(&forward, &results, steepness * (1e-6 + rounding(3.0, classes)), backend);
         worst.max(backward.unwrap_or_else(|error| panic!("{error}")))
     }
 }

@@ -1,7 +1,7 @@
 //! A whole training on made-up images, ready to run on any backend and on the reference.
 
-use sphereface_models::{ImageSource, LAMBDAS, LOSSES, Loss, Model, Network, RATES, Training};
-use sphereface_tensor::op::{Augmentation, Logits, MarginSoftmax, Rule};
+use sphereface_models::{ImageSource, LAMBDAS, LOSSES, Loss, Model, Network, OF_THE_PAPER, RATES, Training};
+use sphereface_tensor::op::{Augmentation, Logits, Rule};
 use sphereface_tensor::random::{Stream, uniform};
 use sphereface_tensor::{Backend, Error, PARAMETERS, ParameterSet, Plan, Reference};
 
@@ -23,12 +23,17 @@ pub struct TrainingCase {
 }
 
 impl TrainingCase {
-    /// A tiny network with every loss, with few classes and with many, whose cosines are kept or not.
+    /// A tiny network with every loss, with few classes and with many, and with those of the paper, whose cosines are
+    /// kept or not.
     pub fn tiny() -> Vec<TrainingCase> {
         let network = || Network::input([9, 8, 1]).stage(8, 1).stage(64, 0).linear(16);
-        let of_all = |classes: usize| LOSSES.map(|loss| TrainingCase::new(network(), loss, classes, 40, 6));
-        let kept = of_all(3000).map(TrainingCase::with_kept_cosines);
-        [of_all(10), kept, of_all(3000)].concat()
+        let of = |loss: &Loss, classes| TrainingCase::new(network(), loss, classes, 40, 6);
+        let is_new = |loss: &&Loss| OF_THE_PAPER.iter().all(|of_paper| of_paper.key != loss.key);
+        let mut cases: Vec<TrainingCase> = LOSSES.into_iter().map(|loss| of(loss, 10)).collect();
+        cases.extend(LOSSES.into_iter().filter(is_new).map(|loss| of(loss, 3000)));
+        cases.extend(OF_THE_PAPER.map(|loss| of(loss, 3000).with_kept_cosines()));
+        cases.extend(OF_THE_PAPER.map(|loss| of(loss, 3000)));
+        cases
     }
 
     /// The same training with cosines that are kept for the backward pass.
@@ -37,17 +42,16 @@ impl TrainingCase {
         self
     }
 
-    /// SphereFace-20 on faces with every loss, in batches of 256 of one image: to be lowered, not to be run.
+    /// SphereFace-20 on faces with every loss of the paper, in batches of 256 of one image: to be lowered, not to be run.
     pub fn sphereface20() -> Vec<TrainingCase> {
         let network =
             || Network::input([112, 96, 3]).stage(64, 1).stage(128, 2).stage(256, 4).stage(512, 1).linear(512);
-        LOSSES.map(|loss| TrainingCase::new(network(), loss, 3000, 1, 256)).to_vec()
+        OF_THE_PAPER.map(|loss| TrainingCase::new(network(), loss, 3000, 1, 256)).to_vec()
     }
 
     /// `images` pictures of `classes` classes, a pattern of the class under noise, to be trained in batches of `batch`;
-    /// m is 4 and λ falls from 5.
+    /// settings are stock and λ falls from 5.
     pub fn new(network: Network, loss: &Loss, classes: usize, images: usize, batch: usize) -> Self {
-        let (margin, scale) = (loss.head)(4);
         let pixels: usize = network.image.iter().product();
         let random = |tensor: u32, i: usize, limit: usize| {
             (uniform(23, Stream::Augmentation, tensor, i as u64) * limit as f64) as u8
@@ -60,7 +64,7 @@ impl TrainingCase {
         };
         let steps = 16;
         TrainingCase {
-            model: Model { network, head: MarginSoftmax::new(classes, margin, scale) },
+            model: Model { network, head: loss.head(classes) },
             training: Training {
                 source: ImageSource { name: "train", images },
                 batch,

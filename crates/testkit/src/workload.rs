@@ -58,7 +58,7 @@ pub enum Task {
 }
 
 /// Numbers in which products are made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Arithmetic {
     /// Strict fp32.
     F32,
@@ -69,6 +69,14 @@ pub enum Arithmetic {
 }
 
 impl Arithmetic {
+    /// All, the most exact first.
+    pub const ALL: [Arithmetic; 3] = [Arithmetic::F32, Arithmetic::Tf32, Arithmetic::Bf16];
+
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Arithmetic> {
+        Arithmetic::ALL.into_iter().find(|arithmetic| arithmetic.name() == name)
+    }
+
     /// Its name in files and on the command line.
     pub fn name(self) -> &'static str {
         match self {

@@ -1,8 +1,10 @@
 //! The command line.
 
-use crate::config::Config;
+use crate::choice::{ALL, parse_setting};
+use crate::config::{Config, known};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
+use sphereface_models::{GRADIENTS, LOSSES, loss, loss_and_gradient};
 use std::path::PathBuf;
 
 /// Trains SphereFace and compares margin-softmax losses.
@@ -85,6 +87,13 @@ pub(crate) struct CommonArgs {
     /// Margin of A-Softmax, 1 to 4 [default: 4]
     #[arg(long, value_name = "M", conflicts_with = "resume")]
     pub(crate) m: Option<u32>,
+    /// Setting of another loss, such as cosface.m=0.3; may be repeated. The command losses tells all [default: stock]
+    #[arg(long, value_name = "LOSS.NAME=VALUE", conflicts_with = "resume")]
+    pub(crate) set: Vec<String>,
+    /// Derivative of the margin that is followed: true, detached (that of the plain cosine) or caffe (that of the SphereFace
+    /// authors' layer), as a loss's name may end in one [default: the loss's own]
+    #[arg(long, value_name = "GRADIENT", conflicts_with = "resume")]
+    pub(crate) gradient: Option<String>,
     /// Where the backward pass has the logits from: recompute, or kept, in 16 bits each, for more than 32 classes
     /// [default: recompute]
     #[arg(long, value_name = "LOGITS", conflicts_with = "resume")]
@@ -114,7 +123,7 @@ pub(crate) struct CommonArgs {
     /// fp32, tf32 or bf16
     #[arg(long, value_name = "PRECISION", conflicts_with = "resume")]
     pub(crate) precision: Option<String>,
-    /// Best instructions that products of a CUDA device may use: auto, simt or mma
+    /// Best instructions that products of a CUDA device may use: auto, simt, mma or wgmma
     #[arg(long, value_name = "TIER", conflicts_with = "resume")]
     pub(crate) tier: Option<String>,
     /// How a CUDA device places activations: shared, or separate for a memory checker
@@ -145,7 +154,7 @@ pub(crate) struct CommonArgs {
 
 #[derive(Args, Debug, Clone, Default)]
 pub(crate) struct CompareArgs {
-    /// Losses to compare [default: softmax,modified,sphereface]
+    /// Losses to compare, or all [default: softmax,modified,sphereface]
     #[arg(long, value_name = "LOSS,...", value_delimiter = ',')]
     pub(crate) losses: Option<Vec<String>>,
     /// Embedding dimensions to compare them in [default: 2,3]
@@ -163,7 +172,7 @@ pub(crate) struct CompareArgs {
 
 #[derive(Args, Debug, Clone, Default)]
 pub(crate) struct TrainArgs {
-    /// Loss: softmax, modified or sphereface [default: sphereface]
+    /// Loss, such as softmax, sphereface or arcface; the command losses tells all [default: sphereface]
     #[arg(long, value_name = "LOSS")]
     pub(crate) loss: Option<String>,
     /// Embedding dimension [default: 2]
@@ -295,6 +304,10 @@ impl CommonArgs {
         set(&mut config.model.network, &self.model);
         set(&mut config.model.m, &self.m);
         set(&mut config.model.logits, &self.logits);
+        for setting in &self.set {
+            let (name, value) = parse_setting(setting)?;
+            config.model.settings.insert(name, value);
+        }
         set(&mut config.training.epochs, &self.epochs);
         if self.epochs.is_some() {
             config.training.steps = None;
@@ -320,11 +333,30 @@ impl CommonArgs {
     }
 }
 
+/// Gives losses the gradient that was asked for.
+fn with_gradient(losses: &mut [String], gradient: Option<&str>) -> Result<()> {
+    let Some(gradient) = gradient else { return Ok(()) };
+    known("--gradient", gradient, GRADIENTS.iter().map(|(name, _)| *name))?;
+    for key in losses {
+        let name = format!("{key}-{gradient}");
+        anyhow::ensure!(
+            loss(key).is_none() || loss_and_gradient(&name).is_some(),
+            "--gradient: expected a loss with embeddings of any length and class weights of length 1 for {gradient}, found {key}"
+        );
+        *key = name;
+    }
+    Ok(())
+}
+
 impl CompareArgs {
     /// The resolved configuration.
     pub(crate) fn resolve(&self) -> Result<Config> {
         let mut config = self.common.config()?;
         set(&mut config.model.losses, &self.losses);
+        if config.model.losses == [ALL] {
+            config.model.losses = LOSSES.iter().map(|loss| loss.key.to_owned()).collect();
+        }
+        with_gradient(&mut config.model.losses, self.common.gradient.as_deref())?;
         set(&mut config.model.dims, &self.dims);
         set(&mut config.training.seeds, &self.seeds);
         config.check()?;
@@ -341,6 +373,7 @@ impl TrainArgs {
         let dim = self.dim.or_else(|| (!from_file).then_some(2));
         set(&mut config.model.losses, &loss.map(|loss| vec![loss]));
         set(&mut config.model.dims, &dim.map(|dim| vec![dim]));
+        with_gradient(&mut config.model.losses, self.common.gradient.as_deref())?;
         config.training.seeds = 1;
         config.check()?;
         let (losses, dims) = (config.model.losses.len(), config.model.dims.len());

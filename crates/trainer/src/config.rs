@@ -1,11 +1,12 @@
 //! The configuration of a run: defaults, TOML file, command line; saved resolved, so that it can be given back.
 
-use crate::guard::Mode;
+use crate::choice::{Choice, Value, setting_names};
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use sphereface_models::margin::SphereFace;
-use sphereface_models::{LOSSES, Lambda, NETWORKS, Rate, loss, named_network};
+use sphereface_models::{DIGITS, Lambda, NETWORKS, OF_THE_PAPER, Rate, Recipe, named_network};
 use sphereface_tensor::op::{Augmentation, Logits, Rule};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -46,12 +47,16 @@ pub(crate) struct DataConfig {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ModelConfig {
     pub(crate) network: String,
+    /// By name; one may end in a gradient, as `sphereface-detached`.
     pub(crate) losses: Vec<String>,
     pub(crate) dims: Vec<usize>,
     /// Margin of A-Softmax.
     pub(crate) m: u32,
     /// `recompute` or `kept`: where the backward pass has the logits from.
     pub(crate) logits: String,
+    /// Settings of losses that are not stock, `loss.name`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) settings: BTreeMap<String, Value>,
 }
 
 /// How long and how fast.
@@ -138,25 +143,27 @@ impl Default for DataConfig {
 
 impl Default for ModelConfig {
     fn default() -> Self {
-        let losses = LOSSES.iter().map(|loss| loss.key.to_owned()).collect();
-        ModelConfig { network: "mnist".into(), losses, dims: vec![2, 3], m: 4, logits: "recompute".into() }
+        let losses = OF_THE_PAPER.iter().map(|loss| loss.key.to_owned()).collect();
+        let (Recipe { network, m, .. }, logits) = (DIGITS, "recompute".into());
+        ModelConfig { network: network.into(), losses, dims: vec![2, 3], m, logits, settings: BTreeMap::new() }
     }
 }
 
 impl Default for TrainingConfig {
     fn default() -> Self {
+        let Recipe { epochs, batch, seed, rate, warm_up, lambda, lambda_until, .. } = DIGITS;
         TrainingConfig {
-            epochs: 5,
+            epochs,
             steps: None,
-            batch: 128,
-            seed: 1,
+            batch,
+            seed,
             seeds: 1,
-            rate: 0.05,
+            rate,
             rate_schedule: "cosine".into(),
-            warm_up: 0.15,
+            warm_up,
             lambda_schedule: "quadratic".into(),
-            lambda: 20.0,
-            lambda_until: 0.9,
+            lambda,
+            lambda_until,
             guard: "recover".into(),
         }
     }
@@ -164,13 +171,15 @@ impl Default for TrainingConfig {
 
 impl Default for OptimizerConfig {
     fn default() -> Self {
-        OptimizerConfig { rule: "nesterov".into(), momentum: 0.9, weight_decay: 5e-4, clip: 5.0 }
+        let Recipe { momentum, decay, clip, .. } = DIGITS;
+        OptimizerConfig { rule: "nesterov".into(), momentum, weight_decay: decay, clip }
     }
 }
 
 impl Default for AugmentationConfig {
     fn default() -> Self {
-        AugmentationConfig { shift: 1, mirror: false }
+        let Augmentation { shift, mirror } = DIGITS.augmentation;
+        AugmentationConfig { shift, mirror }
     }
 }
 
@@ -217,6 +226,7 @@ impl Config {
         let mut config = Config::default();
         config.data.dir = Some(PathBuf::new());
         config.data.sha256 = Some(String::new());
+        config.model.settings = setting_names().collect();
         config.training.steps = Some(0);
         config
     }
@@ -232,22 +242,18 @@ impl Config {
         sphereface_data::Choice::from_str(&self.data.set)?;
         known("model.network", &model.network, NETWORKS.iter().map(|network| network.key))?;
         ensure!(!model.losses.is_empty(), "model.losses: expected at least one loss, found none");
-        for key in &model.losses {
-            known("model.losses", key, LOSSES.iter().map(|loss| loss.key))?;
-        }
         ensure!(!model.dims.is_empty(), "model.dims: expected at least one embedding dimension, found none");
         for &dim in &model.dims {
             ensure!((1..=4096).contains(&dim), "model.dims: expected 1 to 4096, found {dim}");
         }
-        let repeated = |count: usize, rest: usize| count != rest;
         let distinct = |mut values: Vec<String>| {
             values.sort();
             values.dedup();
             values.len()
         };
         ensure!(
-            !repeated(distinct(model.losses.clone()), model.losses.len())
-                && !repeated(distinct(model.dims.iter().map(usize::to_string).collect()), model.dims.len()),
+            distinct(model.losses.clone()) == model.losses.len()
+                && distinct(model.dims.iter().map(usize::to_string).collect()) == model.dims.len(),
             "model: expected each loss and dimension once, found one twice"
         );
         ensure!(
@@ -256,6 +262,9 @@ impl Config {
             SphereFace::MAX_M,
             model.m
         );
+        for key in &model.losses {
+            Choice::new(key, model)?;
+        }
         for (name, value, range) in [
             ("training.epochs", training.epochs, 1..=10_000),
             ("training.steps", training.steps.unwrap_or(1), 1..=10_000_000),
@@ -281,12 +290,12 @@ impl Config {
             ensure!((low..=high).contains(&value), "{name}: expected {low} to {high}, found {value}");
         }
         self.logits()?;
-        known("training.guard", &training.guard, Mode::ALL.iter().map(|(key, _)| *key))?;
+        training.guard.parse::<crate::guard::Mode>()?;
         known("training.rate_schedule", &training.rate_schedule, ["cosine", "steps"])?;
         known("training.lambda_schedule", &training.lambda_schedule, ["quadratic", "inverse"])?;
         known("optimizer.rule", &optimizer.rule, ["sgd", "nesterov", "adam", "adamw"])?;
         known("backend.precision", &backend.precision, ["fp32", "tf32", "bf16"])?;
-        known("backend.tier", &backend.tier, ["auto", "simt", "mma"])?;
+        known("backend.tier", &backend.tier, ["auto", "simt", "mma", "wgmma"])?;
         known("backend.arena", &backend.arena, ["shared", "separate"])?;
         Ok(())
     }
@@ -325,7 +334,11 @@ impl Config {
     /// λ of annealed margins.
     pub(crate) fn lambda(&self) -> Lambda {
         match self.training.lambda_schedule.as_str() {
-            "inverse" => Lambda::Inverse { base: 1000.0, gamma: 0.12, power: 1.0, minimum: 5.0 },
+            "inverse" => {
+                // The authors' layer counts its steps from 1.
+                let first = usize::from(self.loss().is_ok_and(|choice| choice.is_caffe()));
+                Lambda::Inverse { base: 1000.0, gamma: 0.12, power: 1.0, minimum: 5.0, first }
+            }
             _ => Lambda::Quadratic { start: self.training.lambda, until: self.training.lambda_until },
         }
     }
@@ -360,9 +373,9 @@ impl Config {
     }
 
     /// The loss of a single training.
-    pub(crate) fn loss(&self) -> Result<&'static sphereface_models::Loss> {
+    pub(crate) fn loss(&self) -> Result<Choice> {
         let key = self.model.losses.first().context("model.losses: expected one, found none")?;
-        loss(key).with_context(|| format!("model.losses: no loss '{key}'"))
+        Choice::new(key, &self.model)
     }
 
     /// The network of this run.
@@ -373,7 +386,7 @@ impl Config {
 }
 
 /// Fails unless `value` is one of the names; suggests the nearest.
-fn known<'a>(field: &str, value: &str, names: impl IntoIterator<Item = &'a str>) -> Result<()> {
+pub(crate) fn known<'a>(field: &str, value: &str, names: impl IntoIterator<Item = &'a str>) -> Result<()> {
     let names: Vec<&str> = names.into_iter().collect();
     if names.contains(&value) {
         return Ok(());
@@ -424,6 +437,13 @@ fn one_line(error: &toml::de::Error, text: &str) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_default_is_the_recipe_that_the_bench_measures() {
+        let config = Config::default();
+        assert_eq!((config.rule(), config.rate(), config.lambda()), (DIGITS.rule(), DIGITS.rate(), DIGITS.lambda()));
+        assert_eq!((config.augmentation(), config.steps(60_000)), (DIGITS.augmentation, DIGITS.steps(60_000)));
+    }
 
     #[test]
     fn resolved_config_can_be_given_back() {

@@ -64,7 +64,7 @@ impl<'a> Course<'a> {
         let (step, steps) = (session.steps_done(), session.steps());
         let before = history.lines.last().map_or(0.0, Line::seconds);
         history.lines = placed(std::mem::take(&mut history.lines), session.recoveries(), before);
-        let annealed = config.loss()?.annealed;
+        let annealed = config.loss()?.loss.annealed;
         let fresh = Guard::new(config, annealed, &dataset.train.labels, dataset.classes, steps);
         let ends = (1..).map(|epoch| session.steps_until(epoch));
         let good = GoodStates::new(folder, steps, guard::window(steps), ends);

@@ -87,9 +87,14 @@ fn options(settings: &BackendConfig) -> Options {
             "tf32" => Precision::Tf32,
             _ => Precision::Fp32,
         },
-        tier: if settings.tier == "simt" { Tier::Simt } else { Tier::Mma },
+        tier: match settings.tier.as_str() {
+            "simt" => Tier::Simt,
+            "mma" => Tier::Mma,
+            _ => Tier::Wgmma,
+        },
         arena: if settings.arena == "separate" { Arena::Separate } else { Arena::Shared },
         graph: settings.graph,
+        ..Options::default()
     }
 }
 

@@ -81,9 +81,9 @@ fn write_tensorboard(
 
 /// What a reader of the model's files should know about it.
 fn facts(session: &Session, config: &Config, dataset: &Dataset) -> Result<Vec<(&'static str, String)>> {
-    let loss = config.loss()?;
+    let choice = config.loss()?;
     let mut facts = vec![
-        ("loss", loss.key.to_owned()),
+        ("loss", choice.key.clone()),
         ("network", config.model.network.clone()),
         ("dataset", dataset.name.clone()),
         ("dataset_sha256", dataset.sha256.clone()),
@@ -91,8 +91,8 @@ fn facts(session: &Session, config: &Config, dataset: &Dataset) -> Result<Vec<(&
         ("steps", session.steps_done().to_string()),
         ("version", env!("CARGO_PKG_VERSION").to_owned()),
     ];
-    if loss.annealed {
-        facts.push(("m", config.model.m.to_string()));
+    for (parameter, &value) in choice.loss.settings().zip(&choice.values) {
+        facts.extend(parameter.setting.key().map(|key| (key, parameter.setting.written(value))));
     }
     Ok(facts)
 }

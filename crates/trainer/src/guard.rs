@@ -22,16 +22,14 @@ pub(crate) enum Mode {
     Recover,
 }
 
-impl Mode {
-    /// Each mode with its name.
-    pub(crate) const ALL: [(&str, Mode); 3] = [("off", Mode::Off), ("warn", Mode::Warn), ("recover", Mode::Recover)];
-}
+/// Each mode with its name.
+const MODES: [(&str, Mode); 3] = [("off", Mode::Off), ("warn", Mode::Warn), ("recover", Mode::Recover)];
 
 impl FromStr for Mode {
     type Err = anyhow::Error;
 
     fn from_str(name: &str) -> Result<Mode> {
-        let found = Mode::ALL.iter().find(|(key, _)| *key == name).map(|(_, mode)| *mode);
+        let found = MODES.iter().find(|(key, _)| *key == name).map(|(_, mode)| *mode);
         found.ok_or_else(|| anyhow!("training.guard: expected off, warn or recover, found '{name}'"))
     }
 }

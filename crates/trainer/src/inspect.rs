@@ -33,8 +33,7 @@ pub(crate) fn plan(args: &PlanArgs) -> Result<()> {
     let machine = args.machine.as_deref().map(|name| prediction::machine(name, args.threads)).transpose()?;
     let network = named.network(image, args.dim);
     let sphereface = loss("sphereface").context("the loss 'sphereface'")?;
-    let (margin, scale) = (sphereface.head)(4);
-    let model = Model { network, head: MarginSoftmax { logits, ..MarginSoftmax::new(args.classes, margin, scale) } };
+    let model = Model { network, head: MarginSoftmax { logits, ..sphereface.head(args.classes) } };
     let parameters = model.parameters()?;
     let info = network::info(named, &model, 4)?;
     let config = Config::default();

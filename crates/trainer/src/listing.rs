@@ -20,7 +20,9 @@ const STEPS: usize = 2344;
 /// Prints every loss.
 pub(crate) fn losses(args: &LossesArgs) -> Result<()> {
     if args.json {
-        tell!("{}", serde_json::to_string(&describe(&Config::default(), STEPS))?);
+        let mut config = Config::default();
+        config.model.losses = LOSSES.iter().map(|loss| loss.key.to_owned()).collect();
+        tell!("{}", serde_json::to_string(&describe(&config, STEPS)?)?);
         return Ok(());
     }
     for (i, loss) in LOSSES.into_iter().enumerate() {
@@ -39,7 +41,12 @@ fn described(loss: &Loss) -> String {
         let _ = writeln!(text, "  {line}");
     }
     for parameter in loss.parameters {
-        let line = format!("{} (default: {})", parameter.meaning, parameter.default);
+        let option = match parameter.setting.key() {
+            Some("m") if !loss.margins.is_empty() => "--m; ".into(),
+            Some(key) => format!("--set {}.{key}; ", loss.key),
+            None => String::new(),
+        };
+        let line = format!("{} ({option}default: {})", parameter.meaning, parameter.setting.default());
         for (i, line) in wrapped(&line, WIDTH - 7).iter().enumerate() {
             let _ = writeln!(text, "    {:<2} {line}", if i == 0 { parameter.symbol } else { "" });
         }
@@ -53,8 +60,14 @@ fn described(loss: &Loss) -> String {
     let settings: Vec<&str> = [chosen.as_str(), lambdas].into_iter().filter(|part| !part.is_empty()).collect();
     let settings = if settings.is_empty() { String::new() } else { format!(" with {}", settings.join(", ")) };
     let _ = writeln!(text, "  What becomes of cos θ of the true class{settings}:");
-    let (margin, _) = (loss.head)(shown.unwrap_or(1));
+    let mut values = loss.stock();
+    values.iter_mut().zip(shown).for_each(|(value, m)| *value = f64::from(m));
+    let margin = (loss.make)(10, &values).margin;
     text.push_str(&curve(|theta| margin.target(theta.cos(), 0.0).value));
+    if margin.bends_others() {
+        text.push_str("  And of every other class:\n");
+        text.push_str(&curve(|theta| margin.other(theta.cos()).value));
+    }
     text
 }
 
@@ -133,7 +146,7 @@ mod tests {
         for loss in LOSSES {
             let text = described(loss);
             assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
-            assert!(text.contains(loss.key) && text.contains("Source: Liu et al."), "{text}");
+            assert!(text.contains(loss.key) && text.contains("Source: "), "{text}");
         }
     }
 

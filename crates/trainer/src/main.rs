@@ -11,6 +11,7 @@ macro_rules! tell {
 }
 
 mod checkpoint;
+mod choice;
 mod cli;
 mod config;
 mod course;

@@ -174,12 +174,11 @@ mod tests {
     use super::*;
     use sphereface_models::{ImageSource, NETWORKS, Training, loss, named_network};
     use sphereface_tensor::Plan;
-    use sphereface_tensor::op::{Augmentation, MarginSoftmax, Rule};
+    use sphereface_tensor::op::{Augmentation, Rule};
     use std::time::Duration;
 
     fn model(named: &NamedNetwork) -> Model {
-        let (margin, scale) = (loss("sphereface").unwrap().head)(4);
-        Model { network: named.network([28, 28, 1], 3), head: MarginSoftmax::new(10, margin, scale) }
+        Model { network: named.network([28, 28, 1], 3), head: loss("sphereface").unwrap().head(10) }
     }
 
     fn plan(model: &Model) -> Plan {

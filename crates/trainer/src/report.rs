@@ -15,6 +15,7 @@ const FREE: &[&str] = &[
     "model.losses",
     "model.dims",
     "model.m",
+    "model.settings",
     "training.seed",
     "training.seeds",
     "training.guard",

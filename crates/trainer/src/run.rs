@@ -243,7 +243,7 @@ fn report(
         },
         total_seconds: summary.total_seconds,
         images: images(&dataset.test),
-        losses: losses::describe(config, config.steps(dataset.train.len())),
+        losses: losses::describe(config, config.steps(dataset.train.len()))?,
         trainings: finished.into_iter().map(|result| result.report).collect(),
     })
 }

@@ -118,16 +118,22 @@ pub(crate) struct Session {
 
 /// Model of a single training for images of this data set.
 pub(crate) fn model(config: &Config, dataset: &Dataset) -> Result<Model> {
-    let (margin, scale) = (config.loss()?.head)(config.model.m);
     let image = [dataset.train.height, dataset.train.width, dataset.train.channels];
     let (classes, logits) = (dataset.classes, config.logits()?);
     ensure!(
         classes > FEW_CLASSES || logits == Logits::Recompute,
         "model.logits: expected more than {FEW_CLASSES} classes to keep any, found {classes}"
     );
+    let choice = config.loss()?;
+    let head = choice.head(classes);
+    ensure!(
+        head.is_plain() || logits == Logits::Recompute,
+        "model.logits: expected recompute for {}, whose logits are no plain cosines, found kept",
+        choice.loss.title
+    );
     Ok(Model {
         network: config.network()?.network(image, config.model.dims[0]),
-        head: MarginSoftmax { logits, ..MarginSoftmax::new(classes, margin, scale) },
+        head: MarginSoftmax { logits, ..head },
     })
 }
 
@@ -165,7 +171,7 @@ impl Session {
         upload_images(&mut *backend, train.source, &dataset.train)?;
         upload_images(&mut *backend, test.source, &dataset.test)?;
         let rates = config.rate().table(steps);
-        let annealed = config.loss()?.annealed;
+        let annealed = config.loss()?.loss.annealed;
         let lambdas = if annealed { config.lambda().table(steps) } else { vec![0.0; steps] };
         let planned = Schedules { rates, lambdas, annealed };
         upload_schedules(&mut *backend, &planned)?;

@@ -95,12 +95,12 @@ fn finish(
     let (test, train) = (session.evaluate_test()?, session.evaluate_train()?);
     let embedded = session.embed_test(dataset.test.len())?;
     export::write(folder, session, config, dataset, &lines, &embedded)?;
-    let loss = config.loss()?;
+    let choice = config.loss()?;
     let (steps, epochs_log) = records(&lines);
     let final_train_loss = epochs_log.last().map_or(f64::NAN, |epoch| epoch.train_loss);
     let dim = config.model.dims[0];
     let summary = TrainingSummary {
-        loss: loss.key.into(),
+        loss: choice.key.clone(),
         embedding_dim: dim,
         seed: config.training.seed,
         test_accuracy: test.mean(test.hits_logits),
@@ -115,11 +115,9 @@ fn finish(
         guard: events(&lines),
     };
     let embeddings = (2..=3).contains(&dim).then(|| embeddings(embedded, dataset));
-    let title =
-        if loss.margins.is_empty() { loss.title.into() } else { format!("{}, m = {}", loss.title, config.model.m) };
     let report = Training {
-        loss: loss.key.into(),
-        title,
+        loss: choice.key.clone(),
+        title: choice.title(),
         embedding_dim: dim,
         seed: config.training.seed,
         epochs: session.epochs(session.steps()).round().max(1.0) as usize,

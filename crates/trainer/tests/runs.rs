@@ -167,8 +167,10 @@ fn same(a: &serde_json::Value, b: &serde_json::Value) -> bool {
 #[test]
 fn the_sample_report_shows_the_losses_as_they_are() {
     let folder = folder("losses");
-    let printed: serde_json::Value = serde_json::from_str(&succeed(&folder, "losses --json")).unwrap();
+    let printed: Vec<serde_json::Value> = serde_json::from_str(&succeed(&folder, "losses --json")).unwrap();
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../report/examples/losses.json");
-    let kept: serde_json::Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
-    assert!(same(&printed, &kept), "{path} is not what `trainer losses --json` prints");
+    let kept: Vec<serde_json::Value> = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    // The first ones: those of the paper, which a comparison shows unless it is told otherwise.
+    let alike = kept.iter().zip(&printed).all(|(kept, printed)| same(printed, kept));
+    assert!(kept.len() == 3 && alike, "{path} is not what `trainer losses --json` prints first");
 }

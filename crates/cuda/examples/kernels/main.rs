@@ -2,10 +2,13 @@
 //!
 //! `kernels` prints the table and fails on a spill, a stack frame or a warning. `kernels --document FILE` writes the
 //! table of the documentation, one line a kernel. `kernels --into DIR ARCH` compiles
-//! everything for one architecture into a folder, as the cache keeps it. `kernels --find` says whether NVRTC is there, or
-//! else prints the package that has it and the folder to install it in.
+//! everything for one architecture into a folder, as the cache keeps it. `kernels --sass [PART]` prints what instructions
+//! the machine code for sm_90a has, of kernels with that part in their name. `kernels --find` says whether NVRTC is there,
+//! or else prints the package that has it and the folder to install it in; `kernels --find-nvdisasm` the same of the
+//! disassembler.
 
 mod recorder;
+mod sass;
 
 use rayon::prelude::*;
 use recorder::Launched;
@@ -33,8 +36,13 @@ fn main() -> ExitCode {
         [] => table(None),
         ["--document", file] => table(Some(file)),
         ["--find"] => find(),
+        ["--find-nvdisasm"] => find_disassembler(),
+        ["--sass"] => sass::table(""),
+        ["--sass", part] => sass::table(part),
         ["--into", folder, architecture] => fill(folder, architecture),
-        _ => Err("usage: kernels [--find | --document FILE | --into DIR ARCH]".into()),
+        _ => {
+            Err("usage: kernels [--find | --find-nvdisasm | --document FILE | --into DIR ARCH | --sass [PART]]".into())
+        }
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -53,6 +61,19 @@ fn find() -> Result<bool, String> {
         Ok(nvrtc) => println!("NVRTC {}.{}", nvrtc.version.0, nvrtc.version.1),
         Err(reason) => {
             println!("{reason}\n{PACKAGE}\n{}", folder.display());
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Prints where the disassembler is; without it, three lines as [`find`] does.
+fn find_disassembler() -> Result<bool, String> {
+    let folder = sass::folder().ok_or("no home folder")?;
+    match sass::find() {
+        Ok(file) => println!("{}", file.display()),
+        Err(reason) => {
+            println!("{reason}\n{}\n{}", sass::PACKAGE, folder.display());
             return Ok(false);
         }
     }

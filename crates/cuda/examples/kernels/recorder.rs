@@ -48,7 +48,7 @@ pub(crate) fn launches() -> BTreeMap<String, Launched> {
     let mut trainings = TrainingCase::tiny();
     trainings.extend(TrainingCase::sphereface20());
     for precision in [Precision::Fp32, Precision::Tf32, Precision::Bf16] {
-        for tier in [Tier::Simt, Tier::Mma] {
+        for tier in [Tier::Simt, Tier::Mma, Tier::Wgmma] {
             let options = Options { precision, tier, graph: false, ..Options::default() };
             let recorder = || Recorder { noted: Rc::clone(&noted), functions: Vec::new(), allocated: 0 };
             let mut backend = CudaBackend::new(recorder(), options);
@@ -77,7 +77,7 @@ impl Driver for Recorder {
     }
 
     fn architecture(&self) -> Architecture {
-        Architecture::new(80)
+        Architecture::specific(90)
     }
 
     fn output(&self) -> Output {

@@ -164,15 +164,16 @@ impl Driver for EmulatorDriver {
             let math = 100.0 * (counted.float + counted.matrix) as f64 / all;
             let bytes = (counted.global_read_bytes + counted.global_written_bytes) as f64;
             let sectors = 100.0 * bytes / (32.0 * counted.global_sectors.max(1) as f64);
+            let bulk = (counted.bulk_read_bytes + counted.bulk_written_bytes) as f64;
             let conflicts = counted.bank_conflicts as f64 * 1e-6;
             table += &format!(
                 "{kernel:<36}{launches:>6}{:>8.2}{math:>5.0}%{:>9.2}{sectors:>7.0}%{conflicts:>7.2}\n",
                 all * 1e-6,
-                bytes * 1e-6,
+                (bytes + bulk) * 1e-6,
             );
         }
         table += "M inst: millions of warp instructions. math: of these, floating point and mma.\n\
-                  MB: global memory asked for. sectors: of the sectors moved, those asked for.\n\
+                  MB: global memory asked for, in bulk too. sectors: of those that lanes moved, what they asked for.\n\
                   banks: millions of passes that conflicts in shared memory added.\n";
         Some(table)
     }

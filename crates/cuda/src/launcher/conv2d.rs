@@ -1,6 +1,8 @@
 //! Convolution and its gradients.
 
 use super::column_sum::ColumnSum;
+use super::conv2d_wgmma::Convolution;
+use super::conv2d_wgmma_weight::WeightGradient;
 use super::epilogue::{PreluEpilogue, PreluGradientEpilogue, SUM_ROWS, sum_splits};
 use super::tile::{Scheme, fours};
 use super::{Context, mma};
@@ -209,6 +211,9 @@ pub(super) fn forward(op: Conv2dForward, operands: &Operands<'_>, context: &Cont
             vec![launch.value(Conv2d::from(&g)).value(u32::from(fours(g.outputs)))]
         }));
     }
+    if let Some(found) = Convolution::forward_of(context, dtype, &g) {
+        return Ok(Kernel::new(0, move |io| vec![found.forward(io, epilogue(&io.reads, &io.writes))]));
+    }
     let axes = [0, 1].map(|axis| {
         let (size, outputs) = [(g.height, g.output_height), (g.width, g.output_width)][axis];
         TapAxis::forward(size, outputs, g.taps[axis], g.stride, g.padding)
@@ -250,6 +255,9 @@ pub(super) fn backward_data(
     check_sizes(&op, &[&operands.reads[..], &operands.writes].concat())?;
     let g = op.geometry(&operands.reads[0].shape, &operands.reads[1].shape)?;
     let dtype = operands.reads[0].dtype;
+    if let Some(found) = Convolution::backward_data_of(context, dtype, &g) {
+        return Ok(found.backward_data(op));
+    }
     let (rows, columns) = (g.height * g.width * g.batch, g.inputs);
     // One product for each class of pixels modulo the stride.
     let result = Result2d { height: g.height, width: g.width, columns, length: g.outputs };
@@ -279,17 +287,9 @@ pub(super) fn backward_data(
     let sums_at = partial_bytes.next_multiple_of(16);
     let chunks_at = sums_at + bytes_of_tiles(all_tiles).next_multiple_of(16);
     Ok(Kernel::new(chunks_at + chunk_bytes, move |io| {
-        let mut rest = io.reads[2..].iter().copied();
         let partial = io.workspace.part(0, partial_bytes);
         let column_sums = io.workspace.part(sums_at, bytes_of_tiles(all_tiles));
-        let epilogue = PreluGradientEpilogue {
-            addend: if op.addend { rest.next() } else { None },
-            pre: if op.slope { rest.next() } else { None },
-            slope: if op.slope { rest.next() } else { None },
-            kept: op.keep.then(|| io.writes[0]),
-            out: io.writes[usize::from(op.keep)],
-            column_sums,
-        };
+        let epilogue = PreluGradientEpilogue::of(op, io, column_sums);
         let mut tiles_before = 0;
         let launch = |(index, product): (usize, &TapProduct)| {
             let launch = scheme
@@ -334,10 +334,11 @@ pub(super) fn backward_weight(
     let dtype = operands.reads[0].dtype;
     let (rows, columns) = (g.taps[0] * g.taps[1] * g.inputs, g.outputs);
     let pixels = g.output_height * g.output_width;
+    let hopper = WeightGradient::of(context, dtype, &g);
     let scheme = mma::weight_gradient(context, dtype, &g).unwrap_or_else(|| {
         Scheme::portable(dtype, 1, [rows, columns], [pixels, g.batch], fours(g.inputs) && fours(g.outputs))
     });
-    let splits = scheme.splits;
+    let splits = hopper.map_or(scheme.splits, |found| found.splits);
     let partial_bytes = if splits > 1 { 4 * (splits * rows * columns) as u64 } else { 0 };
     let bias = ColumnSum { rows: pixels * g.batch, columns };
     let bias_bytes = if op.bias { bias.workspace_bytes() } else { 0 };
@@ -352,14 +353,11 @@ pub(super) fn backward_weight(
             right_vectors: fours(columns).into(),
             out_vectors: fours(columns).into(),
         };
-        let launch = scheme
-            .launch("conv2d", "conv2d_backward_weight")
-            .grid(scheme.weight_grid(&g))
-            .read(x)
-            .read(d_y)
-            .write(out)
-            .value(product);
-        let mut launches = vec![launch];
+        let launch = || {
+            let launch = scheme.launch("conv2d", "conv2d_backward_weight").grid(scheme.weight_grid(&g));
+            launch.read(x).read(d_y).write(out).value(product)
+        };
+        let mut launches = vec![hopper.map_or_else(launch, |found| found.launch(io, out))];
         let epilogue = PreluEpilogue { out: d_filter, ..PreluEpilogue::default() };
         launches.extend((splits > 1).then(|| sum(DType::F32, partial, epilogue, [rows, columns, splits])));
         if op.bias {

@@ -1,7 +1,8 @@
 //! What becomes of the sums of products, as kernels/epilogue.cuh has it.
 
 use super::tile::fours;
-use crate::launch::{Launch, Slice};
+use crate::launch::{Io, Launch, Slice};
+use sphereface_tensor::op::Conv2dBackwardData;
 
 /// Rows and columns of the tile that a block takes where it adds up parts, and its threads.
 pub(super) const SUM_ROWS: usize = 16;
@@ -41,6 +42,19 @@ pub(super) struct PreluGradientEpilogue {
 }
 
 impl PreluGradientEpilogue {
+    /// The operands of a convolution's data gradient.
+    pub(super) fn of(op: Conv2dBackwardData, io: &Io, column_sums: Slice) -> Self {
+        let mut rest = io.reads[2..].iter().copied();
+        PreluGradientEpilogue {
+            addend: if op.addend { rest.next() } else { None },
+            pre: if op.slope { rest.next() } else { None },
+            slope: if op.slope { rest.next() } else { None },
+            kept: op.keep.then(|| io.writes[0]),
+            out: io.writes[usize::from(op.keep)],
+            column_sums,
+        }
+    }
+
     /// `first`: whether nothing of the results is written yet.
     pub(super) fn arguments(self, launch: Launch, first: bool) -> Launch {
         let launch = launch.read_if(self.addend).read_if(self.pre).read_if(self.slope);

@@ -33,11 +33,7 @@ pub(super) fn gemm(op: Gemm, operands: &Operands<'_>, context: &Context) -> Resu
         // The kernels keep no value before the rectifier.
         let finish = |epilogue: PreluEpilogue, launch| epilogue.reads(launch).write(epilogue.out);
         let whole = scheme.splits == 1;
-        let launch = scheme
-            .launch("gemm", &format!("gemm_{name}"))
-            .grid(products.grid(&scheme))
-            .read(io.reads[0])
-            .read(io.reads[1]);
+        let launch = products.launch(&scheme, "gemm", &format!("gemm_{name}"), [io.reads[0], io.reads[1]]);
         let now = if whole { epilogue } else { PreluEpilogue::default() };
         let mut launches = vec![finish(now, launch).write(io.workspace).value(products.structure(&scheme))];
         if !whole {

@@ -2,7 +2,9 @@
 //!
 //! `__INTADDR__` is what the compiler of the kernels has for `offsetof` without a header.
 
-use super::{conv2d, gather_batch, linear, margin_softmax, matrix_product, optimizer};
+use super::{
+    conv2d, conv2d_wgmma, conv2d_wgmma_weight, gather_batch, linear, margin_softmax, matrix_product, optimizer,
+};
 use crate::nvrtc::{Architecture, Nvrtc, Output};
 use std::mem::offset_of;
 
@@ -95,6 +97,40 @@ fn layouts() -> Vec<Layout> {
                 out_vectors,
             }
         ),
+        layout!("conv2d.cuh", conv2d_wgmma::WgmmaOperands { addend, pre, kept }),
+        layout!("conv2d.cuh", conv2d_wgmma::HaloProduct { height, width, tiles, operands }),
+        layout!(
+            "conv2d.cuh",
+            conv2d_wgmma::WideProduct {
+                height,
+                width,
+                pixels,
+                images,
+                channel_blocks,
+                across,
+                row_pairs,
+                tiles,
+                inputs,
+                slots,
+                slot_bytes,
+                operands,
+            }
+        ),
+        layout!(
+            "conv2d.cuh",
+            conv2d_wgmma_weight::WeightTiles {
+                height,
+                width,
+                pixels,
+                images,
+                across,
+                steps,
+                steps_of_part,
+                inputs,
+                outputs,
+                slots,
+            }
+        ),
         layout!("conv2d.cuh", conv2d::WeightProduct { splits, left_vectors, right_vectors, out_vectors }),
         layout!(
             "matrix_product.cuh",
@@ -107,6 +143,7 @@ fn layouts() -> Vec<Layout> {
                 right_segment,
                 left_batch,
                 right_batch,
+                batch,
                 splits,
                 left_vectors,
                 right_vectors,

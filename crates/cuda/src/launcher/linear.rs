@@ -77,8 +77,7 @@ fn product(
     result: DType,
 ) -> Vec<Launch> {
     let whole = scheme.splits == 1;
-    let mut launch =
-        scheme.launch("linear", &format!("linear_{pass}")).grid(products.grid(&scheme)).read(left).read(right);
+    let mut launch = products.launch(&scheme, "linear", &format!("linear_{pass}"), [left, right]);
     if let Some(bias) = bias {
         launch = launch.read_if(bias.filter(|_| whole));
     }

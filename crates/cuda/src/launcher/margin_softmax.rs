@@ -8,7 +8,7 @@ use super::Context;
 use crate::launch::{Io, Kernel, Launch, Operands, Slice};
 use bytemuck::{Pod, Zeroable};
 use sphereface_tensor::Error;
-use sphereface_tensor::op::{Logits, MARGIN_PARAMETERS, MarginSoftmax, Scale};
+use sphereface_tensor::op::{Gradient, Link, Logits, MARGIN_PARAMETERS, MarginSoftmax, Scale};
 
 /// `Head` of `kernels/margin_softmax.cuh`.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -22,11 +22,17 @@ pub(super) struct Head {
     pub(super) constant: f32,
     pub(super) rounded: u32,
     pub(super) pitch: u32,
+    pub(super) gradient: u32,
+    pub(super) link: u32,
+    pub(super) positive: f32,
+    pub(super) loss_factor: f32,
+    pub(super) penalty: f32,
+    pub(super) penalty_norm: f32,
     pub(super) parameters: [f64; MARGIN_PARAMETERS],
 }
 
 /// Bytes of `Slopes`.
-const SLOPES_BYTES: u64 = 16;
+const SLOPES_BYTES: u64 = 32;
 /// Threads of a block, where it makes no tile.
 const THREADS: u32 = 256;
 /// Rows or classes of a block that gives each a warp.
@@ -37,6 +43,8 @@ struct Launcher {
     head: Head,
     /// Whether the forward pass leaves all cosines to the backward pass.
     kept: bool,
+    /// Which of the operands is the bias, if there is one.
+    bias: Option<usize>,
     define: String,
 }
 
@@ -54,11 +62,6 @@ pub(super) fn backward(spec: &MarginSoftmax, operands: &Operands<'_>, context: &
         Some(shared_bytes) => small::backward(launcher, shared_bytes),
         None => chunk::backward(launcher, context),
     })
-}
-
-/// The operands that both passes read.
-fn reads(launch: Launch, io: &Io) -> Launch {
-    io.reads[..6].iter().fold(launch, |launch, &read| launch.read(read))
 }
 
 impl Launcher {
@@ -85,14 +88,40 @@ impl Launcher {
             rounded: spec.rounded.into(),
             // Copies of bf16 elements are of eight.
             pitch: if spec.rounded { dimension.next_multiple_of(8) } else { dimension } as u32,
+            gradient: match spec.gradient {
+                Gradient::True => 0,
+                Gradient::Detached => 1,
+                Gradient::Caffe => 2,
+            },
+            link: u32::from(spec.has_bias()),
+            positive: if let Link::Binary { positive, .. } = spec.link { positive } else { 0.0 },
+            loss_factor: spec.loss_factor,
+            penalty: spec.penalty.weight,
+            penalty_norm: spec.penalty.norm,
             parameters: spec.margin.parameters(),
         };
+        let bias = spec.has_bias().then(|| operands.reads.len() - 1);
         let kept = spec.logits == Logits::Kept;
-        Ok(Launcher { head, kept, define: format!("MARGIN_HEADER=\"{}\"", header.path) })
+        Ok(Launcher { head, kept, bias, define: format!("MARGIN_HEADER=\"{}\"", header.path) })
     }
 
     fn launch(&self, kernel: &str, blocks: usize) -> Launch {
         Launch::new("margin_softmax", kernel).define(self.define.clone()).grid([blocks as u32, 1, 1]).block(THREADS)
+    }
+
+    fn bias(&self, io: &Io) -> Option<Slice> {
+        self.bias.map(|bias| io.reads[bias])
+    }
+
+    /// A launch that takes the operands which both passes read.
+    fn reads(&self, launch: Launch, io: &Io) -> Launch {
+        io.reads[..6].iter().fold(launch, |launch, &read| launch.read(read)).read_if(self.bias(io))
+    }
+
+    /// The gradient of the bias, if there is one.
+    fn bias_gradient(&self, io: &Io, slopes: Slice) -> Option<Launch> {
+        let d_bias = *io.writes.get(2)?;
+        Some(self.launch("margin_softmax_backward_bias", 1).block(32).read(slopes).write(d_bias).value(self.head))
     }
 
     fn batch(&self) -> usize {

@@ -1,7 +1,10 @@
 //! Products of dense matrices, as kernels/matrix_product.cuh has them.
 
 use super::tile::{Scheme, fours};
-use super::{Context, mma};
+use super::{Context, mma, wgmma};
+use crate::backend::Tier;
+use crate::driver::Access;
+use crate::launch::{Launch, Slice};
 use bytemuck::{Pod, Zeroable};
 use sphereface_tensor::DType;
 use sphereface_tensor::op::Layout;
@@ -18,6 +21,7 @@ pub(super) struct MatrixProduct {
     pub(super) right_segment: i32,
     pub(super) left_batch: i32,
     pub(super) right_batch: i32,
+    pub(super) batch: i32,
     pub(super) splits: i32,
     pub(super) left_vectors: i32,
     pub(super) right_vectors: i32,
@@ -45,7 +49,12 @@ impl Products {
         let &Products { layout, rows, columns, length, segments, batch, .. } = self;
         let inner = if layout == Layout::TN { rows } else { length };
         let vectors = self.rows_in_memory().into_iter().all(fours) && fours(columns);
-        mma::scheme(context, dtype, batch, [rows, columns], segments * length, &[inner, columns])
+        let tensor_cores = [
+            wgmma::best(context, dtype, self),
+            mma::best(context, dtype, batch, [rows, columns], segments * length, &[inner, columns]),
+        ];
+        let best = tensor_cores.into_iter().flatten().min_by_key(|(_, cycles)| *cycles);
+        best.map(|(scheme, _)| scheme)
             .unwrap_or_else(|| Scheme::portable(dtype, batch, [rows, columns], [segments, length], vectors))
     }
 
@@ -55,12 +64,27 @@ impl Products {
         if splits > 1 { (4 * splits * self.batch * self.rows * self.columns) as u64 } else { 0 }
     }
 
-    pub(super) fn grid(&self, scheme: &Scheme) -> [u32; 3] {
+    /// A launch of the scheme's `<kernel>` in `<stem>.cu` that reads the two operands; what it does with the product is
+    /// still to be said.
+    pub(super) fn launch(&self, scheme: &Scheme, stem: &'static str, kernel: &str, operands: [Slice; 2]) -> Launch {
+        let launch = scheme.launch(stem, kernel).grid(self.grid(scheme));
+        let [left, right] = operands;
+        if scheme.tier < Tier::Wgmma {
+            return launch.read(left).read(right);
+        }
+        let [left_map, right_map] = wgmma::maps(self, &scheme.tile, scheme.element);
+        launch.tensor(Some(left), Access::Read, &left_map).tensor(Some(right), Access::Read, &right_map)
+    }
+
+    fn grid(&self, scheme: &Scheme) -> [u32; 3] {
+        if scheme.tier == Tier::Wgmma {
+            return wgmma::grid(scheme.tile.count(self.rows, self.columns) * self.batch * scheme.splits);
+        }
         [scheme.tile.count(self.rows, self.columns) as u32, self.batch as u32, scheme.splits as u32]
     }
 
     /// Lengths of the rows of both operands as they lie in memory.
-    fn rows_in_memory(&self) -> [usize; 2] {
+    pub(super) fn rows_in_memory(&self) -> [usize; 2] {
         match self.layout {
             Layout::NN => [self.length, self.columns],
             Layout::NT => [self.length, self.length],
@@ -81,6 +105,7 @@ impl Products {
             right_segment: right_size,
             left_batch: if self.own[0] { left_size } else { 0 },
             right_batch: if self.own[1] { right_size } else { 0 },
+            batch: self.batch as i32,
             splits: scheme.splits as i32,
             left_vectors: fours(left_row).into(),
             right_vectors: fours(right_row).into(),

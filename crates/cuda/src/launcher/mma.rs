@@ -2,22 +2,25 @@
 
 use super::Context;
 use super::tile::{BLOCKS, Scheme, Tile};
-use crate::backend::Precision;
+use crate::backend::{Precision, Tier};
 use crate::launch::{Launch, TIERS};
 use sphereface_tensor::DType;
 use sphereface_tensor::op::Conv2dGeometry;
 
-/// Tiles of kernels/mma_tile.cuh, largest first: three stages of 128 bytes for each row and column.
-const TILES: [Tile; 3] = [
-    Tile { name: "mma_128x128", threads: 128, shared_bytes: 3 * 256 * 128, rows: 128, columns: 128 },
-    Tile { name: "mma_128x64", threads: 128, shared_bytes: 3 * 192 * 128, rows: 128, columns: 64 },
-    Tile { name: "mma_64x64", threads: 128, shared_bytes: 3 * 128 * 128, rows: 64, columns: 64 },
+/// Tiles of kernels/mma_tile.cuh, largest first: three stages of 128 bytes for each row and column. The multiply-adds that
+/// an H100 does with it in a cycle by mma.sync in bf16: smaller tiles lose by the bytes that an mma needs of shared memory.
+const TILES: [(Tile, usize); 3] = [
+    (Tile { name: "mma_128x128", threads: 128, shared_bytes: 3 * 256 * 128, rows: 128, columns: 128 }, 1200),
+    (Tile { name: "mma_128x64", threads: 128, shared_bytes: 3 * 192 * 128, rows: 128, columns: 64 }, 1000),
+    (Tile { name: "mma_64x64", threads: 128, shared_bytes: 3 * 128 * 128, rows: 64, columns: 64 }, 750),
 ];
+/// Terms in whose time the pipeline of a block fills and its result is stored.
+const FILL: usize = 128;
 
 /// Most terms of a sum before it is added to others: 1,024 additions of what one TF32 instruction sums at once.
-const TERMS: usize = 8192;
+pub(super) const TERMS: usize = 8192;
 /// Fewest terms that are worth a block of their own.
-const TERMS_OF_PART: usize = 256;
+pub(super) const TERMS_OF_PART: usize = 256;
 
 /// Taps of a filter along one axis, and of all of it, that a kernel can tell in the bits it has for them.
 const TAPS_OF_AXIS: usize = 16;
@@ -44,44 +47,46 @@ pub(super) fn scheme(
     terms: usize,
     contiguous: &[usize],
 ) -> Option<Scheme> {
+    best(context, dtype, products, [rows, columns], terms, contiguous).map(|(scheme, _)| scheme)
+}
+
+/// As [`scheme`], with about how many cycles it takes.
+pub(super) fn best(
+    context: &Context,
+    dtype: DType,
+    products: usize,
+    [rows, columns]: [usize; 2],
+    terms: usize,
+    contiguous: &[usize],
+) -> Option<(Scheme, usize)> {
     let (element, lanes) = arithmetic(context, dtype)?;
     if !contiguous.iter().all(|dimension| dimension.is_multiple_of(lanes)) {
         return None;
     }
     let needed = terms.div_ceil(TERMS).max(1);
     let most = (terms / TERMS_OF_PART).max(needed);
-    let mut best: Option<(Scheme, usize)> = None;
-    for tile in TILES {
+    let candidates = TILES.into_iter().flat_map(|(tile, rate)| {
         let tiles = products * tile.count(rows, columns);
-        for splits in needed..=most.min(needed.max(2 * BLOCKS / tiles)) {
-            let cycles = cycles(&tile, tiles, [terms, splits], products * rows * columns);
-            if best.is_none_or(|(_, fewest)| cycles < fewest) {
-                best = Some((Scheme { tile, element, splits, mma: true }, cycles));
-            }
-        }
-    }
-    best.map(|(scheme, _)| scheme)
+        (needed..=most.min(needed.max(2 * BLOCKS / tiles))).map(move |splits| {
+            let block = tile.rows * tile.columns * (terms.div_ceil(splits) + FILL) / rate;
+            let cycles = cycles(block, tiles * splits, splits, products * rows * columns);
+            (Scheme { tile, element, splits, tier: Tier::Mma }, cycles)
+        })
+    });
+    candidates.min_by_key(|(_, cycles)| *cycles)
 }
 
-/// About how many cycles a product takes on an H100, from what bounds each part of it. Only the order matters, and that
-/// it depends on the shape alone: the same on every device, and so are the bits of a sum.
-fn cycles(tile: &Tile, tiles: usize, [terms, splits]: [usize; 2], elements: usize) -> usize {
-    const PROCESSORS: usize = 132;
-    // Multiply-adds that a processor does in a cycle by mma.sync in bf16.
-    const PRODUCTS: usize = 1200;
-    // Terms in whose time the pipeline of a block fills and its result is stored.
-    const FILL: usize = 128;
+/// Multiprocessors of an H100 or H200.
+pub(super) const PROCESSORS: usize = 132;
+
+/// About how many cycles a product takes on an H100, of `blocks` blocks of `block` cycles each, where a result of
+/// `elements` is in `splits` parts. Only the order matters, and that it depends on the shape alone: the same on every
+/// device, and so are the bits of a sum.
+pub(super) fn cycles(block: usize, blocks: usize, splits: usize, elements: usize) -> usize {
     // Bytes of partial sums that a processor writes or reads in a cycle; cycles of one more launch.
     const BYTES: usize = 16;
     const LAUNCH: usize = 3000;
-    // What smaller tiles lose to shared memory: in tenths, from the bytes that an mma needs of it.
-    let slower = match (tile.rows, tile.columns) {
-        (128, 128) => 10,
-        (128, _) => 12,
-        _ => 16,
-    };
-    let waves = (tiles * splits).div_ceil(PROCESSORS);
-    let block = tile.rows * tile.columns * (terms.div_ceil(splits) + FILL) * slower / (10 * PRODUCTS);
+    let waves = blocks.div_ceil(PROCESSORS);
     let parts = if splits > 1 { 2 * 4 * splits * elements / (PROCESSORS * BYTES) + LAUNCH } else { 0 };
     waves * block + parts
 }
@@ -108,7 +113,7 @@ impl Scheme {
     /// The grid of a weight gradient.
     pub(super) fn weight_grid(&self, g: &Conv2dGeometry) -> [u32; 3] {
         let taps = g.taps[0] * g.taps[1];
-        if self.mma {
+        if self.tier == Tier::Mma {
             [self.tile.count(g.inputs, g.outputs) as u32, taps as u32, self.splits as u32]
         } else {
             self.tile.grid(taps * g.inputs, g.outputs, self.splits)
@@ -118,7 +123,7 @@ impl Scheme {
     /// A launch of `<kernel>_<tile>_<element>`, without its grid.
     pub(super) fn launch(&self, stem: &'static str, kernel: &str) -> Launch {
         Launch::new(stem, format!("{kernel}_{}_{}", self.tile.name, self.element))
-            .define(TIERS[usize::from(self.mma)].to_owned())
+            .define(TIERS[self.tier as usize].to_owned())
             .block(self.tile.threads)
             .shared(self.tile.shared_bytes)
     }
@@ -131,7 +136,7 @@ mod tests {
     use sphereface_tensor::Shape;
 
     fn context() -> Context {
-        Context { options: Options { precision: Precision::Tf32, ..Options::default() }, mma: true }
+        Context { options: Options { precision: Precision::Tf32, ..Options::default() }, mma: true, wgmma: false }
     }
 
     /// Tile and parts of the forward pass and of the gradient of the filter, of a 3×3 convolution.
@@ -157,7 +162,7 @@ mod tests {
     #[test]
     fn only_whole_copies_and_the_right_precision_are_taken() {
         let dense = |context: &Context, dtype, inner| scheme(context, dtype, 1, [64, 64], 64, &[inner, 64]).is_some();
-        let strict = Context { options: Options::default(), mma: true };
+        let strict = Context { options: Options::default(), mma: true, wgmma: false };
         let old = Context { mma: false, ..context() };
         assert!(dense(&context(), DType::F32, 12) && dense(&strict, DType::Bf16, 16));
         assert!(!dense(&context(), DType::F32, 10) && !dense(&context(), DType::Bf16, 12));

@@ -5,6 +5,8 @@ mod advance;
 mod cast;
 mod column_sum;
 mod conv2d;
+mod conv2d_wgmma;
+mod conv2d_wgmma_weight;
 mod epilogue;
 mod gather_batch;
 mod gemm;
@@ -21,6 +23,7 @@ mod mma;
 mod optimizer;
 mod prelu;
 mod tile;
+mod wgmma;
 
 use crate::backend::Options;
 use crate::launch::{Kernel, Operands};
@@ -32,6 +35,8 @@ pub(crate) struct Context {
     pub(crate) options: Options,
     /// Whether the device has `mma.sync` with fp32 sums, and `cp.async`.
     pub(crate) mma: bool,
+    /// Whether it has `wgmma` and bulk copies of tensors.
+    pub(crate) wgmma: bool,
 }
 
 /// The launches of an operator with these operands.

@@ -1,5 +1,6 @@
 //! Which tile of the portable tier a product takes, and how its reduction is split.
 
+use crate::backend::Tier;
 use crate::launch::suffix;
 use sphereface_tensor::DType;
 
@@ -53,8 +54,8 @@ pub(super) struct Scheme {
     pub(super) element: &'static str,
     /// Parts of the reduction.
     pub(super) splits: usize,
-    /// Whether it is of the tensor-core tier.
-    pub(super) mma: bool,
+    /// Whose instructions it uses.
+    pub(super) tier: Tier,
 }
 
 impl Scheme {
@@ -69,7 +70,7 @@ impl Scheme {
     ) -> Scheme {
         let tile = Tile::of(rows, columns, vectors);
         let splits = splits(products * tile.count(rows, columns), segments, length);
-        Scheme { tile, element: suffix(dtype), splits, mma: false }
+        Scheme { tile, element: suffix(dtype), splits, tier: Tier::Simt }
     }
 }
 

@@ -4,7 +4,7 @@ use super::{Decoder, Modifiers};
 use crate::LoadError;
 use crate::asynchronous::{Asynchronous, BulkLoad, BulkStore, Place};
 use crate::instruction::{Address, Op};
-use crate::ptx::{Operand, Space, Type, malformed, unknown};
+use crate::ptx::{Operand, Space, Type, malformed};
 
 /// Decodes a bulk copy, after `cp.async.bulk`.
 pub(super) fn decode(decoder: &mut Decoder<'_>, m: &mut Modifiers<'_>, operands: &[Operand]) -> Result<Op, LoadError> {
@@ -34,21 +34,27 @@ fn decoded(decoder: &mut Decoder<'_>, m: &mut Modifiers<'_>, operands: &[Operand
         (true, [rest @ .., _policy]) => rest,
         (_, all) => all,
     };
-    if m.take("multicast::cluster") {
-        return Err(unknown(decoder.line, "`.multicast::cluster`"));
-    }
+    let (multicast, operands) = match (m.take("multicast::cluster"), operands) {
+        (true, [rest @ .., ranks]) => (Some(decoder.short(ranks, Type::U16)?), rest),
+        (_, all) => (None, all),
+    };
     let load = m.take("mbarrier::complete_tx::bytes");
     if load == m.take("bulk_group") || !m.take("global") || m.take_as(Space::named) != Some(Space::Shared) {
+        return Err(m.unknown());
+    }
+    if multicast.is_some() && !load {
         return Err(m.unknown());
     }
     match (load, rank, operands) {
         (true, None, [to, from, bytes, barrier]) => {
             let from = linear(decoder, from, bytes)?;
-            Ok(Asynchronous::BulkLoad(BulkLoad { to: shared(decoder, to)?, from, barrier: shared(decoder, barrier)? }))
+            let (to, barrier) = (shared(decoder, to)?, shared(decoder, barrier)?);
+            Ok(Asynchronous::BulkLoad(BulkLoad { to, from, barrier, multicast }))
         }
         (true, Some(rank), [to, from, barrier]) => {
             let from = tensor(decoder, from, rank)?;
-            Ok(Asynchronous::BulkLoad(BulkLoad { to: shared(decoder, to)?, from, barrier: shared(decoder, barrier)? }))
+            let (to, barrier) = (shared(decoder, to)?, shared(decoder, barrier)?);
+            Ok(Asynchronous::BulkLoad(BulkLoad { to, from, barrier, multicast }))
         }
         (false, None, [to, from, bytes]) => {
             let to = linear(decoder, to, bytes)?;

@@ -18,6 +18,15 @@ pub(super) fn decode(decoder: &mut Decoder<'_>, m: &mut Modifiers<'_>, operands:
             m.take("u32");
             Ok(Op::Yield)
         }
+        "mapa" => {
+            if !m.take("shared::cluster") || m.kind()? != Type::U32 {
+                return Err(m.unknown());
+            }
+            let [d, a, rank] = decoder.exactly(operands)?;
+            let (a, rank) = (decoder.short(a, Type::U32)?, decoder.short(rank, Type::U32)?);
+            let d = decoder.written_short(d)?;
+            Ok(Op::Asynchronous(Box::new(Asynchronous::MapAddress { d, a, rank })))
+        }
         "setmaxnreg" => product::register_count(decoder, m, operands),
         // Launches here never overlap.
         "griddepcontrol" => match m.take_any(&["launch_dependents", "wait"]) {
@@ -78,6 +87,16 @@ fn barrier(decoder: &mut Decoder<'_>, m: &mut Modifiers<'_>, operands: &[Operand
             return Err(m.unknown());
         }
         return Ok(Op::WarpBarrier { members: decoder.short(members, Type::B32)? });
+    }
+    if m.take("cluster") {
+        m.take("aligned");
+        let relaxed = m.take("relaxed");
+        m.take_any(&["release", "acquire"]);
+        return match m.take_any(&["arrive", "wait"]) {
+            Some("arrive") => Ok(Op::Asynchronous(Box::new(Asynchronous::ClusterArrive { release: !relaxed }))),
+            Some(_) => Ok(Op::Asynchronous(Box::new(Asynchronous::ClusterWait { acquire: !relaxed }))),
+            None => Err(m.unknown()),
+        };
     }
     m.take("cta");
     let aligned = m.take("aligned");

@@ -55,6 +55,10 @@ fn hints(m: &mut Modifiers<'_>) {
 
 fn access(decoder: &mut Decoder<'_>, m: &mut Modifiers<'_>, operands: &[Operand]) -> Result<Op, LoadError> {
     hints(m);
+    if m.has("shared::cluster") {
+        // Another block's memory is reached by bulk copies and arrivals only.
+        return Err(m.unknown());
+    }
     let space = m.take_as(Space::named).unwrap_or(Space::Generic);
     let count: usize = if m.take("v2") {
         2

@@ -51,6 +51,8 @@ pub(crate) struct Program {
     pub(crate) local_bytes: u64,
     pub(crate) max_threads: Option<u64>,
     pub(crate) required: Option<[u64; 3]>,
+    /// `.reqnctapercluster`: blocks of a cluster.
+    pub(crate) cluster: [u32; 3],
     /// Registers of a thread when the kernel begins, where the text bounds them.
     pub(crate) registers: Option<u32>,
     /// Of each instruction, the rows it touches that are operands of asynchronous products; empty without any.
@@ -83,6 +85,12 @@ pub(crate) enum Special {
     MaskGreaterEqual,
     DynamicSharedBytes,
     TotalSharedBytes,
+    ClusterBlocks(usize),
+    ClusterBlock(usize),
+    Cluster(usize),
+    Clusters(usize),
+    ClusterRank,
+    ClusterSize,
     GridId,
     Multiprocessor,
     Multiprocessors,
@@ -130,6 +138,7 @@ pub(crate) fn decode(module: &ptx::Module, kernel: &ptx::Kernel) -> Result<Progr
         local_bytes: decoder.local_bytes,
         max_threads: kernel.max_threads,
         required: kernel.required,
+        cluster: kernel.cluster,
         registers: registers(kernel),
         watched,
     })
@@ -137,6 +146,8 @@ pub(crate) fn decode(module: &ptx::Module, kernel: &ptx::Kernel) -> Result<Progr
 
 /// What decoding one kernel needs to know, and what it gathers.
 struct Decoder<'a> {
+    /// The architecture, and whether instructions of it alone are allowed.
+    target: (u32, bool),
     kernel: &'a ptx::Kernel,
     symbols: HashMap<&'a str, Symbol>,
     rows: Rows,
@@ -187,7 +198,20 @@ impl<'a> Decoder<'a> {
             symbols.insert(parameter.name.as_str(), Symbol::Param(parameter.offset));
         }
         let rows = Rows::new(&kernel.registers);
-        Decoder { kernel, symbols, rows, tables: Vec::new(), shared_bytes, local_bytes, line: 0, scope: 0 }
+        let target = (module.target, module.specific);
+        Decoder { target, kernel, symbols, rows, tables: Vec::new(), shared_bytes, local_bytes, line: 0, scope: 0 }
+    }
+
+    /// Refuses what the target does not have.
+    fn check_target(&self, op: &Op, opcode: &str) -> Result<(), LoadError> {
+        let specific = ["wgmma.", "setmaxnreg."].iter().any(|name| opcode.starts_with(name));
+        let (needs, fine) = match (op, self.target) {
+            (Op::Asynchronous(_), target) if specific => ("sm_90a", target == (90, true)),
+            (Op::Asynchronous(_) | Op::Elect { .. }, (number, _)) => ("sm_90", number >= 90),
+            _ => return Ok(()),
+        };
+        let found = self.target.0;
+        if fine { Ok(()) } else { Err(unknown(self.line, format!("instruction `{opcode}` of {needs} for sm_{found}"))) }
     }
 
     fn kernel_registers(&self) -> Option<u32> {
@@ -204,6 +228,7 @@ impl<'a> Decoder<'a> {
         let mut modifiers = Modifiers::new(&statement.opcode, statement.place.line);
         let (op, class) = self.operation(&mut modifiers, &statement.operands)?;
         modifiers.finish()?;
+        self.check_target(&op, &statement.opcode)?;
         Ok(Instruction { op, guard, class })
     }
 
@@ -244,7 +269,7 @@ impl<'a> Decoder<'a> {
                 control::decode_exchange(self, m, operands)?
             }
             "bar" | "barrier" | "membar" | "fence" | "bra" | "brx" | "ret" | "exit" | "trap" | "nanosleep"
-            | "setmaxnreg" | "griddepcontrol" => {
+            | "setmaxnreg" | "griddepcontrol" | "mapa" => {
                 class = Class::Control;
                 control::decode(self, m, operands)?
             }

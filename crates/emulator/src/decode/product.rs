@@ -118,20 +118,29 @@ pub(super) fn register_count(
         return Err(malformed(decoder.line, format!("{count} registers; a multiple of 8 from 24 to 256 is possible")));
     }
     if decoder.kernel_registers().is_none() {
-        let what = "`setmaxnreg` in a kernel without a bound of its threads or registers";
+        let what = "`setmaxnreg` in a kernel without `.minnctapersm` and `.maxntid`, or `.maxnreg`,";
         return Err(unknown(decoder.line, what));
     }
     Ok(Op::Asynchronous(Box::new(Asynchronous::Registers { count: count as u32, increase })))
 }
 
-/// Registers of a thread when a kernel begins, as far as its directives fix them: all that its threads may share.
+/// Registers of a thread when a kernel begins, where its directives fix them: `.maxnreg`, or its share by `.maxntid` and
+/// `.minnctapersm`, in whole warpgroups. No more than the most that a `setmaxnreg` asks for. So does ptxas 13.0, which
+/// ignores `setmaxnreg` otherwise (C7508).
 pub(super) fn registers(kernel: &ptx::Kernel) -> Option<u32> {
     let threads = kernel.max_threads.or(kernel.required.map(|shape| shape.iter().product()));
-    let share = |threads: u64| {
-        let warps = threads.div_ceil(32) * kernel.min_blocks.unwrap_or(1);
-        (65_536 / (32 * warps.max(1)) / 8 * 8).min(255) as u32
+    let share = |threads: u64, blocks: u64| {
+        (65_536 / threads.next_multiple_of(128).saturating_mul(blocks).max(1) / 8 * 8).min(255) as u32
     };
-    kernel.max_registers.map(|most| most as u32).or(threads.map(share))
+    let share = threads.zip(kernel.min_blocks).map(|(threads, blocks)| share(threads, blocks));
+    let most = kernel.max_registers.map(|most| most.min(255) as u32);
+    let asked = kernel.body.iter().filter(|statement| statement.opcode.starts_with("setmaxnreg"));
+    let asked = asked.filter_map(|statement| match statement.operands.first() {
+        Some(Operand::Integer(count)) => Some(*count as u32),
+        _ => None,
+    });
+    let largest = asked.max().unwrap_or(u32::MAX);
+    most.into_iter().chain(share).min().map(|registers| registers.min(largest))
 }
 
 /// Of each instruction, the rows it touches that are operands of products anywhere; nothing without products.

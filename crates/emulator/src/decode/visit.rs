@@ -176,6 +176,7 @@ fn asynchronous(to: &mut Visitor<'_>, what: &mut Asynchronous) {
         Asynchronous::BulkLoad(load) => {
             base(to, &mut load.to);
             base(to, &mut load.barrier);
+            load.multicast.iter_mut().for_each(|row| to(Short, Read, row));
             place(to, &mut load.from);
         }
         Asynchronous::BulkStore(store) => {
@@ -200,7 +201,10 @@ fn asynchronous(to: &mut Visitor<'_>, what: &mut Asynchronous) {
             base(to, address);
             from[..usize::from(*count)].iter_mut().for_each(|row| to(Short, Read, row));
         }
+        Asynchronous::MapAddress { d, a, rank } => rows(to, Short, &mut [a, rank], Short, &mut [d]),
         Asynchronous::ProxyFence
+        | Asynchronous::ClusterArrive { .. }
+        | Asynchronous::ClusterWait { .. }
         | Asynchronous::BarrierFence
         | Asynchronous::BulkCommit
         | Asynchronous::BulkWait { .. }

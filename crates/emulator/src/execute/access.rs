@@ -137,7 +137,7 @@ impl Block {
                         block: self.linear,
                         thread: 32 * warp.index + lane as u32,
                         time: self.time,
-                        known: &warp.order.known,
+                        known: &warp.order.own.known,
                     };
                     // Whether an earlier lane of this instruction wrote to the word.
                     let again = |word: u64| {

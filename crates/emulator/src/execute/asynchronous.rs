@@ -3,6 +3,7 @@
 use crate::FaultKind;
 use crate::asynchronous::{Asynchronous, Mbarrier, Phase};
 use crate::block::Block;
+use crate::cluster::Remote;
 use crate::instruction::{Address, Row, Value};
 use crate::lanes::lanes_of;
 use crate::launch::Launch;
@@ -12,6 +13,7 @@ use crate::shared::Toucher;
 use crate::warp::{Sleep, Warp};
 
 use super::access::{addresses, space_of};
+use super::bulk::BLOCK_WINDOW;
 use super::{LaneFault, Next, whole_warp};
 
 impl Block {
@@ -28,9 +30,10 @@ impl Block {
                 self.time += 1;
                 let own = warp.index as usize;
                 // Whatever is ordered before the fence is seen by asynchronous units behind it.
-                for agent in 0..warp.order.known.len() {
-                    let known = if agent == own { self.time } else { warp.order.known[agent] };
-                    warp.order.fenced[agent] = warp.order.fenced[agent].max(known);
+                let known = self.released_by(warp).own.known;
+                warp.order.own.fenced.iter_mut().zip(known).for_each(|(fenced, known)| *fenced = known.max(*fenced));
+                for other in &mut warp.order.others {
+                    other.fenced.iter_mut().zip(other.known).for_each(|(fenced, known)| *fenced = known.max(*fenced));
                 }
                 self.mbarriers.announce(own, &warp.order);
             }
@@ -49,6 +52,11 @@ impl Block {
             Asynchronous::BulkWait { keep } => self.wait_for_stores(launch, warp, *keep, mask),
             Asynchronous::Product(_) => {
                 whole_warp(warp, mask)?;
+                let (group, warps) = (warp.index as usize / 4, self.warps);
+                if warps < 4 * group + 4 {
+                    let what = format!("warpgroup {group} of a block of {warps} warps is not whole");
+                    return Err((0, FaultKind::Warpgroup(what)));
+                }
                 warp.leave(mask, warp.pc);
                 warp.waiting = mask;
                 self.gathering |= 1 << warp.index;
@@ -70,6 +78,15 @@ impl Block {
                 whole_warp(warp, mask)?;
                 return self.set_registers(warp, *count, *increase).map_err(|kind| (0, kind));
             }
+            Asynchronous::MapAddress { d, a, rank } => {
+                let (a, rank) = (warp.shorts[usize::from(*a)], warp.shorts[usize::from(*rank)]);
+                let window = BLOCK_WINDOW as u32;
+                let out =
+                    std::array::from_fn(|lane| rank[lane].wrapping_add(1).wrapping_mul(window) | (a[lane] % window));
+                warp.put(*d, &out, mask);
+            }
+            Asynchronous::ClusterArrive { release } => return self.cluster_arrive(warp, *release, mask),
+            Asynchronous::ClusterWait { acquire } => return self.cluster_wait(warp, *acquire, mask),
             Asynchronous::StoreMatrix { from, count, transpose, address } => {
                 whole_warp(warp, mask)?;
                 self.store_matrix(warp, &from[..usize::from(*count)], *transpose, address)?;
@@ -84,6 +101,8 @@ impl Block {
         if address.space == Space::Generic {
             at.iter_mut().for_each(|at| *at = space_of(*at).1);
         }
+        // `mapa` may give an address in the own block.
+        at.iter_mut().filter(|at| self.located(**at).0 == self.rank).for_each(|at| *at = self.located(*at).1);
         if let Mbarrier::Wait { done, phase, blocking, acquire } = *what {
             return self.wait(warp, &at, done, phase, [blocking, acquire], mask);
         }
@@ -94,6 +113,16 @@ impl Block {
         let mut states = [0; 32];
         for lane in lanes_of(mask) {
             let failed = |kind| (lane, kind);
+            let (rank, offset) = self.located(at[lane]);
+            if rank != self.rank {
+                let Mbarrier::Arrive { count, bytes, state: Value::Sink, release } = *what else {
+                    let what = "of an mbarrier of another block only arrivals without a state are possible";
+                    return Err((lane, FaultKind::Cluster(what.to_owned())));
+                };
+                let (count, bytes) = (count.map_or(1, |count| row(count)[lane]), bytes.map(|bytes| row(bytes)[lane]));
+                self.send(warp, lane, rank, Remote::Arrive { offset, count, bytes, release }, before.clone());
+                continue;
+            }
             let by = Toucher { time: self.time, ..self.toucher(warp, lane) };
             if let Mbarrier::Init { count } = what {
                 let count = row(*count)[lane];
@@ -125,8 +154,8 @@ impl Block {
 
     /// What is ordered before whoever sees that the warp has come so far; time has just moved on.
     pub(super) fn released_by(&self, warp: &Warp) -> Order {
-        let mut order = warp.order;
-        order.known[warp.index as usize] = self.time;
+        let mut order = warp.order.clone();
+        order.own.known[warp.index as usize] = self.time;
         order
     }
 
@@ -154,6 +183,7 @@ impl Block {
                 Some(order) => {
                     passed |= 1 << lane;
                     learnt.get_or_insert_default().join(order);
+                    self.mbarriers.see(index);
                 }
                 None => until = Some(Sleep::Phase(index, barrier.phases)),
             }
@@ -175,6 +205,45 @@ impl Block {
         warp.leave(warp.mask, warp.pc + 1);
         warp.leave(failed, warp.pc);
         Ok(if warp.sleep(failed, until) { Next::Select } else { Next::Yield })
+    }
+
+    /// A warp arrives at the cluster's barrier and goes on.
+    fn cluster_arrive(&mut self, warp: &mut Warp, release: bool, mask: u32) -> Result<Next, LaneFault> {
+        let lane = mask.trailing_zeros() as usize;
+        if mask != warp.alive {
+            return Err((lane, FaultKind::DivergentBarrier("lanes of one warp arrive apart".to_owned())));
+        }
+        if warp.beside.cluster_phase.replace(self.cluster_phases).is_some() {
+            let what = "barrier.cluster.arrive again before barrier.cluster.wait";
+            return Err((lane, FaultKind::BarrierMismatch(what.to_owned())));
+        }
+        self.time += 1;
+        if release {
+            self.cluster_gathering.join(&self.released_by(warp));
+        }
+        self.cluster_arrived |= 1 << warp.index;
+        warp.refresh();
+        Ok(Next::Step)
+    }
+
+    /// A warp waits for all others of the cluster.
+    fn cluster_wait(&mut self, warp: &mut Warp, acquire: bool, mask: u32) -> Result<Next, LaneFault> {
+        let Some(phase) = warp.beside.cluster_phase else {
+            let what = "barrier.cluster.wait without barrier.cluster.arrive";
+            return Err((mask.trailing_zeros() as usize, FaultKind::BarrierMismatch(what.to_owned())));
+        };
+        if phase == self.cluster_phases {
+            warp.leave(warp.mask, warp.pc + 1);
+            warp.leave(mask, warp.pc);
+            return Ok(if warp.sleep(mask, Sleep::Cluster(phase)) { Next::Select } else { Next::Yield });
+        }
+        if mask == warp.alive {
+            warp.beside.cluster_phase = None;
+        }
+        if acquire {
+            warp.learn(&self.cluster_done, self.warps, self.shared.agents());
+        }
+        Ok(Next::Step)
     }
 
     /// `setmaxnreg`: gives registers back to the block, or takes some as soon as they are free.

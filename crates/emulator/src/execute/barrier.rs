@@ -58,7 +58,7 @@ impl Block {
         if kind == BarrierKind::Arrive {
             // The warp goes on: what it did so far gets an earlier time than what it will do.
             self.time += 1;
-            warp.order.known[warp.index as usize] = self.time;
+            warp.order.own.known[warp.index as usize] = self.time;
         }
         barrier.expected = expected;
         barrier.threads += 32;

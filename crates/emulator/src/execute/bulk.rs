@@ -1,8 +1,11 @@
 //! Bulk copies. The data is moved at once, but nobody may touch it before the wait.
 
+use std::rc::Rc;
+
 use crate::FaultKind;
 use crate::asynchronous::{BulkLoad, BulkStore, Place};
 use crate::block::Block;
+use crate::cluster::{Delivery, Message, Remote};
 use crate::instruction::Address;
 use crate::lanes::lanes_of;
 use crate::launch::Launch;
@@ -14,6 +17,9 @@ use crate::tensor_map::{Swizzle, TensorMap};
 use crate::warp::Warp;
 
 use super::access::{addresses, fetch, fetch_global, space_of};
+
+/// Addresses that `mapa` gives: one more than the rank times this, plus the offset.
+pub(super) const BLOCK_WINDOW: u64 = 1 << 24;
 
 /// A row of bytes: where it lies in global memory, where in the box, and how many of its bytes are inside of the tensor.
 struct Run {
@@ -44,18 +50,15 @@ impl Block {
         lane: usize,
     ) -> Result<(), FaultKind> {
         let moved = self.moved(launch, warp, &load.from, lane)?;
-        let to = addresses(warp, &load.to)[lane];
-        let barrier = addresses(warp, &load.barrier)[lane];
-        check_target(to, &moved)?;
-        let (order, time) = self.issue(warp);
-        let by = self.toucher(warp, lane);
-        let index = self.mbarriers.find(&mut self.shared, barrier, by)?;
-        if !self.mbarriers.get(index).announced {
-            let what = "no fence.mbarrier_init or fence.proxy.async after the init of the one at offset";
-            return Err(FaultKind::Mbarrier(format!("{what} {barrier}")));
+        let (rank, to) = self.located(addresses(warp, &load.to)[lane]);
+        let (rank_of_barrier, barrier) = self.located(addresses(warp, &load.barrier)[lane]);
+        if rank != rank_of_barrier {
+            let what =
+                format!("the target lies in block {rank} of the cluster, the mbarrier in block {rank_of_barrier}");
+            return Err(FaultKind::Cluster(what));
         }
-        let agent = self.agent(self.mbarriers.agent(index))?;
-        let by = Toucher { thread: 32 * agent as u16, time, sync: 0, floor: 0, known: &order.known };
+        check_target(to, &moved)?;
+        let mut pieces = Vec::new();
         let mut row = Vec::new();
         for run in &moved.runs {
             row.clear();
@@ -72,10 +75,70 @@ impl Block {
             for (index, piece) in row.chunks_exact(16).enumerate() {
                 let word = |word: usize| u32::from_le_bytes(std::array::from_fn(|byte| piece[4 * word + byte]));
                 let at = moved.swizzle.apply(to + run.shared + 16 * index as u64, 0);
-                self.shared.write_beside(at, std::array::from_fn(word), by, &order.fenced, moved.layout)?;
+                pieces.push((at, std::array::from_fn(word)));
             }
         }
-        self.mbarriers.transfer(index, moved.bytes, agent, time)
+        let (order, _) = self.issue(warp);
+        let delivery = Rc::new(Delivery { pieces, layout: moved.layout, barrier, bytes: moved.bytes });
+        let ranks = match load.multicast {
+            Some(row) => warp.shorts[usize::from(row)][lane] & 0xffff,
+            None => 1_u32.checked_shl(rank as u32).unwrap_or(0),
+        };
+        if ranks == 0 {
+            return Err(FaultKind::Cluster("the copy goes to no block of the cluster".to_owned()));
+        }
+        for rank in lanes_of(ranks) {
+            if rank == self.rank {
+                self.receive(&delivery, &order)?;
+            } else {
+                self.send(warp, lane, rank, Remote::Receive(Rc::clone(&delivery)), order.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// A bulk copy comes into this block's shared memory.
+    fn receive(&mut self, delivery: &Delivery, order: &Order) -> Result<(), FaultKind> {
+        let barrier = delivery.barrier;
+        let index = self.mbarriers.find_from_afar(&self.shared, barrier, order)?;
+        if !self.mbarriers.get(index).announced {
+            let what = "no fence.mbarrier_init or fence.proxy.async after the init of the one at offset";
+            return Err(FaultKind::Mbarrier(format!("{what} {barrier}")));
+        }
+        let agent = self.agent(self.mbarriers.agent(index))?;
+        self.time += 1;
+        let by = Toucher { thread: 32 * agent as u16, time: self.time, sync: 0, floor: 0, known: &order.own.known };
+        for (at, words) in &delivery.pieces {
+            self.shared.write_beside(*at, *words, by, &order.own.fenced, delivery.layout)?;
+        }
+        self.mbarriers.transfer(index, delivery.bytes, agent, self.time)
+    }
+
+    /// Does something to another block of the cluster once the turn is over.
+    pub(super) fn send(&mut self, warp: &Warp, lane: usize, rank: usize, what: Remote, order: Order) {
+        self.messages.push(Message { rank, what, sender: (warp.index as usize, lane, warp.pc), order });
+    }
+
+    /// What another block of the cluster does to this one.
+    pub(crate) fn accept(&mut self, what: Remote, order: Order) -> Result<(), FaultKind> {
+        match what {
+            Remote::Receive(delivery) => self.receive(&delivery, &order),
+            Remote::Arrive { offset, count, bytes, release } => {
+                let index = self.mbarriers.find_from_afar(&self.shared, offset, &order)?;
+                if let Some(bytes) = bytes {
+                    self.mbarriers.expect(index, bytes)?;
+                }
+                self.mbarriers.arrive(index, count, release.then_some(&order)).map(drop)
+            }
+        }
+    }
+
+    /// The rank of the block in whose shared memory an address of the cluster lies, and the offset there.
+    pub(super) fn located(&self, address: u64) -> (usize, u64) {
+        match (address / BLOCK_WINDOW) as usize {
+            0 => (self.rank, address),
+            next => (next - 1, address % BLOCK_WINDOW),
+        }
     }
 
     /// From shared to global memory.
@@ -90,21 +153,21 @@ impl Block {
         let from = addresses(warp, &store.from)[lane];
         check_target(from, &moved)?;
         let (order, time) = self.issue(warp);
-        let agent = self.agent(Agent::Stores(32 * warp.index + lane as u32))?;
-        let by = Toucher { thread: 32 * agent as u16, time, sync: 0, floor: 0, known: &order.known };
+        let agent = self.agent(Agent::Stores(warp.index))?;
+        let by = Toucher { thread: 32 * agent as u16, time, sync: 0, floor: 0, known: &order.own.known };
         let writer = Writer {
             launch: launch.number,
             block: self.linear,
             thread: 32 * warp.index + lane as u32,
             time: self.time,
-            known: &order.known,
+            known: &order.own.known,
         };
         let mut row = Vec::new();
         for run in &moved.runs {
             row.clear();
             for piece in (0..run.bytes).step_by(16) {
                 let at = moved.swizzle.apply(from + run.shared + piece, 0);
-                let words = self.shared.read_beside(at, by, &order.fenced, moved.layout)?;
+                let words = self.shared.read_beside(at, by, &order.own.fenced, moved.layout)?;
                 row.extend(words.iter().flat_map(|word| word.to_le_bytes()));
             }
             let [mut at, end] = run.inside;
@@ -129,15 +192,18 @@ impl Block {
 
     /// Waits until at most `keep` of each lane's latest groups may still read their source.
     pub(super) fn wait_for_stores(&mut self, launch: &Launch<'_>, warp: &mut Warp, keep: u32, mask: u32) {
+        if warp.beside.stores.is_empty() {
+            return;
+        }
+        let Some(agent) = self.shared.agent(Agent::Stores(warp.index)) else { return };
         let mut order = Order::default();
         let mut stores = std::mem::take(&mut warp.beside.stores);
         for lane in lanes_of(mask) {
-            let Some(agent) = self.shared.agent(Agent::Stores(32 * warp.index + lane as u32)) else { continue };
             let waited = warp.beside.store_groups[lane].saturating_sub(keep);
             stores.retain(|&(of, group, time)| {
                 let done = usize::from(of) == lane && group < waited;
                 if done {
-                    order.known[agent] = order.known[agent].max(time + 1);
+                    order.own.known[agent] = order.own.known[agent].max(time + 1);
                 }
                 !done
             });
@@ -156,7 +222,7 @@ impl Block {
     /// The number of an agent.
     pub(super) fn agent(&mut self, agent: Agent) -> Result<usize, FaultKind> {
         let most = AGENTS - crate::order::FIRST_AGENT;
-        let what = "barriers of bulk copies, threads that store in bulk, and warpgroups of products in a block";
+        let what = "barriers of bulk copies, warps that store in bulk, and warpgroups of products in a block";
         self.shared.agent(agent).ok_or_else(|| FaultKind::BulkCopy(format!("more than {most} {what}")))
     }
 

@@ -76,7 +76,7 @@ impl Block {
         scratch.a.resize(ROWS * depth, 0.0);
         scratch.b.resize(depth * width, 0.0);
         scratch.d.resize(WARP_ROWS * width, 0.0);
-        let by = Toucher { thread, time: self.time, sync: 0, floor: 0, known: &order.known };
+        let by = Toucher { thread, time: self.time, sync: 0, floor: 0, known: &order.own.known };
         let view = View { operands: product.operands, depth, by, order: &order };
         let bits = uniform(warps, "the descriptor of B", |warp, lane| warp.longs[usize::from(product.b)][lane])?;
         let of_b = Descriptor::decode(bits, product.transpose_b)?;
@@ -129,12 +129,15 @@ impl Block {
 
     /// Waits until at most `keep` of the warp's latest groups are under way.
     pub(super) fn wait_for_products(&mut self, launch: &Launch<'_>, warp: &mut Warp, keep: u32) {
+        if warp.beside.products.is_empty() {
+            return;
+        }
         let Some(agent) = self.shared.agent(Agent::Products(warp.index / 4)) else { return };
         let done = warp.beside.product_groups.saturating_sub(keep);
         let mut order = Order::default();
         warp.beside.products.retain(|&(group, time)| {
             if group < done {
-                order.known[agent] = order.known[agent].max(time + 1);
+                order.own.known[agent] = order.own.known[agent].max(time + 1);
             }
             group >= done
         });
@@ -209,7 +212,7 @@ impl View<'_> {
                 let (mn, k) = if transposed { (piece, row) } else { (row, piece) };
                 let at = descriptor.piece(mn as u64, k as u64);
                 let layout = layout(descriptor.swizzle);
-                let words = block.shared.read_beside(at, self.by, &self.order.fenced, layout)?;
+                let words = block.shared.read_beside(at, self.by, &self.order.own.fenced, layout)?;
                 for index in 0..elements {
                     let value = match self.operands {
                         Operands::Tf32 => tf32_operand(words[index]),

@@ -28,6 +28,8 @@ pub(crate) struct Kernel {
     /// `.maxnreg`, and `.minnctapersm`: what bounds the registers of a thread.
     pub(crate) max_registers: Option<u64>,
     pub(crate) min_blocks: Option<u64>,
+    /// `.reqnctapercluster`: blocks of a cluster; 1 without.
+    pub(crate) cluster: [u32; 3],
 }
 
 /// A parameter of a kernel.
@@ -153,6 +155,7 @@ pub(super) fn kernel(tokens: &mut Tokens<'_>) -> Result<Kernel, LoadError> {
         required: None,
         max_registers: None,
         min_blocks: None,
+        cluster: [1; 3],
     };
     while tokens.peek() != Some(&Token::Mark('{')) {
         let line = tokens.line();
@@ -161,7 +164,9 @@ pub(super) fn kernel(tokens: &mut Tokens<'_>) -> Result<Kernel, LoadError> {
             ".reqntid" => kernel.required = Some(shape(tokens)?),
             ".maxnreg" => kernel.max_registers = Some(tokens.integer()?),
             ".minnctapersm" => kernel.min_blocks = Some(tokens.integer()?),
-            ".maxnctapersm" => drop(tokens.integer()?),
+            ".reqnctapercluster" => kernel.cluster = shape(tokens)?.map(|extent| extent.clamp(1, 1 << 16) as u32),
+            ".explicitcluster" => {}
+            ".maxnctapersm" | ".maxclusterrank" => drop(tokens.integer()?),
             ".pragma" => pragma(tokens)?,
             other => return Err(unknown(line, format!("directive `{other}`"))),
         }

@@ -12,6 +12,8 @@ use crate::LoadError;
 pub(crate) struct Module {
     /// The number of `.target sm_80`.
     pub(crate) target: u32,
+    /// Whether it ends in `a`: instructions of this very architecture are allowed.
+    pub(crate) specific: bool,
     pub(crate) variables: Vec<Variable>,
     pub(crate) kernels: Vec<Kernel>,
     /// `.file`: index → name.
@@ -28,7 +30,7 @@ pub(crate) fn parse(text: &str) -> Result<Module, LoadError> {
             Token::Word(".version") => {
                 tokens.next()?;
             }
-            Token::Word(".target") => module.target = target(&mut tokens)?,
+            Token::Word(".target") => (module.target, module.specific) = target(&mut tokens)?,
             Token::Word(".address_size") => {
                 let bits = tokens.integer()?;
                 if bits != 64 {
@@ -71,8 +73,8 @@ pub(crate) fn parse(text: &str) -> Result<Module, LoadError> {
     Ok(module)
 }
 
-/// `sm_80`, `sm_90a, debug`: the number.
-fn target(tokens: &mut Tokens<'_>) -> Result<u32, LoadError> {
+/// `sm_80`, `sm_90a, debug`: the number, and whether an `a` follows.
+fn target(tokens: &mut Tokens<'_>) -> Result<(u32, bool), LoadError> {
     let line = tokens.line();
     let name = tokens.word()?;
     let digits: String = name.chars().filter(char::is_ascii_digit).collect();
@@ -80,7 +82,7 @@ fn target(tokens: &mut Tokens<'_>) -> Result<u32, LoadError> {
         tokens.word()?;
     }
     match digits.parse() {
-        Ok(number) if name.starts_with("sm_") => Ok(number),
+        Ok(number) if name.starts_with("sm_") => Ok((number, name.ends_with('a'))),
         _ => Err(unknown(line, format!("target `{name}`"))),
     }
 }

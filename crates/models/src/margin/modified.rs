@@ -1,7 +1,7 @@
 //! Modified softmax: unit-norm class weights, so that only angles and the embedding's norm count.
 
 use super::{Formula, Loss};
-use sphereface_tensor::op::{Margin, Scale, TargetLogit};
+use sphereface_tensor::op::{Bent, Margin, MarginSoftmax, Scale};
 use std::sync::Arc;
 
 pub(super) const LOSS: Loss = Loss {
@@ -20,7 +20,7 @@ pub(super) const LOSS: Loss = Loss {
     margins: &[],
     annealed: false,
     published: Some(0.9847),
-    head: |_| (Arc::new(ModifiedSoftmax), Scale::FeatureNorm),
+    make: |classes, _| MarginSoftmax::new(classes, Arc::new(ModifiedSoftmax), Scale::FeatureNorm),
 };
 
 /// `h(c) = c`, with unit-norm class weights.
@@ -32,7 +32,7 @@ impl Margin for ModifiedSoftmax {
         "modified"
     }
 
-    fn target(&self, cos_theta: f64, _lambda: f64) -> TargetLogit {
-        TargetLogit { value: cos_theta, slope: 1.0 }
+    fn target(&self, cos_theta: f64, _lambda: f64) -> Bent {
+        Bent { value: cos_theta, slope: 1.0 }
     }
 }

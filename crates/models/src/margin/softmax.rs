@@ -1,7 +1,7 @@
 //! The original softmax: inner products, nothing normalised, no margin.
 
 use super::{Formula, Loss};
-use sphereface_tensor::op::{Margin, Scale, TargetLogit};
+use sphereface_tensor::op::{Bent, Margin, MarginSoftmax, Scale};
 use std::sync::Arc;
 
 pub(super) const LOSS: Loss = Loss {
@@ -21,7 +21,7 @@ pub(super) const LOSS: Loss = Loss {
     margins: &[],
     annealed: false,
     published: Some(0.9775),
-    head: |_| (Arc::new(OriginalSoftmax), Scale::InnerProduct),
+    make: |classes, _| MarginSoftmax::new(classes, Arc::new(OriginalSoftmax), Scale::InnerProduct),
 };
 
 /// `h(c) = c`.
@@ -33,7 +33,7 @@ impl Margin for OriginalSoftmax {
         "softmax"
     }
 
-    fn target(&self, cos_theta: f64, _lambda: f64) -> TargetLogit {
-        TargetLogit { value: cos_theta, slope: 1.0 }
+    fn target(&self, cos_theta: f64, _lambda: f64) -> Bent {
+        Bent { value: cos_theta, slope: 1.0 }
     }
 }

@@ -1,7 +1,7 @@
 //! A-Softmax: the angle to the target class is multiplied by an integer margin.
 
-use super::{Formula, Loss, Parameter};
-use sphereface_tensor::op::{MARGIN_PARAMETERS, Margin, Scale, TargetLogit};
+use super::{Formula, Loss, Parameter, Setting};
+use sphereface_tensor::op::{Bent, MARGIN_PARAMETERS, Margin, MarginSoftmax, Scale};
 use std::f64::consts::FRAC_1_SQRT_2;
 use std::sync::Arc;
 
@@ -37,13 +37,21 @@ pub(super) const LOSS: Loss = Loss {
                   in training only; a trained classifier decides by the angle.",
     source: "Liu et al., CVPR 2017, section 3.2, equation 7; λ as in the authors’ code",
     parameters: &[
-        Parameter { symbol: "m", meaning: "how often the angle to the true class counts: 1, 2, 3 or 4", default: "4" },
-        Parameter { symbol: "λ", meaning: "weight of cos θ beside ψ, at least 0", default: "20, falling to 0" },
+        Parameter {
+            symbol: "m",
+            meaning: "how often the angle to the true class counts: 1, 2, 3 or 4",
+            setting: Setting::Number { key: "m", mnist: 4.0, faces: 4.0, range: [1.0, 4.0] },
+        },
+        Parameter {
+            symbol: "λ",
+            meaning: "weight of cos θ beside ψ, at least 0",
+            setting: Setting::Elsewhere("20, falling to 0"),
+        },
     ],
     margins: &[1, 2, 3, 4],
     annealed: true,
     published: Some(0.9896),
-    head: |m| (Arc::new(SphereFace::new(m)), Scale::FeatureNorm),
+    make: |classes, v| MarginSoftmax::new(classes, Arc::new(SphereFace::new(v[0] as u32)), Scale::FeatureNorm),
 };
 
 /// `h(c) = (λ c + ψ(c)) / (1 + λ)` with `ψ(c) = (−1)^k T_m(c) − 2k`, where `T_m` is the Chebyshev polynomial with
@@ -70,7 +78,7 @@ impl SphereFace {
     }
 
     /// `ψ` and its slope with respect to the cosine.
-    pub fn psi(&self, c: f64) -> TargetLogit {
+    pub fn psi(&self, c: f64) -> Bent {
         // T_m, its derivative, and the thresholds in the order in which a growing angle passes them.
         let (chebyshev, derivative, thresholds): (f64, f64, &[f64]) = match self.m {
             1 => (c, 1.0, &[]),
@@ -80,7 +88,7 @@ impl SphereFace {
         };
         let k = thresholds.iter().filter(|&&threshold| c <= threshold).count();
         let sign = if k % 2 == 0 { 1.0 } else { -1.0 };
-        TargetLogit { value: sign * chebyshev - 2.0 * k as f64, slope: sign * derivative }
+        Bent { value: sign * chebyshev - 2.0 * k as f64, slope: sign * derivative }
     }
 }
 
@@ -90,15 +98,14 @@ impl Margin for SphereFace {
     }
 
     fn parameters(&self) -> [f64; MARGIN_PARAMETERS] {
-        [f64::from(self.m), 0.0, 0.0, 0.0]
+        let mut parameters = [0.0; MARGIN_PARAMETERS];
+        parameters[0] = f64::from(self.m);
+        parameters
     }
 
-    fn target(&self, cos_theta: f64, lambda: f64) -> TargetLogit {
+    fn target(&self, cos_theta: f64, lambda: f64) -> Bent {
         let psi = self.psi(cos_theta);
-        TargetLogit {
-            value: (lambda * cos_theta + psi.value) / (1.0 + lambda),
-            slope: (lambda + psi.slope) / (1.0 + lambda),
-        }
+        Bent { value: (lambda * cos_theta + psi.value) / (1.0 + lambda), slope: (lambda + psi.slope) / (1.0 + lambda) }
     }
 }
 

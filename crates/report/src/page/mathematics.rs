@@ -101,7 +101,9 @@ struct ScheduleData {
 
 /// The tables of all losses.
 pub(super) fn data(report: &Report) -> Data {
-    let losses = report.losses.iter().enumerate().map(|(i, loss)| LossData {
+    // What is no softmax of cosines of which one is bent has no samples, and no pictures.
+    let drawn = report.losses.iter().enumerate().filter(|(_, loss)| !loss.samples.is_empty());
+    let losses = drawn.map(|(i, loss)| LossData {
         key: loss.key.clone(),
         title: loss.title.clone(),
         colour: i % palette::LOSSES.len(),

@@ -51,11 +51,30 @@ pub(super) fn forward(operands: &Operands<'_>) -> Result<Kernel, Error> {
 
 pub(super) fn backward_data(operands: &Operands<'_>) -> Result<Kernel, Error> {
     let g = LinearGeometry::of_weight("linear_backward_data", &operands.reads[0].shape, &operands.reads[1].shape)?;
-    Ok(Kernel::new(0, move |mut io| {
+    let few = g.batch < LARGE_BATCH;
+    // For few images the transposed product, so that the weights are read as they lie.
+    let [right, transposed] =
+        if few { [Panels::packed_length(g.outputs, g.batch), g.pixels * g.inputs * g.batch] } else { [0; 2] };
+    Ok(Kernel::new(right + transposed, move |mut io| {
         let (d_out, weight) = (Matrix::new(io.reads[0], g.batch, g.outputs), io.reads[1]);
-        io.writes[0].par_chunks_mut(g.batch * g.inputs).enumerate().for_each(|(pixel, d_x)| {
-            let weight = Matrix::new(&weight[pixel * g.inputs * g.outputs..], g.inputs, g.outputs);
-            product(d_x, g.inputs, Into::Overwrite, d_out, weight.transposed());
+        let weight = |pixel: usize| Matrix::new(&weight[pixel * g.inputs * g.outputs..], g.inputs, g.outputs);
+        let d_x = io.writes[0].par_chunks_mut(g.batch * g.inputs);
+        if !few {
+            d_x.enumerate().for_each(|(pixel, d_x)| {
+                product(d_x, g.inputs, Into::Overwrite, d_out, weight(pixel).transposed());
+            });
+            return;
+        }
+        let (right, transposed) = io.workspace.split_at_mut(right);
+        Panels::pack(d_out.transposed(), right);
+        let right = Panels::packed(right, g.outputs, g.batch);
+        d_x.zip(transposed.par_chunks_mut(g.inputs * g.batch)).enumerate().for_each(|(pixel, (d_x, transposed))| {
+            let mut sum = Sum::new(transposed, g.batch, Into::Overwrite);
+            sum.add(weight(pixel), right);
+            sum.flush();
+            for (n, d_x) in d_x.chunks_exact_mut(g.inputs).enumerate() {
+                d_x.iter_mut().zip(transposed.iter().skip(n).step_by(g.batch)).for_each(|(d_x, value)| *d_x = *value);
+            }
         });
     }))
 }

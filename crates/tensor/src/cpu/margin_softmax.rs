@@ -5,18 +5,20 @@
 //! vectors.
 
 mod lanes;
+mod scalar;
 
 use super::dot::dot;
 use super::product::{Into, Matrix, product};
 use super::{Kernel, LINE, Operands};
 use crate::cosine::Cosine;
 use crate::op::margin_softmax::NORM_FLOOR;
-use crate::op::{Hit, Logits, MarginSoftmax, Scale, TargetLogit};
+use crate::op::{Bent, Gradient, Hit, Link, Logits, MarginSoftmax, Scale};
 use bytemuck::{Pod, Zeroable};
 use half::bf16;
 use lanes::{Accumulate, LANES, LOWEST, PARTIALS, Slopes, merge};
 use pulp::Arch;
 use rayon::prelude::*;
+use scalar::{Others, sigmoid, softplus};
 
 /// Classes of a tile.
 const TILE: usize = 1024;
@@ -30,10 +32,16 @@ struct Row {
     /// `‖x‖`.
     norm: f64,
     label: u64,
-    /// Of the target, as is `value` and `slope`: its logit before the scale.
+    /// Of the target, as is all up to `pull`.
     cosine: f64,
+    /// Its logit before the scale.
     value: f64,
+    /// The derivative of `value` that is followed.
     slope: f64,
+    /// What `value` adds to the derivative along the embedding, beyond what `slope` gives.
+    bent: f64,
+    /// What is added of the class's direction to the derivative with respect to the embedding.
+    pull: f64,
     /// What multiplies cosines, for this row and the target's class.
     scale: f64,
     /// Inner product becomes logit: `κ / ‖x‖` (times `1 / ‖w‖` where weights are normalised).
@@ -195,8 +203,16 @@ impl Row {
             Scale::FeatureNorm => (1.0, norm),
             Scale::Constant(scale) => (f64::from(scale) / norm, f64::from(scale)),
         };
-        let TargetLogit { value, slope } = spec.margin.target(cosine, lambda);
-        Row { norm, label: u64::from(label), cosine, value, slope, scale, factor }
+        let bent = spec.margin.target(cosine, lambda);
+        let [slope, along, pull] = match spec.gradient {
+            Gradient::True => [bent.slope, bent.value - bent.slope * cosine, 0.0],
+            Gradient::Detached => [1.0, bent.value - cosine, 0.0],
+            Gradient::Caffe => {
+                let [pull, along] = normalised(bent, cosine, norm, lambda);
+                [1.0, along, pull]
+            }
+        };
+        Row { norm, label: u64::from(label), cosine, value: bent.value, slope, bent: along, pull, scale, factor }
     }
 
     /// The target's logit with the margin.
@@ -204,22 +220,34 @@ impl Row {
         self.scale * self.value
     }
 
-    /// Gradient of the loss with respect to the target's logit: `softmax − 1`.
-    fn error(&self, log_sum_exp: f32) -> f64 {
-        (self.logit() - f64::from(log_sum_exp)).exp_m1()
+    /// Gradient of the loss with respect to the target's logit: `softmax − 1`, or that of its own yes or no.
+    fn error(&self, spec: &MarginSoftmax, log_sum_exp: f32, bias: f64) -> f64 {
+        let error = match spec.link {
+            Link::Softmax => (self.logit() - f64::from(log_sum_exp)).exp_m1(),
+            Link::Binary { positive, .. } => -f64::from(positive) * sigmoid(-self.logit() - bias),
+        };
+        f64::from(spec.loss_factor) * error
     }
 
-    /// What the bending of the target's logit adds to the gradient of the mean loss along the embedding's direction, where
-    /// that is not normalised.
-    fn radial(&self, log_sum_exp: f32, count: usize) -> f64 {
-        let bent = self.value - self.slope * self.cosine;
-        self.scale / self.norm * self.error(log_sum_exp) / count as f64 * bent
+    /// What the bending of the target's logit adds to the gradient along the embedding's direction, where that is not
+    /// normalised; `error` is that of the row's loss.
+    fn radial(&self, error: f64) -> f64 {
+        self.scale / self.norm * error * self.bent
     }
 
     /// Place of the target among some classes.
     fn target(&self, classes: &Classes) -> Option<usize> {
         (self.label as usize).checked_sub(classes.first).filter(|&at| at < classes.length)
     }
+}
+
+/// The derivative of a target's logit that [`Gradient::Caffe`] takes: along the class's direction, beyond that of a plain
+/// logit, and along the embedding's.
+fn normalised(bent: Bent, cosine: f64, norm: f64, lambda: f64) -> [f64; 2] {
+    let (value, slope) = ((1.0 + lambda) * bent.value - lambda * cosine, (1.0 + lambda) * bent.slope - lambda);
+    let along = (value - cosine * slope) / norm;
+    let length = (slope * slope + along * along).sqrt();
+    [(slope / length - 1.0) / (1.0 + lambda), along / length * norm / (1.0 + lambda)]
 }
 
 /// Classes `first .. first + length`.
@@ -247,6 +275,8 @@ pub(super) fn forward(spec: MarginSoftmax, operands: &Operands<'_>) -> Kernel {
         let head = Head::new(&spec, sizes, &io.reads, &mut scratch);
         let [products, rounded, total, partial, factor, label] = take(&mut scratch, lengths);
         let count = bytemuck::cast_slice::<f32, u32>(io.reads[3])[0] as usize;
+        let bias = io.reads.get(6).map_or(0.0, |bias| f64::from(bias[0]));
+        let others = (!spec.is_plain()).then_some(Others { spec: &spec, rows: head.rows, pitch, bias });
         let [loss, log_sum_exp, target_cosine, norms, inverse_norm, hits, kept @ ..] = &mut io.writes[..] else {
             return;
         };
@@ -261,7 +291,7 @@ pub(super) fn forward(spec: MarginSoftmax, operands: &Operands<'_>) -> Kernel {
         label.iter_mut().zip(head.rows).for_each(|(label, row)| *label = row.label as u32);
         let (factor, label) = (&*factor, &*label);
         let mut total = partials(pitch, total);
-        for (total, start) in total.iter_mut().zip([LOWEST, 0.0, LOWEST]) {
+        for (total, start) in total.iter_mut().zip([LOWEST, 0.0, if spec.has_bias() { 0.0 } else { LOWEST }]) {
             total.fill(start);
         }
         for tile in tiles(spec.classes) {
@@ -278,33 +308,50 @@ pub(super) fn forward(spec: MarginSoftmax, operands: &Operands<'_>) -> Kernel {
                 head.inner_products(weights, products);
                 let inner_product = spec.scale == Scale::InnerProduct;
                 let out = partials(pitch, partial);
+                if let Some(others) = &others {
+                    return others.accumulate(first, inverse_norm, products, out);
+                }
                 let first = first as u32;
                 Arch::new().dispatch(Accumulate { first, inner_product, inverse_norm, factor, label, products, out });
             });
             for partial in partial.chunks_exact_mut(PARTIALS * pitch).take(tile.length.div_ceil(ROWS)) {
-                merge(&mut total, partials(pitch, partial));
+                match spec.link {
+                    Link::Softmax => merge(&mut total, partials(pitch, partial)),
+                    Link::Binary { .. } => scalar::merge(&mut total, partials(pitch, partial)),
+                }
             }
             if let Some(kept) = &mut kept {
                 head.keep(&tile, inverse_norm, products, kept);
             }
         }
         let hits: &mut [u32] = bytemuck::cast_slice_mut(hits);
-        let [rival, sum, rival_cosine] = total;
+        let [rival, sum, third] = total;
         for (i, row) in head.rows.iter().enumerate() {
-            let plain = (row.scale * row.cosine) as f32;
-            let wins = [
-                (plain > rival[i], Hit::Logits),
-                ((row.norm * row.cosine) as f32 > rival_cosine[i], Hit::Cosines),
-                (row.logit() as f32 > rival[i], Hit::Penalised),
-            ];
+            // Bent cosines are in the order of the cosines, which share their scale: one rival stands for both.
+            let straight = if spec.is_plain() { row.cosine } else { spec.margin.other(row.cosine).value };
+            let by_logits = (row.scale * straight) as f32 > rival[i];
+            let by_cosines = if spec.is_plain() { (row.norm * row.cosine) as f32 > third[i] } else { by_logits };
+            let wins =
+                [(by_logits, Hit::Logits), (by_cosines, Hit::Cosines), (row.logit() as f32 > rival[i], Hit::Penalised)];
             let bits: u32 = wins.iter().map(|&(win, hit)| if win { hit as u32 } else { 0 }).sum();
-            let largest = f64::from(rival[i]).max(row.logit());
-            let sum = f64::from(sum[i]) * (f64::from(rival[i]) - largest).exp() + (row.logit() - largest).exp();
-            let logarithm = largest + sum.ln();
-            log_sum_exp[i] = logarithm as f32;
+            let of_logits;
+            (of_logits, log_sum_exp[i]) = match spec.link {
+                Link::Softmax => {
+                    let largest = f64::from(rival[i]).max(row.logit());
+                    let sum = f64::from(sum[i]) * (f64::from(rival[i]) - largest).exp() + (row.logit() - largest).exp();
+                    let logarithm = largest + sum.ln();
+                    (logarithm - row.logit(), logarithm as f32)
+                }
+                Link::Binary { positive, .. } => {
+                    let share = f64::from(positive);
+                    (share * softplus(-row.logit() - bias) + (1.0 - share) * f64::from(sum[i]), third[i])
+                }
+            };
             target_cosine[i] = row.cosine as f32;
             norms[i] = row.norm as f32;
-            (loss[i], hits[i]) = if i < count { ((logarithm - row.logit()) as f32, bits) } else { (0.0, 0) };
+            let of_norm = f64::from(spec.penalty.weight) * (row.norm - f64::from(spec.penalty.norm)).abs();
+            let value = (f64::from(spec.loss_factor) * of_logits + of_norm) as f32;
+            (loss[i], hits[i]) = if i < count { (value, bits) } else { (0.0, 0) };
         }
     })
 }
@@ -321,14 +368,17 @@ pub(super) fn backward(spec: MarginSoftmax, operands: &Operands<'_>) -> Kernel {
         let kept: Option<&[Cosine]> = (spec.logits == Logits::Kept).then(|| bytemuck::cast_slice(io.reads[10]));
         let count = bytemuck::cast_slice::<f32, u32>(io.reads[3])[0] as usize;
         let (log_sum_exp, inverse_norm) = (io.reads[6], io.reads[9]);
-        let [d_embedding, d_weight] = &mut io.writes[..] else { return };
+        let bias = io.reads.last().filter(|_| spec.has_bias()).map_or(0.0, |bias| f64::from(bias[0]));
+        let others = (!spec.is_plain()).then(|| Others { spec: &spec, rows: &head.rows[..count], pitch, bias });
+        let error = |i: usize| head.rows[i].error(&spec, log_sum_exp[i], bias) / count as f64;
+        let [d_embedding, d_weight, d_bias @ ..] = &mut io.writes[..] else { return };
         // Rows past the count have no share in anything.
         factor.fill(0.0);
         share.fill(0.0);
         shift.fill(0.0);
         for (i, row) in head.rows[..count].iter().enumerate() {
             factor[i] = row.factor as f32;
-            share[i] = row.factor as f32 / count as f32;
+            share[i] = row.factor as f32 / count as f32 * spec.loss_factor;
             shift[i] = log_sum_exp[i];
         }
         let (factor, share, shift) = (&*factor, &*share, &*shift);
@@ -347,17 +397,21 @@ pub(super) fn backward(spec: MarginSoftmax, operands: &Operands<'_>) -> Kernel {
                     None => head.inner_products(weights, g),
                 }
                 let inner_product = spec.scale == Scale::InnerProduct;
-                Arch::new().dispatch(Slopes {
-                    inner_product,
-                    inverse_norm,
-                    factor,
-                    share,
-                    log_sum_exp: shift,
-                    products: g,
-                });
+                match &others {
+                    Some(others) => others.slopes(inverse_norm, log_sum_exp, g),
+                    None => Arch::new().dispatch(Slopes {
+                        inner_product,
+                        inverse_norm,
+                        factor,
+                        share,
+                        log_sum_exp: shift,
+                        products: g,
+                    }),
+                }
                 for (i, row) in head.rows[..count].iter().enumerate() {
                     if let Some(at) = row.target(&classes) {
-                        g[at * pitch + i] = (row.factor * row.error(log_sum_exp[i]) * row.slope / count as f64) as f32;
+                        let error = row.error(&spec, log_sum_exp[i], bias);
+                        g[at * pitch + i] = (row.factor * error * row.slope / count as f64) as f32;
                     }
                 }
                 let g_rows = Matrix::strided(g, classes.length, count, pitch);
@@ -367,7 +421,10 @@ pub(super) fn backward(spec: MarginSoftmax, operands: &Operands<'_>) -> Kernel {
                     for ((d_w, w), &inverse) in
                         d_w.chunks_exact_mut(dimension).zip(weights.chunks(dimension)).zip(inverse_norm)
                     {
-                        let along = f64::from(inverse * inverse) * dot(w, d_w);
+                        let along = match spec.gradient {
+                            Gradient::Caffe => 0.0,
+                            _ => f64::from(inverse * inverse) * dot(w, d_w),
+                        };
                         scale_and_add(d_w, inverse, -inverse * along as f32, w);
                     }
                     for (g, &inverse) in g.chunks_exact_mut(pitch).zip(inverse_norm) {
@@ -392,15 +449,26 @@ pub(super) fn backward(spec: MarginSoftmax, operands: &Operands<'_>) -> Kernel {
             // With a constant scale the loss does not change along the embedding, else not only by the angle.
             let along = match spec.scale {
                 Scale::Constant(_) => -dot(d_x, x) / row.norm / row.norm,
-                _ => row.radial(log_sum_exp[i], count) / row.norm,
+                _ => row.radial(error(i)) / row.norm,
             };
-            scale_and_add(d_x, 1.0, along as f32, x);
+            let beyond = row.norm - f64::from(spec.penalty.norm);
+            let outwards = f64::from(spec.penalty.weight) * f64::from((beyond > 0.0) as i8 - (beyond < 0.0) as i8);
+            scale_and_add(d_x, 1.0, (along + outwards / count as f64 / row.norm) as f32, x);
+            if spec.gradient == Gradient::Caffe {
+                let label = row.label as usize;
+                let pull = error(i) * row.pull * f64::from(inverse_norm[label]);
+                scale_and_add(d_x, 1.0, pull as f32, &head.weight[label * dimension..][..dimension]);
+            }
         });
+        if let ([d_bias], Some(others)) = (d_bias, &others) {
+            let of_targets: f64 = (0..count).map(error).sum();
+            d_bias[0] = (of_targets + others.bias_error(log_sum_exp)) as f32;
+        }
         if spec.scale == Scale::InnerProduct {
             for (i, row) in head.rows[..count].iter().enumerate() {
                 let (label, w) = (row.label as usize, inverse_norm[row.label as usize]);
                 let at = label * dimension..(label + 1) * dimension;
-                let along = row.radial(log_sum_exp[i], count) as f32 * row.norm as f32 * w * w;
+                let along = row.radial(error(i)) as f32 * row.norm as f32 * w * w;
                 scale_and_add(&mut d_weight[at.clone()], 1.0, along, &head.weight[at]);
             }
         }

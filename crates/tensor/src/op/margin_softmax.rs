@@ -1,32 +1,41 @@
-//! The classifier head of the whole family: softmax cross-entropy over cosines, with a margin on the target.
+//! The classifier head of the whole family, described by data: how cosines are bent and scaled, what makes a loss of
+//! logits, and which of its derivatives are followed.
+
+mod reference;
 
 use super::{Array, Flops, Op, Operator, operands};
 use crate::builder::Tape;
 use crate::error::Error;
 use crate::plan::Step;
 use crate::shape::{DType, Dim, Shape, Type};
-use half::bf16;
 use std::fmt;
 use std::sync::Arc;
 
 /// Norms below this are taken for it, so that a zero vector has a direction of length zero.
 pub(crate) const NORM_FLOOR: f32 = 1e-12;
 
-/// Value and slope of the target's logit as a function of its cosine.
+/// Value and slope of a logit as a function of its cosine, before the scale.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct TargetLogit {
+pub struct Bent {
     /// `h(cos θ)`.
     pub value: f64,
     /// `h′(cos θ)`, with respect to the cosine.
     pub slope: f64,
 }
 
-/// The most numbers that a margin can have; the rest are zeros.
-pub const MARGIN_PARAMETERS: usize = 4;
+impl Bent {
+    /// The cosine as it is.
+    pub fn straight(cos_theta: f64) -> Bent {
+        Bent { value: cos_theta, slope: 1.0 }
+    }
+}
 
-/// A margin: what becomes of the target's cosine before the softmax.
+/// The most numbers that a margin can have; the rest are zeros.
+pub const MARGIN_PARAMETERS: usize = 8;
+
+/// A margin: what becomes of the target's cosine, and perhaps of the others, before they are scaled.
 pub trait Margin: fmt::Debug + Send + Sync {
-    /// Stem of the margin's files; `kernels/margin/<name>.cuh` has `target` for GPUs.
+    /// Stem of the margin's files; `kernels/margin/<name>.cuh` has `target`, and perhaps `other`, for GPUs.
     fn name(&self) -> &'static str;
 
     /// The numbers that tell margins of this name apart, as the function in `kernels/margin/<name>.cuh` takes them.
@@ -35,7 +44,18 @@ pub trait Margin: fmt::Debug + Send + Sync {
     }
 
     /// `h` and `h′` at `cos_theta` in `[-1, 1]`; `lambda` is the annealing weight of margins that have one.
-    fn target(&self, cos_theta: f64, lambda: f64) -> TargetLogit;
+    fn target(&self, cos_theta: f64, lambda: f64) -> Bent;
+
+    /// Whether the cosines of the other classes are bent, too.
+    fn bends_others(&self) -> bool {
+        false
+    }
+
+    /// The same as [`target`](Margin::target) of another class: it never falls as its cosine grows, so that it does not
+    /// change which class is nearest.
+    fn other(&self, cos_theta: f64) -> Bent {
+        Bent::straight(cos_theta)
+    }
 }
 
 /// What multiplies the (bent) cosines.
@@ -63,15 +83,69 @@ pub enum Logits {
     Kept,
 }
 
-/// Description of the head: logits `κ cos θ`, the target's bent by the margin.
+/// Which derivative of the bent cosines the backward pass follows; the loss is the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Gradient {
+    /// The loss's own: `h′`.
+    #[default]
+    True,
+    /// `h` is a cosine with a constant added: slope 1. What a long embedding gains is still `h`.
+    ///
+    /// # Source
+    /// "Characteristic gradient detachment", Liu et al., SphereFace Revived, TPAMI 2023.
+    Detached,
+    /// That of the layer with which SphereFace was trained, for [`Scale::FeatureNorm`] and class weights of length 1. With
+    /// the target's logit `(λ ‖x‖ c + ‖x‖ ψ(c)) / (1 + λ)`, the gradient of its second term with respect to the embedding,
+    /// `a ŵ + b x` with `a = ψ′` and `b = (ψ − c ψ′) / ‖x‖`, is replaced by `(a ŵ + b x) / √(a² + b²)`. For class weights
+    /// every logit counts as `x·w`.
+    ///
+    /// # Source
+    /// The layer `MarginInnerProduct` of the authors' Caffe, and the section on gradients in their notes.
+    Caffe,
+}
+
+/// What makes a loss of logits `z`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Link {
+    /// Softmax cross-entropy: `log Σ_j exp z_j − z_y`.
+    #[default]
+    Softmax,
+    /// A yes or no for each class, with a trained bias `b`: `α s(−z_y − b) + (1 − α) Σ_{j≠y} s(z_j + b)`, where
+    /// `s(u) = log(1 + eᵘ)`.
+    Binary {
+        /// `α`, the share of the target.
+        positive: f32,
+        /// The bias with which a training begins.
+        initial_bias: f32,
+    },
+}
+
+/// `weight · |‖x‖ − norm|`, added to the loss of each row.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct NormPenalty {
+    /// How much it counts; 0 for no such term.
+    pub weight: f32,
+    /// The length that costs nothing.
+    pub norm: f32,
+}
+
+/// Description of the head: logits `κ h(cos θ)`, and what is made of them.
 #[derive(Clone, Debug)]
 pub struct MarginSoftmax {
     /// Number of classes.
     pub classes: usize,
-    /// What becomes of the target's cosine.
+    /// How cosines are bent.
     pub margin: Arc<dyn Margin>,
-    /// What multiplies the cosines.
+    /// What multiplies the bent cosines.
     pub scale: Scale,
+    /// Which derivative is followed.
+    pub gradient: Gradient,
+    /// What makes a loss of logits.
+    pub link: Link,
+    /// What multiplies that loss.
+    pub loss_factor: f32,
+    /// What is added for the length of the embedding.
+    pub penalty: NormPenalty,
     /// Where the backward pass has the logits from.
     pub logits: Logits,
     /// Whether products are of directions `x̂` and `ŵ` that were rounded to bf16, all but the one for the target's cosine;
@@ -92,12 +166,13 @@ pub enum Hit {
     Penalised = 4,
 }
 
-/// Loss of each row of the batch: `log Σ_j exp z_ij − z_iy`.
+/// Loss of each row of the batch, as [`Link`] makes it of logits.
 ///
 /// # Shapes
 /// Reads `embedding` `[N, D]`, `weight` `[classes, D]`, `labels` `u32 [N]`, `count` `u32 [1]` (valid rows),
-/// `lambdas` `[steps]`, `counter` `u32 [1]`. Writes `loss`, `log_sum_exp`, `target_cosine`, `norm` `[N]`,
+/// `lambdas` `[steps]`, `counter` `u32 [1]`, with [`Link::Binary`] `bias` `[1]`. Writes `loss`, `log_sum_exp`, `target_cosine`, `norm` `[N]`,
 /// `inverse_norm` `[classes]` (of the class weights) and `hits` `u32 [N]` (see [`Hit`]). Rows past `count` have loss 0.
+/// With [`Link::Binary`] the place of `log_sum_exp` holds `Σ_{j≠y} σ(z_j + b)`, the slopes of the other classes' terms.
 /// With [`Logits::Kept`] also `cosines` `[N, classes]`, rows padded with zeros to a multiple of 8; the target's is not used.
 #[derive(Clone, Debug)]
 pub struct MarginSoftmaxForward(pub MarginSoftmax);
@@ -105,8 +180,9 @@ pub struct MarginSoftmaxForward(pub MarginSoftmax);
 /// Gradients of the mean loss over the valid rows.
 ///
 /// # Shapes
-/// Reads the operands of [`MarginSoftmaxForward`], then its `log_sum_exp`, `target_cosine`, `norm`, `inverse_norm`, and
-/// `cosines` if it kept them. Writes `d_embedding` `[N, D]`, `d_weight` `[classes, D]`.
+/// Reads the first six operands of [`MarginSoftmaxForward`], then its `log_sum_exp`, `target_cosine`, `norm`,
+/// `inverse_norm`, `cosines` if it kept them, and `bias` if there is one. Writes `d_embedding` `[N, D]`, `d_weight`
+/// `[classes, D]`, and `d_bias` `[1]` of a bias.
 #[derive(Clone, Debug)]
 pub struct MarginSoftmaxBackward(pub MarginSoftmax);
 
@@ -116,9 +192,30 @@ pub(crate) fn at_counter(table: &[f64], counter: f64) -> f64 {
 }
 
 impl MarginSoftmax {
-    /// A head of exact products that keeps no logits.
+    /// A softmax cross-entropy with its own gradient, of exact products, that keeps no logits.
     pub fn new(classes: usize, margin: Arc<dyn Margin>, scale: Scale) -> Self {
-        MarginSoftmax { classes, margin, scale, logits: Logits::default(), rounded: false }
+        MarginSoftmax {
+            classes,
+            margin,
+            scale,
+            gradient: Gradient::default(),
+            link: Link::default(),
+            loss_factor: 1.0,
+            penalty: NormPenalty::default(),
+            logits: Logits::default(),
+            rounded: false,
+        }
+    }
+
+    /// Whether the head has a bias.
+    pub fn has_bias(&self) -> bool {
+        matches!(self.link, Link::Binary { .. })
+    }
+
+    /// Whether all cosines but the target's are logits as they are, of a softmax: a head that can keep them, and have any
+    /// scale.
+    pub fn is_plain(&self) -> bool {
+        self.link == Link::Softmax && !self.margin.bends_others()
     }
 
     /// The same head in a plan whose activations are bf16, if that makes a difference.
@@ -160,7 +257,29 @@ impl MarginSoftmax {
                 format!("logits: expected more than {FEW_CLASSES} classes to keep any, found {}", self.classes);
             return Err(Error::Attribute { op, message });
         }
+        let refuse = |what: &str, expected: &str| {
+            let message = format!("{what}: expected {expected}, found {:?} and {:?}", self.scale, self.logits);
+            Err(Error::Attribute { op, message })
+        };
+        // What a length adds to all logits at once takes a sum over the bent ones that neither pass makes.
+        if !self.is_plain() && (!matches!(self.scale, Scale::Constant(_)) || self.logits == Logits::Kept) {
+            return refuse("others bent, or no softmax", "a constant scale and logits that are computed again");
+        }
+        if self.penalty.weight != 0.0 && self.scale == Scale::InnerProduct {
+            return refuse("penalty", "unit-norm class weights");
+        }
+        if self.gradient == Gradient::Caffe && self.scale != Scale::FeatureNorm {
+            return refuse("gradient: caffe", "the scale FeatureNorm");
+        }
         Ok([batch, embedding])
+    }
+
+    /// Checks the bias, the last of the operands, if there is one; returns the others.
+    fn without_bias<'a, 'b>(&self, op: &'static str, reads: &'a [&'b Type]) -> Result<&'a [&'b Type], Error> {
+        let Some((bias, rest)) = reads.split_last().filter(|_| self.has_bias()) else { return Ok(reads) };
+        bias.expect_dtype(op, "bias", DType::F32)?;
+        bias.shape.expect_equal(op, "bias", &Shape::vector(Dim::Length, 1))?;
+        Ok(rest)
     }
 
     /// Factor of the scale that belongs to the row, and the one that belongs to the class.
@@ -173,79 +292,13 @@ impl MarginSoftmax {
     }
 }
 
-/// Rows of a matrix as norms and directions.
-struct Vectors {
-    norms: Vec<f64>,
-    directions: Vec<Vec<f64>>,
-    /// Directions as products take them.
-    operands: Vec<Vec<f64>>,
-}
-
-impl Vectors {
-    fn new(matrix: &Array, rounded: bool) -> Vectors {
-        let [_, columns] = matrix.sizes();
-        let norm_of = |v: &[f64]| v.iter().map(|a| a * a).sum::<f64>().sqrt().max(f64::from(NORM_FLOOR));
-        let norms: Vec<f64> = matrix.values.chunks(columns).map(norm_of).collect();
-        let rows = || matrix.values.chunks(columns).zip(&norms);
-        let directions = rows().map(|(v, norm)| v.iter().map(|a| a / norm).collect()).collect();
-        let narrow = |(v, &norm): (&[f64], &f64)| {
-            let inverse = 1.0 / norm as f32;
-            v.iter().map(|&a| bf16::from_f32(a as f32 * inverse).to_f64()).collect()
-        };
-        let operands = if rounded { rows().map(narrow).collect() } else { Vec::clone(&directions) };
-        Vectors { norms, directions, operands }
-    }
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
-}
-
-/// One row of the head, as the formulas say it.
-struct Row {
-    cosines: Vec<f64>,
-    target: TargetLogit,
-    label: usize,
-    plain: Vec<f64>,
-    logits: Vec<f64>,
-    log_sum_exp: f64,
-}
-
-impl Row {
-    /// `kept` are the row's cosines, if it need not compute them.
-    fn new(head: &MarginSoftmax, reads: &[&Array], [x, w]: [&Vectors; 2], row: usize, kept: Option<&[f64]>) -> Row {
-        let product = |j: usize| dot(&x.operands[row], &w.operands[j]);
-        let mut cosines: Vec<f64> = match kept {
-            Some(kept) => kept[..head.classes].to_vec(),
-            None => (0..head.classes).map(product).collect(),
-        };
-        let label = reads[2].values[row] as usize;
-        cosines[label] = dot(&x.directions[row], &w.directions[label]).clamp(-1.0, 1.0);
-        let target = head.margin.target(cosines[label], at_counter(&reads[4].values, reads[5].values[0]));
-        let scaled = |j: usize, h: f64| {
-            let (row, class) = head.factors(x.norms[row], w.norms[j]);
-            row * class * h
-        };
-        let plain: Vec<f64> = cosines.iter().enumerate().map(|(j, &c)| scaled(j, c)).collect();
-        let mut logits = plain.clone();
-        logits[label] = scaled(label, target.value);
-        let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let log_sum_exp = largest + logits.iter().map(|z| (z - largest).exp()).sum::<f64>().ln();
-        Row { cosines, target, label, plain, logits, log_sum_exp }
-    }
-
-    fn wins(&self, values: &[f64]) -> bool {
-        values.iter().enumerate().all(|(j, &value)| j == self.label || value < values[self.label])
-    }
-}
-
 impl Operator for MarginSoftmaxForward {
     fn name(&self) -> &'static str {
         "margin_softmax_forward"
     }
 
     fn outputs(&self, reads: &[&Type], _updates: &[&Type]) -> Result<Vec<Type>, Error> {
-        let reads: &[&Type; 6] = operands(self.name(), reads)?;
+        let reads: &[&Type; 6] = operands(self.name(), self.0.without_bias(self.name(), reads)?)?;
         let [batch, _] = self.0.check(self.name(), reads)?;
         let row = Shape::vector(Dim::N, batch);
         let mut outputs = vec![Type::f32(row.clone()); 4];
@@ -263,45 +316,17 @@ impl Operator for MarginSoftmaxForward {
     }
 
     fn reference(&self, reads: &[&Array], _updates: &mut [Array]) -> Vec<Array> {
-        let [batch, _] = reads[0].sizes();
-        let row_shape = Shape::vector(Dim::N, batch);
-        let mut rows: [Array; 5] = std::array::from_fn(|_| Array::zeros(row_shape.clone()));
-        let [x, w] = [0, 1].map(|read| Vectors::new(reads[read], self.0.rounded));
-        let mut inverse_norm = Array::zeros(Shape::vector(Dim::Classes, self.0.classes));
-        inverse_norm.values = w.norms.iter().map(|norm| 1.0 / norm).collect();
-        let mut cosines = Array::zeros(self.0.cosines(batch).shape);
-        let [_, pitch] = cosines.sizes();
-        for i in 0..batch {
-            let row = Row::new(&self.0, reads, [&x, &w], i, None);
-            let kept = &mut cosines.values[i * pitch..][..self.0.classes];
-            kept.copy_from_slice(&row.cosines);
-            kept[row.label] = dot(&x.operands[i], &w.operands[row.label]);
-            let [loss, log_sum_exp, target_cosine, norm, hits] = &mut rows;
-            log_sum_exp.values[i] = row.log_sum_exp;
-            target_cosine.values[i] = row.cosines[row.label];
-            norm.values[i] = x.norms[i];
-            if (i as f64) < reads[3].values[0] {
-                loss.values[i] = row.log_sum_exp - row.logits[row.label];
-                hits.values[i] =
-                    [(&row.plain, Hit::Logits), (&row.cosines, Hit::Cosines), (&row.logits, Hit::Penalised)]
-                        .iter()
-                        .map(|&(values, hit)| f64::from(if row.wins(values) { hit as u32 } else { 0 }))
-                        .sum();
-            }
-        }
-        let [loss, log_sum_exp, target_cosine, norm, hits] = rows;
-        let mut written = vec![loss, log_sum_exp, target_cosine, norm, inverse_norm, hits];
-        written.extend((self.0.logits == Logits::Kept).then_some(cosines));
-        written
+        reference::forward(&self.0, reads)
     }
 
     fn adjoint(&self, step: &Step, tape: &mut Tape<'_, '_>) -> Result<(), Error> {
-        let mut reads = step.reads.clone();
+        let mut reads = step.reads[..6].to_vec();
         reads.extend(&step.writes[1..5]);
         reads.extend(step.writes.get(6)); // what it kept
+        reads.extend(step.reads.get(6)); // its bias
         let gradients = tape.emit(MarginSoftmaxBackward(self.0.clone()), &reads)?;
-        tape.contribute(step.reads[0], gradients[0])?;
-        tape.contribute(step.reads[1], gradients[1])
+        let trained = step.reads[..2].iter().chain(step.reads.get(6));
+        trained.zip(gradients).try_for_each(|(&operand, gradient)| tape.contribute(operand, gradient))
     }
 }
 
@@ -312,6 +337,8 @@ impl Operator for MarginSoftmaxBackward {
 
     fn outputs(&self, reads: &[&Type], _updates: &[&Type]) -> Result<Vec<Type>, Error> {
         let op = self.name();
+        let bias = reads.last().filter(|_| self.0.has_bias());
+        let reads = self.0.without_bias(op, reads)?;
         let kept = match reads {
             [reads @ .., cosines] if self.0.logits == Logits::Kept => Some((reads, *cosines)),
             _ => None,
@@ -328,7 +355,7 @@ impl Operator for MarginSoftmaxBackward {
             read.shape.expect_equal(op, operand, &Shape::vector(Dim::N, batch))?;
         }
         reads[9].shape.expect_equal(op, "inverse_norm", &Shape::vector(Dim::Classes, self.0.classes))?;
-        Ok(vec![reads[0].clone(), reads[1].clone()])
+        Ok([reads[0], reads[1]].into_iter().chain(bias.copied()).cloned().collect())
     }
 
     fn narrowed(&self) -> Option<Op> {
@@ -341,42 +368,6 @@ impl Operator for MarginSoftmaxBackward {
     }
 
     fn reference(&self, reads: &[&Array], _updates: &mut [Array]) -> Vec<Array> {
-        let [_, columns] = reads[0].sizes();
-        let (mut d_x, mut d_w) = (Array::zeros(reads[0].shape.clone()), Array::zeros(reads[1].shape.clone()));
-        let count = reads[3].values[0];
-        let [x, w] = [0, 1].map(|read| Vectors::new(reads[read], self.0.rounded));
-        // Derivatives of the two factors of the scale with respect to the two norms.
-        let d_row = f64::from(!matches!(self.0.scale, Scale::Constant(_)));
-        let d_class = f64::from(self.0.scale == Scale::InnerProduct);
-        for i in 0..count as usize {
-            let kept = reads.get(10).map(|cosines| &cosines.values[i * cosines.shape.last()..]);
-            let row = Row::new(&self.0, reads, [&x, &w], i, kept);
-            for j in 0..self.0.classes {
-                let is_target = j == row.label;
-                let softmax = (row.logits[j] - reads[6].values[i]).exp();
-                let g = (softmax - f64::from(is_target)) / count;
-                let c = row.cosines[j];
-                let h = if is_target { row.target } else { TargetLogit { value: c, slope: 1.0 } };
-                let (kappa, omega) = self.0.factors(x.norms[i], w.norms[j]);
-                let (x_hat, w_hat) = (&x.directions[i], &w.directions[j]);
-                let (x_operand, w_operand) = (&x.operands[i], &w.operands[j]);
-                // A normalised vector has no gradient along itself, however its product was rounded.
-                let along_x = if d_row == 0.0 { dot(x_hat, w_operand) } else { c };
-                let along_w = if d_class == 0.0 { dot(x_operand, w_hat) } else { c };
-                let d_x = &mut d_x.values[i * columns..][..columns];
-                let d_w = &mut d_w.values[j * columns..][..columns];
-                for d in 0..columns {
-                    d_x[d] += omega
-                        * g
-                        * (kappa * h.slope * (w_operand[d] - along_x * x_hat[d]) / x.norms[i]
-                            + d_row * h.value * x_hat[d]);
-                    d_w[d] += kappa
-                        * g
-                        * (omega * h.slope * (x_operand[d] - along_w * w_hat[d]) / w.norms[j]
-                            + d_class * h.value * w_hat[d]);
-                }
-            }
-        }
-        vec![d_x, d_w]
+        reference::backward(&self.0, reads)
     }
 }

@@ -22,8 +22,8 @@ pub use gemm::{Gemm, GemmGeometry, Layout};
 pub use gradient_norm::GradientNorm;
 pub use linear::{LinearBackwardData, LinearBackwardWeight, LinearForward, LinearGeometry};
 pub use margin_softmax::{
-    FEW_CLASSES, Hit, Logits, MARGIN_PARAMETERS, Margin, MarginSoftmax, MarginSoftmaxBackward, MarginSoftmaxForward,
-    Scale, TargetLogit,
+    Bent, FEW_CLASSES, Gradient, Hit, Link, Logits, MARGIN_PARAMETERS, Margin, MarginSoftmax, MarginSoftmaxBackward,
+    MarginSoftmaxForward, NormPenalty, Scale,
 };
 pub use metrics::{METRICS, Metrics};
 pub use optimizer::{Group, Optimizer, Rule};

@@ -1,7 +1,7 @@
 //! Heads of many classes, backward: a chunk of classes at a time.
 
 use super::large::{CHUNK_ELEMENTS, Large, TILE_CLASSES};
-use super::{Launcher, SLOPES_BYTES, THREADS, WARPS, reads};
+use super::{Launcher, SLOPES_BYTES, THREADS, WARPS};
 use crate::backend::{Options, Precision};
 use crate::launch::{Io, Kernel, Launch, Slice, blocks};
 use crate::launcher::Context;
@@ -34,11 +34,8 @@ impl Product {
 
     fn launch(&self, kernel: &str, left: Slice, right: Slice, out: Slice) -> Launch {
         let whole = self.scheme.splits == 1;
-        self.scheme
-            .launch("gemm", kernel)
-            .grid(self.products.grid(&self.scheme))
-            .read(left)
-            .read(right)
+        self.products
+            .launch(&self.scheme, "gemm", kernel, [left, right])
             .read_if(None)
             .read_if(None)
             .read_if(None)
@@ -87,11 +84,12 @@ pub(super) fn backward(launcher: Launcher, context: &Context) -> Kernel {
         });
         let workspace = Workspace { slopes, gradients, sums, parts, row_directions, class_directions };
         let rows = launcher.launch("margin_softmax_backward_rows", launcher.batch().div_ceil(WARPS));
-        let mut launches = vec![reads(rows, io).read(io.reads[6]).write(slopes).value(launcher.head)];
+        let mut launches = vec![launcher.reads(rows, io).read(io.reads[6]).write(slopes).value(launcher.head)];
         launches.extend(launcher.rows(io, row_directions).1);
         for chunk in &chunks {
             launches.extend(launcher.backward_chunk(io, chunk, &workspace));
         }
+        launches.extend(launcher.bias_gradient(io, slopes));
         launches
     })
 }
@@ -144,8 +142,11 @@ impl Large {
         let embedding = self
             .launch("margin_softmax_backward_embedding", self.batch().div_ceil(WARPS))
             .read(io.reads[0])
+            .read(io.reads[1])
+            .read(io.reads[2])
             .read(io.reads[3])
             .read(io.reads[8])
+            .read(io.reads[9])
             .read(slopes)
             .read(parts);
         // The first chunk writes, the others add.
@@ -174,7 +175,7 @@ impl Large {
         } else {
             let launch = self.tiles("margin_softmax_backward_tiles", classes.len().div_ceil(TILE_CLASSES));
             let launch = operands.into_iter().fold(launch, Launch::read);
-            add(launch, &[2, 3, 6, 9]).read(slopes)
+            add(launch, &[2, 3, 6, 8, 9]).read_if(self.bias(io)).read(slopes)
         };
         launch.write(gradients).value(self.head).value(classes.start as u32).value(classes.len() as u32)
     }

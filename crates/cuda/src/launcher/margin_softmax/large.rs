@@ -1,6 +1,6 @@
 //! Heads of many classes, forward: tiles of products, and what both passes share.
 
-use super::{Launcher, WARPS, reads};
+use super::{Launcher, WARPS};
 use crate::backend::Precision;
 use crate::launch::{Io, Kernel, Launch, Slice};
 use crate::launcher::Context;
@@ -77,7 +77,8 @@ pub(super) fn forward(launcher: Launcher, context: &Context) -> Kernel {
             return vec![];
         };
         let warps = launcher.batch() + if launcher.rounded() { 0 } else { launcher.classes() };
-        let rows = reads(launcher.launch("margin_softmax_forward_rows", warps.div_ceil(WARPS)), io)
+        let rows = launcher
+            .reads(launcher.launch("margin_softmax_forward_rows", warps.div_ceil(WARPS)), io)
             .write(terms)
             .write_if((!launcher.rounded()).then_some(inverse_norm))
             .value(launcher.head);
@@ -92,7 +93,8 @@ pub(super) fn forward(launcher: Launcher, context: &Context) -> Kernel {
                 .read(launcher.rows(io, row_directions).0)
                 .read(classes)
                 .read(terms)
-                .read(inverse_norm);
+                .read(inverse_norm)
+                .read_if(launcher.bias(io));
             // The first chunk writes, the others go on.
             let results = [Some(partial), kept.first().copied()];
             let tiles = results.into_iter().fold(tiles, |launch, result| match result {
@@ -101,7 +103,8 @@ pub(super) fn forward(launcher: Launcher, context: &Context) -> Kernel {
             });
             launches.push(tiles.value(launcher.head).value(chunk.start as u32).value(chunk.len() as u32));
         }
-        let merge = reads(launcher.launch("margin_softmax_forward_merge", launcher.batch().div_ceil(WARPS)), io)
+        let merge = launcher
+            .reads(launcher.launch("margin_softmax_forward_merge", launcher.batch().div_ceil(WARPS)), io)
             .read(partial)
             .write(loss)
             .write(log_sum_exp)

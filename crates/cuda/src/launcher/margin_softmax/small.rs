@@ -1,6 +1,6 @@
 //! Heads of so few classes that they are the lanes of a warp.
 
-use super::{Launcher, SLOPES_BYTES, WARPS, reads};
+use super::{Launcher, SLOPES_BYTES, WARPS};
 use crate::launch::Kernel;
 use sphereface_tensor::op::FEW_CLASSES;
 
@@ -18,7 +18,7 @@ pub(super) fn shared_bytes(launcher: &Launcher) -> Option<u32> {
 pub(super) fn forward(launcher: Launcher, shared_bytes: u32) -> Kernel {
     Kernel::new(0, move |io| {
         let launch = launcher.launch("margin_softmax_forward_small", launcher.batch().div_ceil(WARPS));
-        let launch = reads(launch.shared(shared_bytes), io);
+        let launch = launcher.reads(launch.shared(shared_bytes), io);
         vec![io.writes.iter().fold(launch, |launch, &write| launch.write(write)).value(launcher.head)]
     })
 }
@@ -31,13 +31,16 @@ pub(super) fn backward(launcher: Launcher, shared_bytes: u32) -> Kernel {
         let slopes = io.workspace.part(0, slopes_bytes);
         let sums = io.workspace.part(slopes_bytes, sums_bytes);
         let launch = launcher.launch("margin_softmax_backward_small", parts).shared(shared_bytes);
-        let rows = reads(launch, io)
+        let rows = launcher
+            .reads(launch, io)
             .read(io.reads[6])
             .read(io.reads[9])
             .write(io.writes[0])
             .write(slopes)
             .write(sums)
             .value(launcher.head);
-        vec![rows, launcher.weight_gradient(io, slopes, sums, 0, launcher.classes(), parts)]
+        let mut launches = vec![rows, launcher.weight_gradient(io, slopes, sums, 0, launcher.classes(), parts)];
+        launches.extend(launcher.bias_gradient(io, slopes));
+        launches
     })
 }

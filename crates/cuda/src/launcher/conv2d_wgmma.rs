@@ -1,0 +1,287 @@
+//! Convolutions of the Hopper tier: which it takes, and how they are launched.
+
+use super::Context;
+use super::column_sum::ColumnSum;
+use super::epilogue::{PreluEpilogue, PreluGradientEpilogue};
+use crate::driver::{Access, Swizzle, TensorMap};
+use crate::launch::{Io, Kernel, Launch, Slice};
+use bytemuck::{Pod, Zeroable};
+use sphereface_tensor::DType;
+use sphereface_tensor::op::{Conv2dBackwardData, Conv2dGeometry};
+
+/// Threads of a block: a warpgroup that copies, and one that multiplies for each row of a tile.
+const THREADS: u32 = 384;
+const ROWS: usize = 2;
+/// The most blocks: a constant, so that every device sums in the same order.
+pub(super) const BLOCKS: usize = 132;
+/// The same where the tier is forced.
+const FORCED_BLOCKS: usize = 2;
+/// Bytes of a line in shared memory, 64 channels, and of the eight that a swizzle's pattern has.
+pub(super) const LINE_BYTES: usize = 128;
+pub(super) const LINES_BYTES: usize = 8 * LINE_BYTES;
+/// What a block may have of shared memory on an H100.
+pub(super) const MOST_SHARED_BYTES: usize = 227 * 1024;
+
+/// `HaloProduct` of kernels/conv2d.cuh.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub(super) struct HaloProduct {
+    pub(super) height: i32,
+    pub(super) width: i32,
+    pub(super) tiles: u32,
+    pub(super) operands: WgmmaOperands,
+}
+
+/// `WideProduct` of kernels/conv2d.cuh.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub(super) struct WideProduct {
+    pub(super) height: i32,
+    pub(super) width: i32,
+    pub(super) pixels: i32,
+    pub(super) images: i32,
+    pub(super) channel_blocks: u32,
+    pub(super) across: u32,
+    pub(super) row_pairs: u32,
+    pub(super) tiles: u32,
+    pub(super) inputs: i32,
+    pub(super) slots: u32,
+    pub(super) slot_bytes: u32,
+    pub(super) operands: WgmmaOperands,
+}
+
+/// `WgmmaOperands` of kernels/conv2d.cuh.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub(super) struct WgmmaOperands {
+    pub(super) addend: u32,
+    pub(super) pre: u32,
+    pub(super) kept: u32,
+}
+
+/// How a kernel goes about a convolution.
+#[derive(Clone, Copy, Debug)]
+enum Product {
+    /// 64 to 64 channels, filters in registers.
+    Halo(HaloProduct),
+    /// 128 channels of the result at a time, filters in shared memory.
+    Wide(WideProduct),
+}
+
+/// Whether kernels of this tier know the filter, type and device.
+pub(super) fn takes(context: &Context, dtype: DType, g: &Conv2dGeometry) -> bool {
+    context.wgmma && dtype == DType::Bf16 && g.taps == [3; 2] && (g.stride, g.padding) == (1, 1)
+}
+
+/// Activations `[H, W, N, C]` in boxes of so many rows, pixels and images, and 64 channels.
+pub(super) fn activations(
+    [height, width, batch, channels]: [usize; 4],
+    [rows, pixels, images]: [usize; 3],
+) -> TensorMap {
+    let (row, pixel_bytes) = ((channels * 2) as u64, (channels * 2 * batch) as u64);
+    TensorMap {
+        element: DType::Bf16,
+        extents: [channels, batch, width, height].map(|extent| extent as u64).to_vec(),
+        strides_bytes: vec![row, pixel_bytes, pixel_bytes * width as u64],
+        box_extents: [64, images, pixels, rows].map(|extent| extent as u64).to_vec(),
+        swizzle: Swizzle::Bytes128,
+    }
+}
+
+/// A forward pass or a data gradient, as this tier makes it. Sizes are those of source and result.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Convolution {
+    height: usize,
+    width: usize,
+    batch: usize,
+    /// Channels of the source and of the result.
+    inputs: usize,
+    results: usize,
+    /// Of a row of a tile.
+    pixels: usize,
+    images: usize,
+    /// The most blocks.
+    blocks: usize,
+    product: Product,
+}
+
+impl Convolution {
+    /// The forward pass of this convolution, if this tier takes it.
+    pub(super) fn forward_of(context: &Context, dtype: DType, g: &Conv2dGeometry) -> Option<Convolution> {
+        Convolution::of(context, dtype, g, [g.inputs, g.outputs])
+    }
+
+    /// Its data gradient.
+    pub(super) fn backward_data_of(context: &Context, dtype: DType, g: &Conv2dGeometry) -> Option<Convolution> {
+        Convolution::of(context, dtype, g, [g.outputs, g.inputs])
+    }
+
+    /// Taken is what keeps the device busy: where at least half of what is multiplied is of use, or this tier is forced.
+    fn of(context: &Context, dtype: DType, g: &Conv2dGeometry, [inputs, results]: [usize; 2]) -> Option<Convolution> {
+        if !takes(context, dtype, g) {
+            return None;
+        }
+        let (found, multiplied) = if [inputs, results] == [64; 2] {
+            let halo = Convolution::halo(g);
+            (halo, halo.tiles() * ROWS * 128 * 64)
+        } else if inputs.is_multiple_of(64) && results.is_multiple_of(128) {
+            let wide = Convolution::wide(g, inputs, results);
+            (wide, wide.tiles().next_multiple_of(BLOCKS) * ROWS * 192 * 128)
+        } else {
+            return None;
+        };
+        if context.options.forced {
+            return Some(Convolution { blocks: FORCED_BLOCKS, ..found });
+        }
+        let useful = g.height * g.width * g.batch * results;
+        (2 * useful >= multiplied).then_some(found)
+    }
+
+    fn halo(g: &Conv2dGeometry) -> Convolution {
+        let &Conv2dGeometry { height, width, batch, .. } = g;
+        let (pixels, images) = (16, 8);
+        let tiles = width.div_ceil(pixels) * height.div_ceil(ROWS) * batch.div_ceil(images);
+        let product = HaloProduct {
+            height: height as i32,
+            width: width as i32,
+            tiles: tiles as u32,
+            operands: WgmmaOperands::default(),
+        };
+        let product = Product::Halo(product);
+        Convolution { height, width, batch, inputs: 64, results: 64, pixels, images, blocks: BLOCKS, product }
+    }
+
+    fn wide(g: &Conv2dGeometry, inputs: usize, results: usize) -> Convolution {
+        let &Conv2dGeometry { height, width, batch, .. } = g;
+        // The row of 192 columns that fits best; of those, the one with the smallest border.
+        let columns = |pixels: &usize| width.next_multiple_of(*pixels) * batch.next_multiple_of(192 / pixels);
+        let pixels = [24, 12, 8, 6, 4, 3, 2].into_iter().min_by_key(columns).unwrap_or(24);
+        let images = 192 / pixels;
+        let [across, row_pairs, channel_blocks] = [width.div_ceil(pixels), height.div_ceil(ROWS), results / 128];
+        let slot_bytes = (pixels + 2) * images * LINE_BYTES;
+        let slots = ((MOST_SHARED_BYTES - WIDE_OTHER_BYTES) / slot_bytes).min(WIDE_MOST_SLOTS);
+        let product = WideProduct {
+            height: height as i32,
+            width: width as i32,
+            pixels: pixels as i32,
+            images: images as i32,
+            channel_blocks: channel_blocks as u32,
+            across: across as u32,
+            row_pairs: row_pairs as u32,
+            tiles: (channel_blocks * across * row_pairs * batch.div_ceil(images)) as u32,
+            inputs: inputs as i32,
+            slots: slots as u32,
+            slot_bytes: slot_bytes as u32,
+            operands: WgmmaOperands::default(),
+        };
+        let product = Product::Wide(product);
+        Convolution { height, width, batch, inputs, results, pixels, images, blocks: BLOCKS, product }
+    }
+
+    fn tiles(&self) -> usize {
+        match self.product {
+            Product::Halo(HaloProduct { tiles, .. }) | Product::Wide(WideProduct { tiles, .. }) => tiles as usize,
+        }
+    }
+
+    fn blocks(&self) -> usize {
+        self.tiles().min(self.blocks)
+    }
+
+    /// Parts of the gradient of the slopes: of each row of a block, or of a tile.
+    fn slope_parts(&self) -> usize {
+        match self.product {
+            Product::Halo(_) => self.blocks() * ROWS,
+            Product::Wide(wide) => self.tiles() / wide.channel_blocks as usize * ROWS,
+        }
+    }
+
+    fn shared_bytes(&self) -> usize {
+        match self.product {
+            // Two patches, and two rows of results for each consumer.
+            Product::Halo(_) => (2 * (ROWS + 2) * (self.pixels + 2) + 2 * ROWS * self.pixels + 1) * LINES_BYTES,
+            Product::Wide(wide) => (wide.slots * wide.slot_bytes) as usize + WIDE_OTHER_BYTES - WIDE_BARRIER_BYTES,
+        }
+    }
+
+    /// Activations in boxes of so many rows and pixels.
+    fn activations(&self, channels: usize, rows: usize, pixels: usize) -> TensorMap {
+        activations([self.height, self.width, self.batch, channels], [rows, pixels, self.images])
+    }
+
+    /// A launch with what both passes read first, of a filter with so many inputs and outputs.
+    fn launch(&self, pass: &str, [source, filter]: [Slice; 2], [inputs, outputs]: [usize; 2]) -> Launch {
+        // The kernel's name, rows of the source and of the filter that one copy brings.
+        let (kernel, rows, filter_rows) = match self.product {
+            Product::Halo(_) => ("64", ROWS + 2, 192),
+            Product::Wide(_) => ("128", 1, 64),
+        };
+        let filter_map = TensorMap {
+            element: DType::Bf16,
+            extents: vec![outputs as u64, (9 * inputs) as u64],
+            strides_bytes: vec![(outputs * 2) as u64],
+            box_extents: vec![64, filter_rows],
+            swizzle: Swizzle::Bytes128,
+        };
+        Launch::new("conv2d", format!("conv2d_{pass}_wgmma_{kernel}_bf16"))
+            .define("TIER_WGMMA".to_owned())
+            .grid([self.blocks() as u32, 1, 1])
+            .block(THREADS)
+            .shared(self.shared_bytes() as u32)
+            .tensor(Some(source), Access::Read, &self.activations(self.inputs, rows, self.pixels + 2))
+            .tensor(Some(filter), Access::Read, &filter_map)
+    }
+
+    /// Adds the sizes, and which operands there are.
+    fn sizes(&self, launch: Launch, [addend, pre, kept]: [bool; 3]) -> Launch {
+        let operands = WgmmaOperands { addend: addend.into(), pre: pre.into(), kept: kept.into() };
+        match self.product {
+            Product::Halo(halo) => launch.value(HaloProduct { operands, ..halo }),
+            Product::Wide(wide) => launch.value(WideProduct { operands, ..wide }),
+        }
+    }
+
+    pub(super) fn forward(&self, io: &Io, epilogue: PreluEpilogue) -> Launch {
+        let row = self.activations(self.results, 1, self.pixels);
+        let launch = self
+            .launch("forward", [io.reads[0], io.reads[1]], [self.inputs, self.results])
+            .read_if(epilogue.bias)
+            .read_if(epilogue.slope)
+            .tensor(epilogue.addend, Access::Read, &row)
+            .tensor(epilogue.kept, Access::Write, &row)
+            .tensor(Some(epilogue.out), Access::Write, &row);
+        self.sizes(launch, [epilogue.addend.is_some(), false, epilogue.kept.is_some()])
+    }
+
+    pub(super) fn backward_data(self, op: Conv2dBackwardData) -> Kernel {
+        let slopes = ColumnSum { rows: self.slope_parts(), columns: self.results };
+        let sums_bytes = if op.slope { 4 * (slopes.rows * slopes.columns) as u64 } else { 0 };
+        let chunk_bytes = if op.slope { slopes.workspace_bytes() } else { 0 };
+        Kernel::new(sums_bytes + chunk_bytes, move |io| {
+            let column_sums = io.workspace.part(0, sums_bytes);
+            let epilogue = PreluGradientEpilogue::of(op, io, column_sums);
+            let row = self.activations(self.results, 1, self.pixels);
+            let launch = self
+                .launch("backward_data", [io.reads[0], io.reads[1]], [self.results, self.inputs])
+                .tensor(epilogue.addend, Access::Read, &row)
+                .tensor(epilogue.pre, Access::Read, &row)
+                .read_if(epilogue.slope)
+                .tensor(epilogue.kept, Access::Write, &row)
+                .tensor(Some(epilogue.out), Access::Write, &row)
+                .write(column_sums);
+            let operands = [epilogue.addend.is_some(), epilogue.pre.is_some(), epilogue.kept.is_some()];
+            let mut launches = vec![self.sizes(launch, operands)];
+            if op.slope {
+                let d_slope = io.writes[1 + usize::from(op.keep)];
+                let slices = [column_sums, io.workspace.part(sums_bytes, chunk_bytes), d_slope];
+                launches.extend(slopes.launches("conv2d", DType::F32, slices));
+            }
+            launches
+        })
+    }
+}
+
+/// Slots that a ring of rows may have; its barriers and those of the filters; these, filters and room to align them.
+const WIDE_MOST_SLOTS: usize = 8;
+const WIDE_BARRIER_BYTES: usize = 16 * (WIDE_MOST_SLOTS + 4);
+const WIDE_OTHER_BYTES: usize = WIDE_BARRIER_BYTES + 4 * 128 * LINE_BYTES + LINES_BYTES;

@@ -1,0 +1,105 @@
+//! The weight gradient of the Hopper tier.
+
+use super::Context;
+use super::conv2d_wgmma::{BLOCKS, LINE_BYTES, LINES_BYTES, MOST_SHARED_BYTES, activations, takes};
+use super::mma::TERMS;
+use crate::driver::Access;
+use crate::launch::{Io, Launch, Slice};
+use bytemuck::{Pod, Zeroable};
+use sphereface_tensor::DType;
+use sphereface_tensor::op::Conv2dGeometry;
+
+/// Three warpgroups that multiply, one that copies.
+const THREADS: u32 = 512;
+/// Pixels times images of a step of the reduction.
+const STEP: usize = 128;
+/// Channels of input and output that a block has.
+const CHANNELS: usize = 64;
+/// Fewest steps that are worth a block of their own.
+const STEPS_OF_PART: usize = 4;
+/// Slots of the rings of d_y and, at most, of x; bytes of their barriers.
+const D_Y_SLOTS: usize = 3;
+const MOST_SLOTS: usize = 8;
+const BARRIER_BYTES: usize = 16 * (D_Y_SLOTS + MOST_SLOTS);
+
+/// `WeightTiles` of kernels/conv2d.cuh.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub(super) struct WeightTiles {
+    pub(super) height: i32,
+    pub(super) width: i32,
+    pub(super) pixels: i32,
+    pub(super) images: i32,
+    pub(super) across: u32,
+    pub(super) steps: u32,
+    pub(super) steps_of_part: u32,
+    pub(super) inputs: i32,
+    pub(super) outputs: i32,
+    pub(super) slots: u32,
+}
+
+/// How this tier makes the gradient of a filter.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WeightGradient {
+    batch: usize,
+    pub(super) splits: usize,
+    tiles: WeightTiles,
+}
+
+impl WeightGradient {
+    /// The gradient of this convolution's filter, if this tier takes it: where at least half of what is multiplied in full
+    /// rounds of the device is of use, or this tier is forced.
+    pub(super) fn of(context: &Context, dtype: DType, g: &Conv2dGeometry) -> Option<WeightGradient> {
+        let &Conv2dGeometry { height, width, batch, inputs, outputs, .. } = g;
+        if !takes(context, dtype, g) || ![inputs, outputs].iter().all(|channels| channels.is_multiple_of(CHANNELS)) {
+            return None;
+        }
+        let columns = |pixels: &usize| width.next_multiple_of(*pixels) * batch.next_multiple_of(STEP / pixels);
+        let pixels = [16, 8, 4, 2].into_iter().min_by_key(columns).unwrap_or(16);
+        let images = STEP / pixels;
+        let across = width.div_ceil(pixels);
+        let steps = across * batch.div_ceil(images) * height;
+        let blocks = inputs / CHANNELS * (outputs / CHANNELS);
+        let needed = (steps * STEP).div_ceil(TERMS);
+        let useful = (BLOCKS / blocks).min(steps / STEPS_OF_PART);
+        let steps_of_part = steps.div_ceil(needed.max(useful).max(1));
+        let splits = steps.div_ceil(steps_of_part);
+        let multiplied = (blocks * splits).next_multiple_of(BLOCKS) * steps_of_part * STEP;
+        let slots = (MOST_SHARED_BYTES - BARRIER_BYTES - LINES_BYTES - D_Y_SLOTS * STEP * LINE_BYTES)
+            / ((pixels + 2) * images * LINE_BYTES);
+        let tiles = WeightTiles {
+            height: height as i32,
+            width: width as i32,
+            pixels: pixels as i32,
+            images: images as i32,
+            across: across as u32,
+            steps: steps as u32,
+            steps_of_part: steps_of_part as u32,
+            inputs: inputs as i32,
+            outputs: outputs as i32,
+            slots: slots.min(MOST_SLOTS) as u32,
+        };
+        let worth = 2 * height * width * batch * blocks >= multiplied;
+        (context.options.forced || worth).then_some(WeightGradient { batch, splits, tiles })
+    }
+
+    /// The launch that writes the parts, `[splits, R, S, C, K]`, to `out`.
+    pub(super) fn launch(&self, io: &Io, out: Slice) -> Launch {
+        let WeightTiles { height, width, pixels, images, inputs, outputs, slots, .. } = self.tiles;
+        let [height, width, pixels, images] = [height, width, pixels, images].map(|size| size as usize);
+        let [inputs, outputs] = [inputs, outputs].map(|channels| channels as usize);
+        let map =
+            |channels: usize, pixels: usize| activations([height, width, self.batch, channels], [1, pixels, images]);
+        let row_bytes = (pixels + 2) * images * LINE_BYTES;
+        let shared_bytes = slots as usize * row_bytes + D_Y_SLOTS * STEP * LINE_BYTES + LINES_BYTES;
+        Launch::new("conv2d", "conv2d_backward_weight_wgmma_bf16")
+            .define("TIER_WGMMA".to_owned())
+            .grid([(inputs / CHANNELS * (outputs / CHANNELS)) as u32, self.splits as u32, 1])
+            .block(THREADS)
+            .shared(shared_bytes as u32)
+            .tensor(Some(io.reads[0]), Access::Read, &map(inputs, pixels + 2))
+            .tensor(Some(io.reads[1]), Access::Read, &map(outputs, pixels))
+            .write(out)
+            .value(self.tiles)
+    }
+}

@@ -1,0 +1,81 @@
+//! The tier of Hopper's warpgroups: which products it takes, with which tile, in how many parts.
+
+use super::Context;
+use super::matrix_product::Products;
+use super::mma::{PROCESSORS, TERMS, TERMS_OF_PART, cycles};
+use super::tile::{Scheme, Tile};
+use crate::backend::{Precision, Tier};
+use crate::driver::{Swizzle, TensorMap};
+use sphereface_tensor::DType;
+use sphereface_tensor::op::Layout;
+
+/// Threads of a block: two warpgroups that multiply, and one that copies.
+const THREADS: u32 = 384;
+/// Bytes of a line of an operand: what a chunk of the reduction is, or rows of one place of it.
+const LINE_BYTES: usize = 128;
+
+/// Four stages of a line for each row and column, 4 KB for each warp to exchange results, and room to align them.
+const fn shared_bytes(columns: u32) -> u32 {
+    4 * (128 + columns) * LINE_BYTES as u32 + 8 * 4096 + 1024
+}
+
+/// Tiles of kernels/matrix_product_wgmma.cuh, and the multiply-adds that an H100 does with it in a cycle in bf16, of the
+/// 2,048 that its tensor cores have: estimates.
+const TILES: [(Tile, usize); 2] = [
+    (Tile { name: "wgmma_128x256", threads: THREADS, shared_bytes: shared_bytes(256), rows: 128, columns: 256 }, 1650),
+    (Tile { name: "wgmma_128x128", threads: THREADS, shared_bytes: shared_bytes(128), rows: 128, columns: 128 }, 1450),
+];
+/// Terms in whose time the pipeline of a block fills and its result is stored.
+const FILL: usize = 192;
+
+/// How this tier makes these products, if it takes them, and about how many cycles that is.
+///
+/// Rows of operands are whole copies of 16 bytes; TF32 products have both reductions contiguous.
+pub(super) fn best(context: &Context, dtype: DType, products: &Products) -> Option<(Scheme, usize)> {
+    let element = match dtype {
+        DType::Bf16 => "bf16",
+        DType::F32 if context.options.precision == Precision::Tf32 && products.layout == Layout::NT => "tf32",
+        _ => return None,
+    };
+    let copies = |row: usize| (row * dtype.bytes()).is_multiple_of(16);
+    if !context.wgmma || !products.rows_in_memory().into_iter().all(copies) {
+        return None;
+    }
+    let &Products { rows, columns, length, segments, batch, .. } = products;
+    let terms = segments * length.next_multiple_of(LINE_BYTES / dtype.bytes());
+    let needed = terms.div_ceil(TERMS);
+    let most = (terms / TERMS_OF_PART).max(needed);
+    let candidates = TILES.into_iter().flat_map(|(tile, rate)| {
+        let tiles = batch * tile.count(rows, columns);
+        (needed..=most.min(needed.max(2 * PROCESSORS / tiles))).map(move |splits| {
+            let block = tile.rows * tile.columns * (terms.div_ceil(splits) + FILL) / rate;
+            let cycles = cycles(block, tiles * splits, splits, batch * rows * columns);
+            (Scheme { tile, element, splits, tier: Tier::Wgmma }, cycles)
+        })
+    });
+    candidates.min_by_key(|(_, cycles)| *cycles)
+}
+
+/// Blocks for so many pieces of work: they walk over them.
+pub(super) fn grid(pieces: usize) -> [u32; 3] {
+    [pieces.min(PROCESSORS) as u32, 1, 1]
+}
+
+/// The operands as the kernel copies them.
+pub(super) fn maps(products: &Products, tile: &Tile, element: &str) -> [TensorMap; 2] {
+    let dtype = if element == "bf16" { DType::Bf16 } else { DType::F32 };
+    let &Products { layout, rows, columns, length, segments, batch, own } = products;
+    let line = LINE_BYTES / dtype.bytes();
+    let map = |across: usize, of_tile: usize, along: bool, own: bool| {
+        let [inner, outer] = if along { [length, across] } else { [across, length] };
+        let row_bytes = (inner * dtype.bytes()) as u64;
+        TensorMap {
+            element: dtype,
+            extents: vec![inner as u64, outer as u64, if own { batch } else { segments } as u64],
+            strides_bytes: vec![row_bytes, row_bytes * outer as u64],
+            box_extents: vec![line as u64, if along { of_tile } else { line } as u64, 1],
+            swizzle: Swizzle::Bytes128,
+        }
+    };
+    [map(rows, tile.rows, layout != Layout::TN, own[0]), map(columns, tile.columns, layout == Layout::NT, own[1])]
+}

@@ -1,0 +1,161 @@
+// The weight gradient on the tensor cores of sm_90a: 3×3 taps, stride 1, padding 1, bf16, both channels multiples of 64.
+//
+//   d_filter[u, v, c, k] = Σ_{p, q, n} x[p + u − 1, q + v − 1, n, c] · d_y[p, q, n, k]
+//
+// x     [H, W, N, C] bf16          boxes of 64 × images × pixels + 2 × 1 row, 128-byte swizzle
+// d_y   [H, W, N, K] bf16          boxes of 64 × images × pixels × 1 row
+// out   [splits, 9, C, K] f32      written: a part of the reduction each
+// Grid: (C / 64 · K / 64, splits), 512 threads; dynamic shared memory: slots of rows of x, three rows of d_y, and 1 KB to
+// align them.
+//
+// A block has 64 of C, 64 of K and all taps. The reduction runs over steps: a row of `pixels` times `images`, 128
+// together, of d_y, and the same of x with a pixel of border on each side, row by row down an image. Warpgroup u multiplies by row u of
+// the taps: A [64 of K, step] is d_y, and B [step, 3 · 64 of C] is x, where the 64 channels of the next tap begin one
+// pixel further: so the leading offset of the descriptor is the tap. Both lie in memory with the reduction outside, which
+// bf16 products take. A row of x comes once and is used by all three, by the last row of taps first; zeros come for what
+// lies outside of the image at its sides, and rows outside above and below are neither brought nor multiplied.
+//
+// The arithmetic, for a step of 128 columns on one multiprocessor, in cycles:
+//   products      3 · 8 of m64n192k16 at 96                                  2,304
+//   shared memory A 2 KB and B 6 KB each, 85 of 128 bytes a cycle            1,536
+//   from L2       d_y 16,384 bytes, x at 16 pixels 18,432: 15 a cycle, 3.5 TB/s for 132 at 1.755 GHz
+//   registers     96 of sums, of 160 a thread
+//   at the end    147,456 bytes, and as much again for adding up the parts: at 64 channels 132 parts, 19 MB twice, 12 µs
+// None of this has been measured.
+//
+// A part has at most 8,192 terms, sixteen at once: 512 additions.
+#pragma once
+#include "conv2d.cuh"
+#include "epilogue_wgmma.cuh"
+
+constexpr u32 WEIGHT_THREADS = 512, WEIGHT_GROUPS = 3;
+constexpr u32 WEIGHT_COLUMNS = 192;   // of B: three taps of 64 channels
+constexpr u32 WEIGHT_STEP = 128;       // of the reduction: pixels times images
+constexpr u32 WEIGHT_D_Y_SLOTS = 3;
+constexpr u32 WEIGHT_MOST_SLOTS = 8;
+
+// Walks over a block's part of the steps: over the strips of images that it lies in, and their rows `first` to `end` − 1.
+struct Strips {
+    const WeightTiles &p;
+    u32 step, last;
+    int w, n, first, end;
+
+    __device__ __forceinline__ explicit Strips(const WeightTiles &p)
+        : p(p), step(min(blockIdx.y * p.steps_of_part, p.steps)), last(min(step + p.steps_of_part, p.steps)) {}
+
+    __device__ __forceinline__ bool next() {
+        if (step >= last) return false;
+        u32 strip = step / p.height;
+        w = strip % p.across * p.pixels;
+        n = strip / p.across * p.images;
+        first = step % p.height;
+        end = min(u32(p.height), first + last - step);
+        step += end - first;
+        return true;
+    }
+};
+
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+__device__ __forceinline__ void multiply_strips(Ring rows, Ring d_y, int u, float *out, const WeightTiles &p) {
+    bool first_lane = threadIdx.x % WARP == 0;
+    auto release = [&](u32 barrier) {
+        if (first_lane) arrive(barrier);
+    };
+    u32 tap_bytes = p.images * LINE_BYTES;
+    float sum[WEIGHT_COLUMNS / 2] = {};
+    Strips strip(p);
+    while (strip.next()) {
+        for (int i = 0; i < u; ++i) rows.skip(first_lane);
+        bool holds = false;
+        u32 held_row = 0, held_d_y = 0;  // what products under way may read
+#pragma unroll 1
+        for (int h = strip.first + u - 1; h < strip.end + u - 1; ++h) {
+            rows.wait_full();
+            d_y.wait_full();
+            if (h >= 0 && h < p.height) {
+                begin_products();
+                Matrix<MN_MAJOR> left(d_y.place()), right(rows.place(), tap_bytes);
+#pragma unroll
+                for (u32 step = 0; step < WEIGHT_STEP / 16; ++step)
+                    multiply_shared<bf16, MN_MAJOR, MN_MAJOR>(sum, left.step(step), right.step(step), true);
+                commit_products();
+                wait_for_products<1>();
+            } else {
+                wait_for_products<0>();
+            }
+            if (holds) release(held_row), release(held_d_y);
+            held_row = rows.empty(), held_d_y = d_y.empty();
+            holds = true;
+            rows.advance();
+            d_y.advance();
+        }
+        wait_for_products<0>();
+        release(held_row), release(held_d_y);
+        for (int i = u; i < 2; ++i) rows.skip(first_lane);
+    }
+    settle(sum);
+    u32 blocks = p.outputs / 64, lane = threadIdx.x % WARP;
+    u32 input = blockIdx.x / blocks * 64 + lane % 4 * 2, output = blockIdx.x % blocks * 64 + result_channel();
+    out += size_t((blockIdx.y * 9 + u * 3) * p.inputs + input) * p.outputs + output;
+    u32 next_tap = (p.inputs - 64) * p.outputs, next_columns = 8 * p.outputs;
+#pragma unroll
+    for (u32 i = 0; i < WEIGHT_COLUMNS / 2; i += 4) {
+        out[0] = sum[i];
+        out[p.outputs] = sum[i + 1];
+        out[8] = sum[i + 2];
+        out[p.outputs + 8] = sum[i + 3];
+        out += i % 32 == 28 ? next_columns + next_tap : next_columns;
+    }
+}
+
+__device__ __forceinline__ void weight_product(const TensorMap &x, const TensorMap &d_y, float *out,
+                                               const WeightTiles &p) {
+    extern __shared__ unsigned char unaligned[];
+    __shared__ u64 barriers[2 * (WEIGHT_MOST_SLOTS + WEIGHT_D_Y_SLOTS)];
+    u32 memory = (shared_address(unaligned) + LINES_BYTES - 1) & ~(LINES_BYTES - 1), at = shared_address(barriers);
+    u32 d_y_bytes = WEIGHT_STEP * LINE_BYTES, row_bytes = d_y_bytes + 2 * p.images * LINE_BYTES;
+    Ring of_d_y{memory, d_y_bytes, WEIGHT_D_Y_SLOTS, at};
+    Ring rows{memory + WEIGHT_D_Y_SLOTS * d_y_bytes, row_bytes, p.slots, at + WEIGHT_D_Y_SLOTS * 16};
+    if (threadIdx.x == 0) {
+        for (u32 i = 0; i < WEIGHT_D_Y_SLOTS + p.slots; ++i) {
+            barrier_init(at + i * 16, 1);
+            barrier_init(at + i * 16 + 8, WEIGHT_GROUPS * 4);
+        }
+        barriers_are_ready();
+    }
+    __syncthreads();
+    u32 warp = __shfl_sync(0xffffffffu, threadIdx.x / WARP, 0);
+    if (warp >= 4) {
+        more_registers<160>();
+        multiply_strips(rows, of_d_y, warp / 4 - 1, out, p);
+        return;
+    }
+    fewer_registers<24>();
+    if (threadIdx.x % WARP != 0 || warp > 1) return;
+    u32 blocks = p.outputs / 64;
+    int input = blockIdx.x / blocks * 64, output = blockIdx.x % blocks * 64;
+    // The first warp brings x, the second d_y.
+    bool border = warp == 0;
+    Ring ring = border ? rows : of_d_y;
+    const TensorMap &map = border ? x : d_y;
+    Strips strip(p);
+    while (strip.next()) {
+        for (int h = strip.first - int(border); h < strip.end + int(border); ++h) {
+            ring.wait_empty();
+            if (h >= 0 && h < p.height) {
+                arrive_expecting(ring.full(), ring.stage_bytes);
+                load_box(ring.place(), map, {border ? input : output, strip.n, strip.w - int(border), h}, ring.full());
+            } else {
+                arrive(ring.full());
+            }
+            ring.advance();
+        }
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(WEIGHT_THREADS, 1)
+conv2d_backward_weight_wgmma_bf16(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap d_y, float *out,
+                                  WeightTiles p) {
+    weight_product(x, d_y, out, p);
+}
+#endif

@@ -1,0 +1,220 @@
+// Products of dense matrices by the warpgroups of sm_90a: what matrix_product_mma.cuh is for mma.sync.
+//
+// T is float (operands cut to TF32, both with the reduction contiguous: NT) or bf16 (NN, NT, TN), sums are fp32. Operands
+// come through tensor maps of three dimensions, the innermost first, whose first is a multiple of 16 bytes; what lies
+// outside of a matrix comes as zeros, so that no size needs care.
+//   [matrices][rows or columns][reduction]  boxes of 128 bytes x the tile's rows or columns x 1
+//   [matrices][reduction][rows or columns]  boxes of 128 bytes (64 bf16) x 64 x 1, several of them side by side
+// A matrix is that of a segment, or of a product of the batch.
+//
+// A block has two warpgroups that multiply, each 64 rows of the tile, and one of which a lane copies. Chunks of 128 bytes of the
+// reduction go through a ring of four stages (bulk.cuh). Blocks stay: there is one for each SM, and it takes every
+// gridDim.x-th tile, so that the next tile's chunks come while this one is stored. 16 rows of tiles go side by side along
+// the columns, so that the tiles under way at a time are about a square (2,048 x 2,112 of 128 x 256) and share most of
+// what they read in the second-level cache.
+//
+// What bounds it. A chunk of a tile of 128 x 256 is eight products m64n256k16 (bf16) or m64n256k8 (TF32) of 128 cycles:
+// 1,024 cycles, in which
+//   L2             brings 384 lines of 128 bytes: 48 bytes a cycle and SM
+//   shared memory  takes these, and gives each product 64 + 256 lines of 32 bytes: 48 + 80 of 128 bytes a cycle
+//   issue          a warp of a consumer has 70 instructions a chunk, all eight 560 of 4,096 slots
+//   registers      384 threads have 168 each, of which those that copy leave all but 40 to the others: 232, with 128 sums
+//   occupancy      one block: 192 KB of stages, 32 KB to exchange results
+// and a tile of 128 x 128 half of the cycles, with 64 bytes a cycle from L2 and 64 + 96 of shared memory: it is for
+// results that the larger tile would leave SMs without work.
+// Floor of a tile: 16 cycles a term (128 x 256, bf16), 65,536 at 4,096. Beside it: the first chunk's way from memory, once
+// a block (about 1,000 cycles); the end of a tile, 128 KB of fp32 at 64 bytes a cycle, 2,048 cycles, in which the other
+// consumer may still multiply, as it need not be at the same chunk: 3% at 4,096 terms, 1.5% at 8,192. None of this has
+// been measured yet.
+//
+// Sums are fp32. A product adds 16 (bf16) or 8 (TF32) terms to them at once, so that the 8,192 terms which launchers allow
+// before parts are added up are 512 or 1,024 additions one after another.
+#pragma once
+#include "matrix_product.cuh"
+#include "mma_tile.cuh"
+#include "wgmma.cuh"
+
+constexpr u32 WARPGROUP = 4 * WARP, CONSUMERS = 2, CONSUMER_WARPS = CONSUMERS * 4;
+constexpr u32 WGMMA_THREADS = (CONSUMERS + 1) * WARPGROUP;
+// Registers of a thread of the warpgroup that copies, and of those that multiply.
+constexpr int COPY_REGISTERS = 40, PRODUCT_REGISTERS = 232;
+constexpr u32 WGMMA_ROWS = CONSUMERS * 64;
+constexpr u32 RING_STAGES = 4;
+// Rows of tiles that go side by side.
+constexpr u32 BAND = 16;
+// Columns of a warp's 16 rows that are exchanged at once.
+constexpr u32 EXCHANGE_COLUMNS = 64, EXCHANGE_BYTES = 16 * EXCHANGE_COLUMNS * 4;
+
+// Dynamic shared memory: stages, a place for each consumer warp to exchange results, room to align them.
+template <u32 COLUMNS>
+constexpr u32 WGMMA_STAGE_BYTES = (WGMMA_ROWS + COLUMNS) * LINE_BYTES;
+
+// One tile's product, or a part of its reduction: the steps from `begin` to `end`.
+struct WgmmaWork {
+    u32 split, batch, row, column, begin, end;
+};
+
+// All of them: tiles, of each product, of each part.
+template <u32 COLUMNS>
+struct WgmmaList {
+    const MatrixProduct &p;
+    u32 row_tiles, column_tiles, chunks, steps, count;
+
+    __device__ __forceinline__ WgmmaList(const MatrixProduct &p, u32 chunk)
+        : p(p),
+          row_tiles((p.rows + WGMMA_ROWS - 1) / WGMMA_ROWS),
+          column_tiles((p.columns + COLUMNS - 1) / COLUMNS),
+          chunks((p.length + chunk - 1) / chunk),
+          steps(p.segments * chunks),
+          count(row_tiles * column_tiles * p.batch * p.splits) {}
+
+    __device__ __forceinline__ WgmmaWork operator[](u32 number) const {
+        u32 tiles = row_tiles * column_tiles, tile = number % tiles, product = number / tiles;
+        u32 batch = product % p.batch, split = product / p.batch;
+        u32 band = tile / (BAND * column_tiles), inside = tile % (BAND * column_tiles);
+        u32 height = min(BAND, row_tiles - band * BAND);
+        return {split,
+                batch,
+                (band * BAND + inside % height) * WGMMA_ROWS,
+                inside / height * COLUMNS,
+                first_step(steps, split, p.splits),
+                first_step(steps, split + 1, p.splits)};
+    }
+};
+
+// Copies a chunk of an operand, `LINES` rows or columns from `first` on, at `k` of the reduction.
+template <class T, Major MAJOR, u32 LINES>
+__device__ __forceinline__ void copy_operand(u32 to, const TensorMap &map, u32 k, u32 first, u32 matrix, u32 full) {
+    if constexpr (MAJOR == K_MAJOR) {
+        load_box(to, map, {int(k), int(first), int(matrix)}, full);
+    } else {
+#pragma unroll
+        for (u32 block = 0; block < LINES / 64; ++block)
+            load_box(to + block * 64 * LINE_BYTES, map, {int(first + block * 64), int(k), int(matrix)}, full);
+    }
+}
+
+// Stores a warp's 16 rows of the tile, exchanged through 4 KB of shared memory so that it stores whole rows.
+template <u32 COUNT, class Epilogue>
+__device__ __forceinline__ void store_sums(const float (&sum)[COUNT], u8 *exchange, const Epilogue &epilogue,
+                                           u32 first_row, u32 rows, u32 first_column, u32 row_offset) {
+    constexpr u32 PIECES = EXCHANGE_COLUMNS / 4;
+    u32 lane = threadIdx.x % WARP, piece = lane % PIECES, columns = epilogue.columns;
+    u32 from = place_of<PIECES>(lane / 4, lane / 2 % 2) + lane % 2 * 8;
+#pragma unroll
+    for (u32 part = 0; part < COUNT * 2 / EXCHANGE_COLUMNS; ++part) {
+        __syncwarp();
+#pragma unroll
+        for (u32 j = 0; j < EXCHANGE_COLUMNS / 8; ++j) {
+#pragma unroll
+            for (u32 half = 0; half < 2; ++half) {
+                u32 at = (part * (EXCHANGE_COLUMNS / 8) + j) * 4 + half * 2;
+                float2 *to = reinterpret_cast<float2 *>(exchange + advanced<PIECES>(from, half * 8, j * 2));
+                *to = make_float2(sum[at], sum[at + 1]);
+            }
+        }
+        __syncwarp();
+        u32 column = first_column + part * EXCHANGE_COLUMNS + piece * 4;
+        if (column >= columns) continue;
+        auto terms = epilogue.terms(column);
+#pragma unroll 2
+        for (u32 i = 0; i < 16; i += WARP / PIECES) {
+            u32 row = first_row + i + lane / PIECES;
+            if (row >= rows) break;
+            Four four = *reinterpret_cast<const Four *>(exchange + place_of<PIECES>(i + lane / PIECES, piece));
+            epilogue.write(row_offset + row, column, terms, four);
+        }
+    }
+}
+
+// out[b] = epilogue(left[b] · right[b]), or the parts of the sums in partial [splits, batch, rows, columns].
+// Grid: as many blocks as there are SMs, or tiles of all products and parts if they are fewer; block: WGMMA_THREADS.
+template <class T, Layout LAYOUT, u32 COLUMNS, class Epilogue>
+__device__ __forceinline__ void matrix_product_wgmma(const TensorMap &left, const TensorMap &right,
+                                                     const Epilogue &epilogue, float *partial,
+                                                     const MatrixProduct &p) {
+    constexpr Major LEFT = LAYOUT == TN ? MN_MAJOR : K_MAJOR, RIGHT = LAYOUT == NT ? K_MAJOR : MN_MAJOR;
+    constexpr u32 STAGE = WGMMA_STAGE_BYTES<COLUMNS>, LEFT_PART = WGMMA_ROWS * LINE_BYTES;
+    extern __shared__ u8 unaligned[];
+    __shared__ u64 full[RING_STAGES], empty[RING_STAGES];
+    u8 *ring = unaligned + (-shared_address(unaligned) & (LINES_BYTES - 1));
+    u32 stages = shared_address(ring), warp = __shfl_sync(0xffffffffu, threadIdx.x / WARP, 0);
+    if (threadIdx.x == 0) {
+        for (u32 stage = 0; stage < RING_STAGES; ++stage) {
+            barrier_init(shared_address(&full[stage]), 1);
+            barrier_init(shared_address(&empty[stage]), CONSUMER_WARPS);
+        }
+        barriers_are_ready();
+    }
+    __syncthreads();
+    WgmmaList<COLUMNS> list(p, CHUNK<T>);
+    u32 chunk = 0;  // Of this block, in all tiles.
+
+    if (warp >= CONSUMER_WARPS) {
+        fewer_registers<COPY_REGISTERS>();
+        if (warp > CONSUMER_WARPS || !elect()) return;
+        for (u32 number = blockIdx.x; number < list.count; number += gridDim.x) {
+            WgmmaWork work = list[number];
+            u32 segment = work.begin / list.chunks, k = work.begin % list.chunks * CHUNK<T>;
+            for (u32 step = work.begin; step < work.end; ++step, ++chunk) {
+                u32 stage = chunk % RING_STAGES, to = stages + stage * STAGE;
+                u32 ready = shared_address(&full[stage]);
+                wait(shared_address(&empty[stage]), chunk / RING_STAGES & 1 ^ 1);
+                arrive_expecting(ready, STAGE);
+                u32 left_matrix = p.left_batch ? work.batch : segment;
+                u32 right_matrix = p.right_batch ? work.batch : segment;
+                copy_operand<T, LEFT, WGMMA_ROWS>(to, left, k, work.row, left_matrix, ready);
+                copy_operand<T, RIGHT, COLUMNS>(to + LEFT_PART, right, k, work.column, right_matrix, ready);
+                k += CHUNK<T>;
+                if (k >= u32(p.length)) k = 0, ++segment;
+            }
+        }
+        return;
+    }
+
+    more_registers<PRODUCT_REGISTERS>();
+    u32 group = warp / 4, lane = threadIdx.x % WARP;
+    u8 *exchange = ring + RING_STAGES * STAGE + warp * EXCHANGE_BYTES;
+    for (u32 number = blockIdx.x; number < list.count; number += gridDim.x) {
+        WgmmaWork work = list[number];
+        float sum[COLUMNS / 2];
+#pragma unroll 1
+        for (u32 step = work.begin; step < work.end; ++step, ++chunk) {
+            u32 stage = chunk % RING_STAGES, at = stages + stage * STAGE;
+            Matrix<LEFT> a(at + group * 64 * LINE_BYTES);
+            Matrix<RIGHT> b(at + LEFT_PART, RIGHT == MN_MAJOR ? 64 * LINE_BYTES : 16);
+            wait(shared_address(&full[stage]), chunk / RING_STAGES & 1);
+            begin_products();
+#pragma unroll
+            for (u32 part = 0; part < STEPS; ++part)
+                multiply_shared<T, LEFT, RIGHT>(sum, a.step(part), b.step(part), part > 0 || step > work.begin);
+            commit_products();
+            // The chunk before has been read.
+            wait_for_products<1>();
+            if (step > work.begin && lane == 0) arrive(shared_address(&empty[(chunk - 1) % RING_STAGES]));
+        }
+        wait_for_products<0>();
+        settle(sum);
+        if (lane == 0) arrive(shared_address(&empty[(chunk - 1) % RING_STAGES]));
+        u32 first_row = work.row + warp * 16, row_offset = work.batch * p.rows;
+        if (p.splits > 1) {
+            float *out = partial + u64(work.split) * p.batch * p.rows * p.columns;
+            store_sums(sum, exchange, plain(out, p.columns, p.columns % 4 == 0), first_row, p.rows, work.column, row_offset);
+        } else {
+            store_sums(sum, exchange, epilogue, first_row, p.rows, work.column, row_offset);
+        }
+    }
+}
+
+// Calls KERNEL(COLUMNS, DTYPE, T) for every tile and type.
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+#define FOR_EACH_WGMMA_TILE(KERNEL) \
+    KERNEL(128, bf16, bf16)         \
+    KERNEL(256, bf16, bf16)
+#define FOR_EACH_WGMMA_TILE_TF32(KERNEL) \
+    KERNEL(128, tf32, float)             \
+    KERNEL(256, tf32, float)
+#else
+#define FOR_EACH_WGMMA_TILE(KERNEL)
+#define FOR_EACH_WGMMA_TILE_TF32(KERNEL)
+#endif

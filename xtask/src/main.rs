@@ -1,4 +1,4 @@
-//! Developer commands of the workspace: `cargo xtask check`, `test`, `report`, `kernels`, `kit` and `bench`.
+//! Developer commands of the workspace: `cargo xtask check`, `test`, `report`, `kernels`, `kit`, `bench` and `soak`.
 
 mod arrows;
 mod bench;
@@ -8,6 +8,7 @@ mod kernels;
 mod kit;
 mod licences;
 mod python;
+mod soak;
 mod test;
 mod tidy;
 
@@ -44,6 +45,10 @@ Commands:
                             benches/runs/<date>-<machine>. --install-peers installs those into target/peers first.
                             ARGS go to the program, which explains them:  cargo xtask bench --help
                             The micro-benches of the CPU backend are run by  cargo bench -p sphereface-benches
+  soak [--kills N] [--inputs N] [--steps N] [--seed S] [--out FILE]
+                            What takes too long for every test run: trainings killed at random moments (100), disks that
+                            refuse, damaged inputs (1,000,000) and a long training (10,000 steps); 0 leaves a part out.
+                            Writes docs/soak.json.
 
 Options:
   -h, --help                This text.
@@ -66,6 +71,7 @@ fn main() -> ExitCode {
         Ok(Request::Kernels(show)) => kernels::run(&show),
         Ok(Request::Kit { debug }) => kit::run(debug),
         Ok(Request::Bench { install, arguments }) => bench::run(install, &arguments),
+        Ok(Request::Soak(options)) => soak::run(&options),
         Ok(Request::Report { arguments }) => report(&arguments),
         Err(message) => {
             eprintln!("xtask: {message}; see `cargo xtask --help`");
@@ -84,6 +90,7 @@ enum Request {
     Test { all: bool, cargo_args: Vec<String> },
     Bench { install: bool, arguments: Vec<String> },
     Report { arguments: Vec<String> },
+    Soak(soak::Options),
 }
 
 /// Reads the command line. A few commands and one flag need no argument parser, and `cargo xtask`
@@ -122,6 +129,7 @@ fn parse(args: &[&str]) -> Result<Request, String> {
             None => Ok(Request::Check),
             Some(extra) => Err(format!("`check` takes no argument, found `{extra}`")),
         },
+        "soak" => soak::options(rest).map(Request::Soak),
         "kit" => match rest {
             [] | ["--debug"] => Ok(Request::Kit { debug: !rest.is_empty() }),
             _ => Err(format!("`kit` takes `--debug` or nothing, found `{}`", rest.join(" "))),
@@ -132,9 +140,9 @@ fn parse(args: &[&str]) -> Result<Request, String> {
                 Err(format!("`test` takes `--all` and, after `--`, arguments of `cargo test`; found `{extra}`"))
             }
         },
-        unknown => {
-            Err(format!("unknown command `{unknown}`; the commands are check, test, report, kernels, kit and bench"))
-        }
+        unknown => Err(format!(
+            "unknown command `{unknown}`; the commands are check, test, report, kernels, kit, bench and soak"
+        )),
     }
 }
 
@@ -203,7 +211,14 @@ mod tests {
 
     #[test]
     fn a_wrong_command_line_is_one_clear_line() {
-        for wrong in [&["soak"][..], &["check", "--all"], &["kernels", "gemm"], &["kit", "--fast"], &["test", "--al"]] {
+        for wrong in [
+            &["soap"][..],
+            &["check", "--all"],
+            &["kernels", "gemm"],
+            &["kit", "--fast"],
+            &["test", "--al"],
+            &["soak", "--kill"],
+        ] {
             let message = parse(wrong).unwrap_err();
             assert!(message.contains(wrong[wrong.len() - 1]) && !message.contains('\n'), "{message}");
         }

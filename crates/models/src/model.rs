@@ -199,7 +199,7 @@ impl Model {
         counter: BufferId,
     ) -> Result<Batch, Error> {
         plan.label("gather");
-        let bytes = self.network.image.iter().product();
+        let bytes = self.network.image.iter().fold(1, |bytes: usize, &size| bytes.saturating_mul(size));
         let images = Shape::matrix((Dim::Images, source.images), (Dim::Length, bytes));
         let images = plan.persistent(&source.images_buffer(), Type::u8(images));
         let labels = plan.persistent(&source.labels_buffer(), Type::u8(Shape::vector(Dim::Images, source.images)));

@@ -138,7 +138,7 @@ impl Network {
         let mut push = |name: String, kind: LayerKind, channels: usize| {
             let output = match kind {
                 LayerKind::Conv2d { stride, .. } => {
-                    let size = |size: usize| (size + 2 * PADDING).saturating_sub(TAPS) / stride + 1;
+                    let size = |size: usize| size.saturating_add(2 * PADDING).saturating_sub(TAPS) / stride + 1;
                     [size(at[0]), size(at[1]), channels]
                 }
                 LayerKind::Linear => [1, 1, channels],
@@ -185,7 +185,7 @@ impl Network {
             let name = &layer.name;
             match layer.kind {
                 LayerKind::Conv2d { bias, .. } => {
-                    let init = self.init(TAPS * TAPS * inputs, !bias);
+                    let init = self.init((TAPS * TAPS).saturating_mul(inputs), !bias);
                     parameters.add(
                         format!("{name}.filter"),
                         Shape::filter(TAPS, TAPS, inputs, outputs),
@@ -205,7 +205,7 @@ impl Network {
                 LayerKind::Linear => {
                     let [height, width, _] = layer.input;
                     let shape = Shape::filter(height, width, inputs, outputs);
-                    let init = xavier(height * width * inputs);
+                    let init = xavier(height.saturating_mul(width).saturating_mul(inputs));
                     parameters.add(format!("{name}.weight"), shape, init, 1.0, 1.0)?;
                     let zero = Init::Constant(0.0);
                     parameters.add(format!("{name}.bias"), Shape::vector(Dim::K, outputs), zero, 0.0, 2.0)?;

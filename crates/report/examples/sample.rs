@@ -164,6 +164,7 @@ fn training(loss: usize, dim: usize, seed: u64) -> Training {
         epochs_log,
         embeddings: (seed == 1).then_some(embeddings),
         film: (seed == 1).then_some(film),
+        guard: Vec::new(),
     }
 }
 

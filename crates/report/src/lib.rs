@@ -51,7 +51,7 @@ mod text;
 pub use error::Error;
 pub use loss::{EffectiveMargin, Formula, HeadSample, LossInfo, Parameter, Scale, Schedule, TargetCurve};
 pub use model::{
-    DatasetInfo, Embeddings, EpochRecord, Film, Frame, Images, LayerInfo, LayerKind, NetworkInfo, Report, StepRecord,
-    Training,
+    DatasetInfo, Embeddings, EpochRecord, Film, Frame, GuardEvent, Images, LayerInfo, LayerKind, NetworkInfo, Report,
+    StepRecord, Training,
 };
 pub use significance::Comparison;

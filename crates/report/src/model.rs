@@ -158,6 +158,22 @@ pub struct Training {
     /// How the embeddings moved during the training, if they are of size 2 or 3.
     #[serde(default)]
     pub film: Option<Film>,
+    /// What went wrong on the way, and what was done about it, in the order in which it was found.
+    #[serde(default)]
+    pub guard: Vec<GuardEvent>,
+}
+
+/// Something that went wrong in a training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GuardEvent {
+    /// Steps done when it was found.
+    pub found_at: u64,
+    /// Steps done in the state that the training went back to, if it did.
+    pub back_to: Option<u64>,
+    /// What was seen, one sentence.
+    pub found: String,
+    /// What was done, one sentence.
+    pub done: String,
 }
 
 /// Measurements of one training step. A NaN becomes a gap in its curve.

@@ -150,6 +150,7 @@ mod tests {
             epochs_log: Vec::new(),
             embeddings: None,
             film: None,
+            guard: Vec::new(),
         }
     }
 

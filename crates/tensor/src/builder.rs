@@ -100,7 +100,12 @@ impl<'p> PlanBuilder<'p> {
         updates: &[BufferId],
     ) -> Result<Vec<BufferId>, Error> {
         let op = op.into();
+        for &id in reads.iter().chain(updates) {
+            let operand = self.plan.buffer(id);
+            operand.kind.shape.expect_possible(&operand.name)?;
+        }
         let kinds = op.outputs(&self.plan.kinds(reads), &self.plan.kinds(updates))?;
+        kinds.iter().try_for_each(|kind| kind.shape.expect_possible(op.name()))?;
         let first = self.plan.buffers.len();
         let writes: Vec<BufferId> = (first..first + kinds.len()).map(BufferId).collect();
         for (kind, id) in kinds.into_iter().zip(&writes) {

@@ -76,6 +76,7 @@ impl ParameterSet {
         if self.get(&name).is_some() {
             return Err(Error::Buffer { name, message: "expected a new parameter, found one of this name".into() });
         }
+        shape.expect_possible(&name)?;
         let offset = self.length;
         self.length = (offset + shape.elements()).next_multiple_of(ALIGNMENT);
         self.parameters.push(Parameter { name, shape, init, decay, rate, offset });

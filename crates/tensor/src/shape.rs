@@ -7,6 +7,9 @@ use std::fmt;
 /// The most dimensions a shape has.
 pub const MAX_RANK: usize = 4;
 
+/// The most elements of a buffer: 2⁴⁰, four terabytes of fp32.
+const MOST_ELEMENTS: usize = 1 << 40;
+
 /// Name of a dimension, in the terms of the field.
 ///
 /// Activations are `[H, W, N, C]`, filters `[R, S, C, K]`, embeddings `[N, D]`.
@@ -91,9 +94,22 @@ impl Shape {
         Shape::new([rows, columns])
     }
 
-    /// Number of elements.
+    /// Number of elements; the largest number there is, where there were more.
     pub fn elements(&self) -> usize {
-        self.dims.iter().map(|&(_, size)| size).product()
+        self.dims.iter().fold(1, |elements: usize, &(_, size)| elements.saturating_mul(size))
+    }
+
+    /// Nothing, if a machine could hold the buffer `name` of this shape: sizes beyond that are mistakes, and what is
+    /// computed of them would overflow.
+    ///
+    /// # Errors
+    /// [`Error::Buffer`], which says the shape.
+    pub(crate) fn expect_possible(&self, name: &str) -> Result<(), Error> {
+        if self.elements() <= MOST_ELEMENTS && self.sizes().all(|size| size <= MOST_ELEMENTS) {
+            return Ok(());
+        }
+        let message = format!("expected at most {MOST_ELEMENTS} elements, found the shape {self:?}");
+        Err(Error::Buffer { name: name.into(), message })
     }
 
     /// Sizes, outermost first.
@@ -223,7 +239,7 @@ impl Type {
 
     /// Size in bytes, without padding.
     pub fn bytes(&self) -> usize {
-        self.shape.elements() * self.dtype.bytes()
+        self.shape.elements().saturating_mul(self.dtype.bytes())
     }
 
     /// Nothing, if the element type is the expected one.

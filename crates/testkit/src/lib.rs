@@ -4,6 +4,7 @@ pub mod cases;
 pub mod catalogue;
 mod compare;
 mod every_operator;
+pub mod fuzz;
 mod gradient;
 mod head;
 mod python;

@@ -1,5 +1,7 @@
 //! Checkpoints: everything the next step depends on, in one safetensors file that is replaced as a whole.
 
+use crate::event::Recovery;
+use crate::guard::NotFinite;
 use anyhow::{Context, Result, bail, ensure};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
@@ -15,6 +17,8 @@ use std::path::Path;
 pub(crate) const FILE: &str = "checkpoint.safetensors";
 /// Key of the metadata, which says what the tensors are.
 const FORMAT_KEY: &str = "format";
+/// Tensor of bytes: what the guard did, as JSON; there if it did anything.
+const RECOVERIES: &str = "recoveries";
 const FORMAT: &str = "sphereface training state 1: parameters by name, optimiser state as <state>/<parameter>, step";
 
 /// Blocks of a training that a checkpoint holds, with the prefix of their tensors.
@@ -24,7 +28,16 @@ fn blocks(rule: Rule) -> impl Iterator<Item = (&'static str, String)> {
 }
 
 /// Saves the state of a training; the file that was there before stays whole until this one is.
-pub(crate) fn save(path: &Path, backend: &mut dyn Backend, parameters: &ParameterSet, rule: Rule) -> Result<()> {
+///
+/// # Errors
+/// [`NotFinite`] if the state holds NaN or infinity; other errors if it cannot be written.
+pub(crate) fn save(
+    path: &Path,
+    backend: &mut dyn Backend,
+    parameters: &ParameterSet,
+    rule: Rule,
+    recoveries: &[Recovery],
+) -> Result<()> {
     let mut contents: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
     for (block, prefix) in blocks(rule) {
         let mut bytes = vec![0; 4 * parameters.length()];
@@ -32,12 +45,9 @@ pub(crate) fn save(path: &Path, backend: &mut dyn Backend, parameters: &Paramete
         for parameter in parameters.iter() {
             let range = parameter.range();
             let values = bytes[4 * range.start..4 * range.end].to_vec();
-            ensure!(
-                finite(&values),
-                "{}: '{prefix}{}': expected finite numbers, found NaN or infinity; the checkpoint before is kept (try a smaller training.rate)",
-                path.display(),
-                parameter.name
-            );
+            if !finite(&values) {
+                bail!(NotFinite(format!("'{prefix}{}'", parameter.name)));
+            }
             contents.push((format!("{prefix}{}", parameter.name), parameter.shape.sizes().collect(), values));
         }
     }
@@ -48,13 +58,23 @@ pub(crate) fn save(path: &Path, backend: &mut dyn Backend, parameters: &Paramete
         views.push((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), values)?));
     }
     views.push((STEP, TensorView::new(Dtype::U32, vec![1], &step)?));
+    // What changed the schedules belongs to the state; a training that never went back has none.
+    let changes = if recoveries.is_empty() { Vec::new() } else { serde_json::to_vec(recoveries)? };
+    if !changes.is_empty() {
+        views.push((RECOVERIES, TensorView::new(Dtype::U8, vec![changes.len()], &changes)?));
+    }
     let metadata = HashMap::from([(FORMAT_KEY.to_owned(), FORMAT.to_owned())]);
     let file = safetensors::serialize(views, Some(metadata))?;
     replace(path, &file)
 }
 
-/// Loads a training's state; returns the number of steps done.
-pub(crate) fn load(path: &Path, backend: &mut dyn Backend, parameters: &ParameterSet, rule: Rule) -> Result<usize> {
+/// Loads a training's state; returns the number of steps done and what the guard changed before.
+pub(crate) fn load(
+    path: &Path,
+    backend: &mut dyn Backend,
+    parameters: &ParameterSet,
+    rule: Rule,
+) -> Result<(usize, Vec<Recovery>)> {
     let name = path.display();
     let file = fs::read(path).with_context(|| format!("{name}: cannot be read"))?;
     let tensors = SafeTensors::deserialize(&file)
@@ -86,7 +106,12 @@ pub(crate) fn load(path: &Path, backend: &mut dyn Backend, parameters: &Paramete
     let step = tensors.tensor(STEP).map_err(|_| anyhow::anyhow!("{name}: tensor '{STEP}': expected, found none"))?;
     ensure!(step.dtype() == Dtype::U32 && step.shape() == [1], "{name}: tensor '{STEP}': expected u32 [1]");
     backend.upload(STEP, step.data())?;
-    Ok(bytemuck::pod_read_unaligned::<u32>(step.data()) as usize)
+    let recoveries = match tensors.tensor(RECOVERIES) {
+        Ok(tensor) => serde_json::from_slice(tensor.data())
+            .with_context(|| format!("{name}: tensor '{RECOVERIES}': expected JSON of the guard"))?,
+        Err(_) => Vec::new(),
+    };
+    Ok((bytemuck::pod_read_unaligned::<u32>(step.data()) as usize, recoveries))
 }
 
 fn finite(values: &[u8]) -> bool {

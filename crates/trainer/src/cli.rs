@@ -47,6 +47,8 @@ pub(crate) enum Command {
     Embed(EmbedArgs),
     /// Draws the report of finished runs again, of several side by side
     Report(ReportArgs),
+    /// What happened in a finished or broken run, and what to change
+    Doctor(DoctorArgs),
     /// Layers of a network, or the steps of its training plan
     Plan(PlanArgs),
     /// What can compute on this machine
@@ -111,6 +113,10 @@ pub(crate) struct CommonArgs {
     /// Largest learning rate [default: 0.05]
     #[arg(long, value_name = "RATE", conflicts_with = "resume")]
     pub(crate) rate: Option<f64>,
+    /// What is done about a training that goes wrong: off, warn, or recover: go back to its last good state and on from
+    /// there more gently [default: recover]
+    #[arg(long, value_name = "MODE", conflicts_with = "resume")]
+    pub(crate) guard: Option<String>,
     /// auto, cpu, cuda, cuda:N or emulator
     #[arg(long, value_name = "DEVICE", conflicts_with = "resume")]
     pub(crate) device: Option<String>,
@@ -210,6 +216,12 @@ pub(crate) struct ReportArgs {
     pub(crate) out: Option<PathBuf>,
 }
 
+#[derive(Args, Debug, Clone)]
+pub(crate) struct DoctorArgs {
+    /// Folder of a run; its metrics.jsonl and, if it has ended, summary.json are enough
+    pub(crate) run: PathBuf,
+}
+
 #[derive(Args, Debug, Clone, Default)]
 pub(crate) struct DevicesArgs {
     /// Compare every kernel of every tier and precision with the reference, on each GPU or, without one, on the emulator
@@ -306,6 +318,7 @@ impl CommonArgs {
         set(&mut config.training.batch, &self.batch);
         set(&mut config.training.seed, &self.seed);
         set(&mut config.training.rate, &self.rate);
+        set(&mut config.training.guard, &self.guard);
         set(&mut config.backend.device, &self.device);
         set(&mut config.backend.precision, &self.precision);
         set(&mut config.backend.tier, &self.tier);

@@ -83,6 +83,8 @@ pub(crate) struct TrainingConfig {
     pub(crate) lambda: f64,
     /// Fraction of the steps after which λ is 0.
     pub(crate) lambda_until: f64,
+    /// `off`, `warn` or `recover`: what is done about a training that goes wrong.
+    pub(crate) guard: String,
 }
 
 /// Update rule.
@@ -162,6 +164,7 @@ impl Default for TrainingConfig {
             lambda_schedule: "quadratic".into(),
             lambda,
             lambda_until,
+            guard: "recover".into(),
         }
     }
 }
@@ -211,7 +214,7 @@ impl Config {
         Ok(config)
     }
 
-    fn parse(text: &str) -> Result<Config> {
+    pub(crate) fn parse(text: &str) -> Result<Config> {
         let table: toml::Table = text.parse().map_err(|error| one_line(&error, text))?;
         let known = toml::Table::try_from(Config::complete())?;
         refuse_unknown(&table, &known, "")?;
@@ -243,15 +246,14 @@ impl Config {
         for &dim in &model.dims {
             ensure!((1..=4096).contains(&dim), "model.dims: expected 1 to 4096, found {dim}");
         }
-        let repeated = |count: usize, rest: usize| count != rest;
         let distinct = |mut values: Vec<String>| {
             values.sort();
             values.dedup();
             values.len()
         };
         ensure!(
-            !repeated(distinct(model.losses.clone()), model.losses.len())
-                && !repeated(distinct(model.dims.iter().map(usize::to_string).collect()), model.dims.len()),
+            distinct(model.losses.clone()) == model.losses.len()
+                && distinct(model.dims.iter().map(usize::to_string).collect()) == model.dims.len(),
             "model: expected each loss and dimension once, found one twice"
         );
         ensure!(
@@ -288,6 +290,7 @@ impl Config {
             ensure!((low..=high).contains(&value), "{name}: expected {low} to {high}, found {value}");
         }
         self.logits()?;
+        training.guard.parse::<crate::guard::Mode>()?;
         known("training.rate_schedule", &training.rate_schedule, ["cosine", "steps"])?;
         known("training.lambda_schedule", &training.lambda_schedule, ["quadratic", "inverse"])?;
         known("optimizer.rule", &optimizer.rule, ["sgd", "nesterov", "adam", "adamw"])?;

@@ -136,6 +136,7 @@ fn curves(lines: &[Line]) -> Curves {
                     (*train, *test) = (Some(train_loss), Some(test_accuracy));
                 }
             }
+            Line::Guard { .. } => {}
         }
     }
     Curves { columns: COLUMNS.to_vec(), rows }

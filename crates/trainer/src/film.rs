@@ -4,8 +4,9 @@
 //! beyond that step, from a process that died, are dropped and recorded again, bit for bit.
 
 use crate::checkpoint::replace;
+use crate::guard::NotFinite;
 use crate::session::Session;
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use sphereface_report::{Film, Frame};
@@ -75,11 +76,9 @@ impl Recording {
             return Ok(());
         }
         let embedded = session.embed_test(IMAGES)?;
-        ensure!(
-            embedded.points.iter().chain(&embedded.class_weights).all(|value| value.is_finite()),
-            "step {step}: expected finite embeddings, found NaN or infinity; the last checkpoint is kept (try a smaller \
-             training.rate, or optimizer.clip)"
-        );
+        if !embedded.points.iter().chain(&embedded.class_weights).all(|value| value.is_finite()) {
+            bail!(NotFinite("the embeddings of the test images".into()));
+        }
         self.steps.push(step);
         self.film.frames.push(Frame {
             epoch: session.epochs(step),
@@ -89,10 +88,18 @@ impl Recording {
         Ok(())
     }
 
-    /// Replaces the file, if there are frames that it lacks.
+    /// Drops the frames beyond a step that the training goes back to; the next saving replaces the file.
+    pub(crate) fn rewind(&mut self, step: usize) {
+        let kept = self.steps.partition_point(|&frame| frame <= step);
+        self.steps.truncate(kept);
+        self.film.frames.truncate(kept);
+        self.saved = usize::MAX;
+    }
+
+    /// Replaces the file, if its frames are not those recorded so far.
     pub(crate) fn save(&mut self, path: &Path, session: &Session) -> Result<()> {
         let (frames, dim) = (self.film.frames.len(), session.model().network.embedding);
-        if frames == self.saved {
+        if frames == self.saved || frames == 0 {
             return Ok(());
         }
         let joined = |values: fn(&Frame) -> &[f32]| -> Vec<u8> {

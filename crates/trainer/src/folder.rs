@@ -2,6 +2,7 @@
 
 use crate::checkpoint::{self, replace};
 use crate::config::Config;
+use crate::event::Event;
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use sphereface_report::{Comparison, EpochRecord, StepRecord};
@@ -11,14 +12,14 @@ use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
 
 const CONFIG: &str = "config.toml";
-const METRICS: &str = "metrics.jsonl";
-const SUMMARY: &str = "summary.json";
+pub(crate) const METRICS: &str = "metrics.jsonl";
+pub(crate) const SUMMARY: &str = "summary.json";
 /// All that is needed to draw a finished run's report again; there while the run is finished, and only then.
 pub(crate) const REPORT: &str = "report.json";
 const LOCK: &str = ".lock";
 
 /// One line of `metrics.jsonl`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub(crate) enum Line {
     /// A training step.
@@ -57,20 +58,36 @@ pub(crate) enum Line {
         /// Seconds of training so far.
         seconds: f64,
     },
+    /// Something that the guard found, and what it did.
+    Guard {
+        /// What it is.
+        #[serde(flatten)]
+        event: Event,
+        /// Seconds of training so far.
+        seconds: f64,
+    },
 }
 
 impl Line {
-    fn step(&self) -> usize {
-        match *self {
-            Line::Step { step, .. } | Line::Epoch { step, .. } => step,
+    /// Steps done, in the course that the training took in the end.
+    pub(crate) fn step(&self) -> usize {
+        match self {
+            Line::Step { step, .. } | Line::Epoch { step, .. } => *step,
+            Line::Guard { event, .. } => event.step(),
         }
     }
 
     pub(crate) fn seconds(&self) -> f64 {
-        match *self {
-            Line::Step { seconds, .. } | Line::Epoch { seconds, .. } => seconds,
+        match self {
+            Line::Step { seconds, .. } | Line::Epoch { seconds, .. } | Line::Guard { seconds, .. } => *seconds,
         }
     }
+}
+
+/// What the guard did, according to a log.
+pub(crate) fn events(lines: &[Line]) -> Vec<Event> {
+    let event = |line: &Line| if let Line::Guard { event, .. } = line { Some(event.clone()) } else { None };
+    lines.iter().filter_map(event).collect()
 }
 
 /// What a finished training came to.
@@ -87,6 +104,13 @@ pub(crate) struct TrainingSummary {
     pub(crate) steps: usize,
     pub(crate) epochs: f64,
     pub(crate) folder: String,
+    /// Share of each class's test images that are taken for it, by the logits without margin; none for a class without
+    /// images.
+    #[serde(default)]
+    pub(crate) class_accuracy: Vec<Option<f64>>,
+    /// What the guard found on the way.
+    #[serde(default)]
+    pub(crate) guard: Vec<Event>,
 }
 
 /// What a run came to.
@@ -142,6 +166,11 @@ impl Folder {
             bail!("{}: expected the folder of a run, found no {CONFIG} in it", path.display());
         }
         Ok(folder)
+    }
+
+    /// A folder that may hold anything.
+    pub(crate) fn any(path: &Path) -> Folder {
+        Folder { path: path.to_path_buf() }
     }
 
     /// Keeps other processes out of the run until the lock is dropped.
@@ -281,6 +310,7 @@ pub(crate) fn records(lines: &[Line]) -> (Vec<StepRecord>, Vec<EpochRecord>) {
             Line::Epoch { epoch, test_accuracy, train_loss, .. } => {
                 epochs.push(EpochRecord { epoch, test_accuracy, train_loss });
             }
+            Line::Guard { .. } => {}
         }
     }
     (steps, epochs)

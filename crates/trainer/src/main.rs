@@ -14,10 +14,16 @@ mod checkpoint;
 mod choice;
 mod cli;
 mod config;
+mod course;
 mod device;
+mod doctor;
+mod event;
 mod export;
 mod film;
 mod folder;
+#[cfg(test)]
+mod fuzz;
+mod guard;
 mod inspect;
 mod interrupt;
 mod listing;
@@ -25,6 +31,7 @@ mod losses;
 mod network;
 mod prediction;
 mod progress;
+mod recovery;
 mod report;
 mod run;
 mod session;
@@ -63,6 +70,7 @@ fn execute(command: &Command) -> anyhow::Result<Ended> {
         Command::Devices(args) => inspect::devices(args)?,
         Command::Data(args) => inspect::data(args)?,
         Command::Report(args) => report::report(args)?,
+        Command::Doctor(args) => doctor::doctor(args)?,
         Command::Losses(args) => listing::losses(args)?,
     }
     Ok(Ended::Finished)

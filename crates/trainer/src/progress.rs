@@ -90,13 +90,17 @@ impl Progress {
 
     /// After an epoch.
     pub(crate) fn epoch(&mut self, epoch: usize, train_loss: f64, test_accuracy: f64, on: &str) {
-        let text = format!("{}  epoch {epoch}  loss {train_loss:.4}  {on} accuracy {test_accuracy:.4}", self.name);
+        self.say(format_args!("{}  epoch {epoch}  loss {train_loss:.4}  {on} accuracy {test_accuracy:.4}", self.name));
+        self.said = Instant::now();
+    }
+
+    /// A line above the bar.
+    pub(crate) fn say(&self, text: impl std::fmt::Display) {
         match self.verbosity {
             Verbosity::Quiet => {}
             Verbosity::Plain => warn(text),
-            Verbosity::Bar => self.bar.println(text),
+            Verbosity::Bar => self.bar.println(text.to_string()),
         }
-        self.said = Instant::now();
     }
 
     /// Removes the bar.

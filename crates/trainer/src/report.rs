@@ -18,6 +18,7 @@ const FREE: &[&str] = &[
     "model.settings",
     "training.seed",
     "training.seeds",
+    "training.guard",
     "data.set",
     "data.dir",
     "backend.device",

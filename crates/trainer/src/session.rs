@@ -3,8 +3,11 @@
 use crate::checkpoint;
 use crate::config::Config;
 use crate::device;
+use crate::event::{Finding, Recovery};
+use crate::guard::NotFinite;
 use crate::progress::Verbosity;
-use anyhow::{Context, Result, ensure};
+use crate::recovery::Schedules;
+use anyhow::{Context, Result, bail, ensure};
 use sphereface_data::{Dataset, ImageSet};
 use sphereface_export::pytorch;
 use sphereface_models::{CLASS_WEIGHTS, ImageSource, LAMBDAS, LOG, Model, RATES, STEP, Training};
@@ -106,8 +109,11 @@ pub(crate) struct Session {
     /// Images of the training set that are evaluated.
     evaluated: usize,
     steps_done: usize,
-    rates: Vec<f64>,
-    lambdas: Vec<f64>,
+    /// Learning rates and λ as the configuration has them.
+    planned: Schedules,
+    /// As they are, after what the guard changed.
+    schedules: Schedules,
+    recoveries: Vec<Recovery>,
 }
 
 /// Model of a single training for images of this data set.
@@ -167,9 +173,8 @@ impl Session {
         let rates = config.rate().table(steps);
         let annealed = config.loss()?.loss.annealed;
         let lambdas = if annealed { config.lambda().table(steps) } else { vec![0.0; steps] };
-        let table = |values: &[f64]| values.iter().map(|&value| value as f32).collect::<Vec<f32>>();
-        backend.upload(RATES, bytemuck::cast_slice(&table(&rates)))?;
-        backend.upload(LAMBDAS, bytemuck::cast_slice(&table(&lambdas)))?;
+        let planned = Schedules { rates, lambdas, annealed };
+        upload_schedules(&mut *backend, &planned)?;
         backend.upload(PARAMETERS, bytemuck::cast_slice(&parameters.initial(config.training.seed)))?;
         let evaluated = config.data.evaluate.unwrap_or(usize::MAX).min(dataset.train.len());
         Ok(Session {
@@ -183,14 +188,18 @@ impl Session {
             embedding_program: None,
             evaluated,
             steps_done: 0,
-            rates,
-            lambdas,
+            schedules: planned.clone(),
+            planned,
+            recoveries: Vec::new(),
         })
     }
 
     /// Continues from a checkpoint.
     pub(crate) fn load(&mut self, path: &Path) -> Result<()> {
-        self.steps_done = checkpoint::load(path, &mut *self.backend, &self.parameters, self.training.rule)?;
+        let (steps_done, recoveries) =
+            checkpoint::load(path, &mut *self.backend, &self.parameters, self.training.rule)?;
+        self.steps_done = steps_done;
+        self.set_recoveries(recoveries)?;
         let (done, steps) = (self.steps_done, self.training.steps);
         ensure!(done <= steps, "{}: step: expected at most the {steps} of the training, found {done}", path.display());
         Ok(())
@@ -209,7 +218,27 @@ impl Session {
 
     /// Saves a checkpoint.
     pub(crate) fn save(&mut self, path: &Path) -> Result<()> {
-        checkpoint::save(path, &mut *self.backend, &self.parameters, self.training.rule)
+        checkpoint::save(path, &mut *self.backend, &self.parameters, self.training.rule, &self.recoveries)
+    }
+
+    /// What the guard did so far.
+    pub(crate) fn recoveries(&self) -> &[Recovery] {
+        &self.recoveries
+    }
+
+    /// What to do about a finding from step `back_to` on.
+    pub(crate) fn recovery(&self, finding: Finding, back_to: usize) -> Recovery {
+        self.schedules.recovery(finding, back_to)
+    }
+
+    /// Changes the schedules as these recoveries say.
+    pub(crate) fn set_recoveries(&mut self, recoveries: Vec<Recovery>) -> Result<()> {
+        if recoveries != self.recoveries {
+            self.schedules = self.planned.eased(&recoveries);
+            upload_schedules(&mut *self.backend, &self.schedules)?;
+            self.recoveries = recoveries;
+        }
+        Ok(())
     }
 
     /// Parameters of the model.
@@ -249,7 +278,7 @@ impl Session {
 
     /// Learning rate and λ of a step.
     pub(crate) fn schedule(&self, step: usize) -> (f64, f64) {
-        (self.rates[step], self.lambdas[step])
+        (self.schedules.rates[step], self.schedules.lambdas[step])
     }
 
     /// Epochs, as a fraction, after this many steps.
@@ -280,8 +309,15 @@ impl Session {
     }
 
     /// Evaluates the test set.
+    ///
+    /// # Errors
+    /// [`NotFinite`] if the loss is.
     pub(crate) fn evaluate_test(&mut self) -> Result<Row> {
-        evaluate(&mut *self.backend, &self.test, self.test.source.images, self.training.batch)
+        let row = evaluate(&mut *self.backend, &self.test, self.test.source.images, self.training.batch)?;
+        if !row.loss.is_finite() {
+            bail!(NotFinite("the loss on the test images".into()));
+        }
+        Ok(row)
     }
 
     /// What each kernel did so far, where the backend counts it.
@@ -350,6 +386,14 @@ fn read(backend: &mut dyn Backend, buffer: &str, length: usize) -> Result<Vec<f3
 fn upload_images(backend: &mut dyn Backend, source: ImageSource, images: &ImageSet) -> Result<()> {
     backend.upload(&source.images_buffer(), &images.images).context("images")?;
     backend.upload(&source.labels_buffer(), &images.labels).context("labels")?;
+    Ok(())
+}
+
+fn upload_schedules(backend: &mut dyn Backend, schedules: &Schedules) -> Result<()> {
+    for (buffer, values) in [(RATES, &schedules.rates), (LAMBDAS, &schedules.lambdas)] {
+        let values: Vec<f32> = values.iter().map(|&value| value as f32).collect();
+        backend.upload(buffer, bytemuck::cast_slice(&values))?;
+    }
     Ok(())
 }
 

@@ -1,22 +1,18 @@
 //! One training from its start, or from its checkpoint, to its results.
 
 use crate::config::Config;
+use crate::course::{self, Course, History};
+use crate::event::Event;
 use crate::export;
 use crate::film::{self, Recording};
-use crate::folder::{Folder, Line, TrainingSummary, records};
-use crate::interrupt;
+use crate::folder::{Folder, Line, TrainingSummary, events, records};
 use crate::network::Profile;
-use crate::progress::{Progress, Verbosity};
-use crate::session::{Embedded, LOG_ROWS, Row, Session};
-use anyhow::{Result, bail};
+use crate::progress::Verbosity;
+use crate::session::{Embedded, Session};
+use anyhow::Result;
 use sphereface_data::Dataset;
 use sphereface_report::{Embeddings, Training};
-use std::time::{Duration, Instant};
 
-/// Longest time between two checkpoints.
-const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(20);
-/// About how long the backend runs between two readings of its log.
-const READING_INTERVAL: f64 = 0.2;
 /// Steps of the curves in a report.
 const CURVE_POINTS: usize = 400;
 
@@ -44,12 +40,6 @@ pub(crate) struct Finished {
     pub(crate) profile: Option<Profile>,
 }
 
-/// What a training has left behind so far.
-struct History {
-    lines: Vec<Line>,
-    film: Recording,
-}
-
 /// Trains, or continues, what `config` describes in `folder`, up to step `stop_at` if it is given.
 pub(crate) fn run(
     config: &Config,
@@ -70,7 +60,7 @@ pub(crate) fn run(
         let steps = session.steps();
         lines.retain(|line| match *line {
             Line::Epoch { step, epoch, .. } => step == session.steps_until(epoch) || step == steps,
-            Line::Step { .. } => true,
+            Line::Step { .. } | Line::Guard { .. } => true,
         });
         folder.write_config(config)?;
     } else {
@@ -78,9 +68,10 @@ pub(crate) fn run(
         folder.write_config(config)?;
         folder.continue_log(lines)?;
         history.film.record(&mut session)?;
-        save(&mut session, &mut history.film, folder)?;
+        course::save(&mut session, &mut history.film, folder)?;
     }
-    train(&mut session, config, folder, &mut history, name, verbosity, stop_at.unwrap_or(usize::MAX))?;
+    let place = (config, dataset, folder);
+    Course::new(&mut session, &mut history, place, name, verbosity, stop_at.unwrap_or(usize::MAX))?.run()?;
     let (step, steps) = (session.steps_done(), session.steps());
     if step < steps {
         return Ok(Outcome::Paused { step, steps });
@@ -91,127 +82,6 @@ pub(crate) fn run(
         finished.profile = Some(Profile::new(&model, &session.step_times()?)?);
     }
     Ok(Outcome::Finished(Box::new(finished)))
-}
-
-fn train(
-    session: &mut Session,
-    config: &Config,
-    folder: &Folder,
-    History { lines, film }: &mut History,
-    name: &str,
-    verbosity: Verbosity,
-    stop_at: usize,
-) -> Result<()> {
-    let mut log = folder.continue_log(lines)?;
-    let before = lines.last().map_or(0.0, Line::seconds);
-    let (started, mut saved) = (Instant::now(), Instant::now());
-    let mut saved_step = session.steps_done();
-    let stop_at = stop_at.min(session.steps());
-    let mut progress = Progress::new(name, verbosity, session.steps_done(), session.steps(), session.batch());
-    let mut chunk = 1;
-    let on = if config.data.validate { "validation" } else { "test" };
-    while session.steps_done() < stop_at && !interrupt::requested() {
-        let epoch = session.epoch();
-        let next_frame = film.next_step(session.steps_done()).unwrap_or(usize::MAX);
-        let next_stop = session.steps_until(epoch).min(next_frame).min(stop_at);
-        let running = Instant::now();
-        let rows = session.train(chunk.min(next_stop - session.steps_done()))?;
-        chunk = next_chunk(rows.len(), running.elapsed());
-        let seconds = before + started.elapsed().as_secs_f64();
-        let first = session.steps_done() - rows.len();
-        for (index, row) in rows.iter().enumerate() {
-            let line = step_line(session, first + index, row, seconds);
-            if !(row.loss.is_finite() && row.gradient_norm.is_finite()) {
-                log.flush()?;
-                progress.finish();
-                bail!(
-                    "{name}: step {}: expected a finite loss and gradient, found {} and {}; the last checkpoint is kept in {} (try a smaller training.rate, or optimizer.clip)",
-                    first + index + 1,
-                    row.mean(row.loss),
-                    row.gradient_norm,
-                    folder.checkpoint().display()
-                );
-            }
-            log.write(&line)?;
-            lines.push(line);
-            progress.step(first + index + 1, row.mean(row.loss), row.mean(row.hits_logits));
-        }
-        let epoch_ends = session.steps_done() == session.steps_until(epoch) || session.steps_done() == session.steps();
-        if epoch_ends {
-            let test = session.evaluate_test()?;
-            if !test.loss.is_finite() {
-                bail!(
-                    "{name}: step {}: expected a finite loss on the {on} images, found {}; the checkpoint before is kept (try a smaller training.rate)",
-                    session.steps_done(),
-                    test.loss
-                );
-            }
-            let line = Line::Epoch {
-                step: session.steps_done(),
-                epoch,
-                test_accuracy: test.mean(test.hits_logits),
-                train_loss: mean_loss_since(lines, session.steps_until(epoch - 1)),
-                seconds: before + started.elapsed().as_secs_f64(),
-            };
-            if let Line::Epoch { train_loss, test_accuracy, .. } = line {
-                progress.epoch(epoch, train_loss, test_accuracy, on);
-            }
-            log.write(&line)?;
-            lines.push(line);
-        }
-        film.record(session)?;
-        // The log first: whatever a checkpoint has done stands in it.
-        log.flush()?;
-        if epoch_ends || saved.elapsed() >= CHECKPOINT_INTERVAL {
-            save(session, film, folder)?;
-            (saved, saved_step) = (Instant::now(), session.steps_done());
-        }
-    }
-    progress.finish();
-    if saved_step < session.steps_done() {
-        save(session, film, folder)?;
-    }
-    Ok(())
-}
-
-/// Saves the film, then the checkpoint, so that the film reaches every checkpoint.
-fn save(session: &mut Session, film: &mut Recording, folder: &Folder) -> Result<()> {
-    film.save(&folder.file(film::FILE), session)?;
-    session.save(&folder.checkpoint())
-}
-
-/// Steps to the next reading of the log, from how long the last ones took.
-fn next_chunk(steps: usize, took: Duration) -> usize {
-    let per_step = took.as_secs_f64() / steps.max(1) as f64;
-    ((READING_INTERVAL / per_step.max(1e-6)) as usize).clamp(1, LOG_ROWS)
-}
-
-fn step_line(session: &Session, step: usize, row: &Row, seconds: f64) -> Line {
-    let (rate, lambda) = session.schedule(step);
-    Line::Step {
-        step: step + 1,
-        epoch: session.epochs(step + 1),
-        loss: row.mean(row.loss),
-        accuracy: row.mean(row.hits_logits),
-        accuracy_penalised: row.mean(row.hits_penalised),
-        rate,
-        lambda,
-        gradient_norm: row.gradient_norm,
-        feature_norm: row.mean(row.feature_norm),
-        seconds,
-    }
-}
-
-/// Mean loss of the steps after `after`.
-fn mean_loss_since(lines: &[Line], after: usize) -> f64 {
-    let losses: Vec<f64> = lines
-        .iter()
-        .filter_map(|line| match *line {
-            Line::Step { step, loss, .. } if step > after => Some(loss),
-            _ => None,
-        })
-        .collect();
-    losses.iter().sum::<f64>() / losses.len().max(1) as f64
 }
 
 fn finish(
@@ -241,6 +111,8 @@ fn finish(
         steps: session.steps(),
         epochs: session.epochs(session.steps()),
         folder: String::new(),
+        class_accuracy: class_accuracy(&embedded.predictions, dataset),
+        guard: events(&lines),
     };
     let embeddings = (2..=3).contains(&dim).then(|| embeddings(embedded, dataset));
     let report = Training {
@@ -258,8 +130,21 @@ fn finish(
         epochs_log,
         embeddings,
         film: film.finish(),
+        guard: summary.guard.iter().map(Event::reported).collect(),
     };
     Ok(Finished { summary, report, lines, counts: session.profile(), profile: None })
+}
+
+/// Share of each class's test images that were taken for it; none for a class without images.
+fn class_accuracy(predictions: &[u8], dataset: &Dataset) -> Vec<Option<f64>> {
+    let mut counts = vec![[0_usize; 2]; dataset.classes];
+    for (&label, &prediction) in dataset.test.labels.iter().zip(predictions) {
+        if let Some([images, hits]) = counts.get_mut(usize::from(label)) {
+            *images += 1;
+            *hits += usize::from(label == prediction);
+        }
+    }
+    counts.into_iter().map(|[images, hits]| (images > 0).then(|| hits as f64 / images as f64)).collect()
 }
 
 fn embeddings(embedded: Embedded, dataset: &Dataset) -> Embeddings {

@@ -40,15 +40,15 @@ fn training_killed_at_random_moments_resumes_bit_for_bit() {
     let mut delay = 7_u64;
     let mut kills = 0;
     let mut started = false;
-    for _ in 0..60 {
+    for attempt in 0..=60 {
         let arguments =
             if started { "train --resume killed --quiet".to_owned() } else { format!("{TRAINING} --out killed") };
         let mut child = trainer(&folder, &arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         delay = (delay * 1_103_515_245 + 12_345) % 4096;
         // Later attempts get more time, so that slow machines end too.
         sleep(Duration::from_millis(20 + delay / 8 + 40 * kills));
-        let ended = child.try_wait().unwrap();
-        if ended.is_none() {
+        // The last attempt is left alone: a machine that is busy with other things ends too.
+        if attempt < 60 && child.try_wait().unwrap().is_none() {
             child.kill().unwrap();
             kills += 1;
         }

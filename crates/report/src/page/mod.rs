@@ -3,6 +3,7 @@
 mod curves;
 mod data;
 mod embeddings;
+mod guard;
 mod mathematics;
 mod mathml;
 mod network;
@@ -50,6 +51,7 @@ pub(crate) fn html(report: &Report) -> Result<String, Error> {
         ("mathematics", "The mathematics", "The mathematics", mathematics::section(report)),
         ("embeddings", "Embeddings", "Embeddings of the test images", embeddings::section(report)),
         ("curves", "Curves", "Training curves", curves::section(report)),
+        ("guard", "The guard", "What went wrong on the way", guard::section(report)),
         ("network", "Network", "The network", network::section(report)),
         ("run", "The run", "How it was run", run::section(report)),
     ];

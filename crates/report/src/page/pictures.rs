@@ -186,6 +186,7 @@ mod tests {
                 class_weights: vec![1.0; 4],
             }),
             film: (filmed > 0).then(|| Film { frames: vec![frame] }),
+            guard: Vec::new(),
         }
     }
 

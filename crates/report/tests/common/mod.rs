@@ -104,6 +104,7 @@ fn training(loss: &str, dim: usize, images: usize) -> Training {
             class_weights: (0..10 * dim).map(|i| (i as f32 * 0.9).cos()).collect(),
         }),
         film: Some(film(dim, images.min(1000))),
+        guard: Vec::new(),
     }
 }
 

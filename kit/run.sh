@@ -2,13 +2,14 @@
 # Checks and measures this project on a machine with an NVIDIA GPU, Python with PyTorch and neither Rust nor network.
 #
 # `cargo xtask kit` puts this script beside what it runs. The most important parts come first; every part has a limit, and
-# all of them together end within nine minutes, of which the bench has two and a half at least. Results are written as they
+# all of them together end within nine minutes, of which the bench has three at least. Results are written as they
 # come, into text files under $OUT (default: results), and into a folder of the bench, which `cargo xtask bench --readme
 # FOLDER` takes into benches/runs and the README; the last lines on the screen are the summary. Exit code: 0 when everything
 # was right.
 #
 #   run.sh [PART...]                       on the GPU; only the parts whose names begin so, such as `tests bench`
 #   BENCH='--only sphereface20' run.sh bench   other cases than the quick look's (`bench --help`); the whole time is theirs
+#   SECONDS_AT_MOST=200 run.sh             another limit of all parts together, of which the bench has a third at least
 #   run.sh --emulator                      the same script on the emulator and, for the bench, the CPU: to test the kit
 set -uo pipefail
 
@@ -37,12 +38,12 @@ cp -r "$kit/cache/." "$XDG_CACHE_HOME/sphereface/kernels/"
 [ "$device" = cuda ] && export SPHEREFACE_TEST_DEVICE=cuda
 export SPHEREFACE_KERNEL_ERRORS="$OUT/kernel-errors.txt" SPHEREFACE_SKIPPED="$scratch/skipped"
 export PYTHONUNBUFFERED=1 RUST_BACKTRACE=0
-rm -f "$SPHEREFACE_KERNEL_ERRORS" "$OUT"/{summary,device,tests,sanitizer,training,bench}.txt
+rm -f "$SPHEREFACE_KERNEL_ERRORS" "$OUT"/{summary,device,tests,sanitizer,training,bench}.txt "$OUT"/profile-*.csv
 
 failed=0
 # The emulator is slow, and in no hurry.
 if [ "$device" = cuda ]; then patience=1; else patience=4; fi
-limit_s=$((520 * patience)) bench_s=$((150 * patience))
+limit_s=$((${SECONDS_AT_MOST:-520} * patience)) bench_s=$((${SECONDS_AT_MOST:-520} * patience / 3))
 say() { echo "$*" | tee -a "$OUT/summary.txt"; }
 
 # wanted NAME: whether this part was asked for.
@@ -88,8 +89,25 @@ packages = pathlib.Path(torch.__file__).parents[1]
 print(":".join(map(str, [*packages.glob("nvidia/*/lib"), packages / "torch/lib"])))
 END
 }
-export -f train
-export kit device
+# one_test NAME: a test in a process of its own, as one that faults takes its device with it.
+one_test() {
+    local output status
+    output="$(timeout -k 5 $((60 * patience)) "$kit/bin/kernels" --exact "$1" 2>&1)"
+    status=$?
+    [ $status = 0 ] && echo "ok $1" && return
+    printf 'FAILED with %s: %s\n%s\n' $status "$1" "$output"
+    return 1
+}
+tests() {
+    local list="$scratch/tests"
+    "$kit/bin/kernels" --list 2>/dev/null | sed -n 's/: test$//p' >"$scratch/list"
+    xargs -a "$scratch/list" -P "$(nproc)" -I{} bash -c 'one_test {}' >"$list"
+    cat "$list"
+    echo "$(grep -c '^ok' "$list") of $(grep -c . "$scratch/list") tests passed"
+    [ "$(grep -c '^ok' "$list")" = "$(grep -c . "$scratch/list")" ]
+}
+export -f train one_test tests
+export kit device patience scratch
 
 say "device: $device; $(date -u '+%Y-%m-%d %H:%M:%S') UTC; commit $(cat "$kit/commit.txt")"
 
@@ -101,7 +119,7 @@ part 'devices' 20 device.txt "$kit/bin/trainer" devices
 # 2. Are the kernels right?
 part 'self-check' 40 device.txt "$kit/bin/trainer" devices --self-check
 part 'instructions' 30 device.txt "$kit/bin/instructions" "$kit/programs.jsonl" --device "$device"
-part 'tests' 100 tests.txt "$kit/bin/kernels"
+part 'tests' 100 tests.txt bash -c tests
 # The first start on a device judges it, too, and keeps the verdict: the checkers below then see a training alone.
 part 'first start' 60 training.txt bash -c "train --data mnist-10k --batch 8 --steps 2 --evaluate 16 --out '$scratch/first'"
 
@@ -138,7 +156,20 @@ for precision in fp32 bf16; do
 done
 on_gpu && part 'accuracy' 10 training.txt python3 "$here/accuracy.py" "$scratch/fp32" "$scratch/bf16"
 
-# 5. Operators and trainings beside cuDNN, cuBLASLt and PyTorch, the most important first, as long as there is time. The
+# 5. Where the time of a step goes: each launch of two of them with its duration, and how busy it kept what it ran on.
+profiler="$(command -v ncu || ls /usr/local/cuda/bin/ncu 2>/dev/null || true)"
+if on_gpu && [ -n "$profiler" ]; then
+    for precision in bf16 fp32; do
+        part "profile, $precision" 45 "profile-$precision.csv" "$profiler" --csv --page raw --clock-control none \
+            --section SpeedOfLight --section LaunchStats --launch-count 700 \
+            "$kit/bin/trainer" train --device cuda --quiet --data mnist-10k --model sphereface20 --batch 256 --steps 2 \
+            --evaluate 16 --no-graph --precision $precision --out "$scratch/profile-$precision"
+    done
+else
+    skip 'profile' 'it needs a GPU and ncu'
+fi
+
+# 6. Operators and trainings beside cuDNN, cuBLASLt and PyTorch, the most important first, as long as there is time. The
 # emulator has no time to measure: there small shapes are checked, and what is timed is the CPU.
 until_s=$limit_s
 left=$((limit_s - SECONDS))

@@ -61,8 +61,12 @@
 #include "margin_softmax_large.cuh"
 #include "margin_softmax_small.cuh"
 
+// Blocks a multiprocessor of what takes a row's target: 64 registers a thread, 1,024 threads. Without a number the
+// compiler spills a few bytes to let in one block more, which rows seldom fill.
+constexpr u32 ROW_BLOCKS = 4;
+
 // Grid: N / 8 blocks, rounded up.
-extern "C" __global__ void __launch_bounds__(SMALL_THREADS)
+extern "C" __global__ void __launch_bounds__(SMALL_THREADS, ROW_BLOCKS)
 margin_softmax_forward_small(const float *embedding, const float *weight, const u32 *labels, const u32 *count,
                              const float *lambdas, const u32 *counter, const float *bias, float *loss,
                              float *log_sum_exp, float *target_cosine, float *norm, float *inverse_norm, u32 *hits,
@@ -72,7 +76,7 @@ margin_softmax_forward_small(const float *embedding, const float *weight, const 
 }
 
 // Writes slopes [N] and partial [blocks, C, D] for the next launch. Grid: N / 16 blocks, rounded up.
-extern "C" __global__ void __launch_bounds__(SMALL_THREADS)
+extern "C" __global__ void __launch_bounds__(SMALL_THREADS, ROW_BLOCKS)
 margin_softmax_backward_small(const float *embedding, const float *weight, const u32 *labels, const u32 *count,
                               const float *lambdas, const u32 *counter, const float *bias, const float *log_sum_exp,
                               const float *inverse_norm, float *d_embedding, Slopes *slopes, float *partial,
@@ -92,7 +96,7 @@ margin_softmax_backward_weight(const float *weight, const u32 *labels, const u32
 }
 
 // Grid: (N + C) / 8 blocks, rounded up, of 256 threads.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, ROW_BLOCKS)
 margin_softmax_forward_rows(const float *embedding, const float *weight, const u32 *labels, const u32 *count,
                             const float *lambdas, const u32 *counter, const float *bias, RowTerms *terms,
                             float *inverse_norm, Head head) {
@@ -100,7 +104,7 @@ margin_softmax_forward_rows(const float *embedding, const float *weight, const u
 }
 
 // Grid: N / 8 blocks, rounded up, of 256 threads.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, ROW_BLOCKS)
 margin_softmax_forward_merge(const float *embedding, const float *weight, const u32 *labels, const u32 *count,
                              const float *lambdas, const u32 *counter, const float *bias, const Online *partial,
                              float *loss, float *log_sum_exp, float *target_cosine, float *norm, u32 *hits, Head head,
@@ -110,7 +114,7 @@ margin_softmax_forward_merge(const float *embedding, const float *weight, const 
 }
 
 // Grid: N / 8 blocks, rounded up, of 256 threads.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, ROW_BLOCKS)
 margin_softmax_backward_rows(const float *embedding, const float *weight, const u32 *labels, const u32 *count,
                              const float *lambdas, const u32 *counter, const float *bias, const float *log_sum_exp,
                              Slopes *slopes, Head head) {

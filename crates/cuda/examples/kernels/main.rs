@@ -125,11 +125,13 @@ fn table(document: Option<&str>) -> Result<bool, String> {
     let mut rows = Rows::new();
     for (unit, architecture, compiled) in &made {
         let (kernels, warnings) = read_log(&compiled.log);
+        let source = format!("{}.cu {}", unit.stem, unit.defines.join(" "));
+        let source = source.trim_end();
         for kernel in kernels {
             let Resources { kernel: name, spill_bytes, stack_bytes, .. } = &kernel;
             if spill_bytes + stack_bytes > 0 && !allow(&mut allowed, name, *architecture) {
                 let what = format!("{spill_bytes} bytes spilled, {stack_bytes} of stack");
-                findings.push(format!("{}.cu: {name} for sm_{architecture}: {what}", unit.stem));
+                findings.push(format!("{source}: {name} for sm_{architecture}: {what}"));
             }
             // Margins compile some kernels into the same code, which is shown once; else the hungriest.
             let row = rows.entry((unit.stem, name.clone(), *architecture)).or_insert_with(|| kernel.clone());
@@ -138,7 +140,7 @@ fn table(document: Option<&str>) -> Result<bool, String> {
             }
         }
         if !warnings.is_empty() && !allow(&mut allowed, unit.stem, *architecture) {
-            findings.push(format!("{}.cu for sm_{architecture}: {}", unit.stem, warnings.join(" ")));
+            findings.push(format!("{source} for sm_{architecture}: {}", warnings.join(" ")));
         }
     }
     if let Some(file) = document {

@@ -74,6 +74,14 @@ struct WideProduct {
     WgmmaOperands operands;
 };
 
+// A product of taps by tiles of rows that are images of one pixel, or of a few. See conv2d_wgmma_pixels.cuh.
+struct PixelProduct {
+    TapProduct taps;
+    int images, pixels;                     // of a tile
+    u32 across, image_tiles, column_tiles;  // tiles of a row, of the images of a pixel, of the result's channels
+    u32 tiles;                              // all of them
+};
+
 // d_filter [9, inputs, outputs] as sums over steps: rows of `pixels` times `images`. See conv2d_wgmma_weight.cuh.
 struct WeightTiles {
     int height, width;

@@ -2,7 +2,9 @@
 // a row at a time.
 //
 //   terms(column)                      what four columns have in common in all rows
-//   write(row, column, terms, value)   finishes four sums of a row; columns beyond the last are ignored
+//   read(row, column)                  what memory holds of them: for many rows at once, before they are written
+//   write(row, column, terms, value, operands)
+//                                      finishes four sums of a row; columns beyond the last are ignored
 //   SUMS                               whether `terms.sum` then is a sum over the rows that were written, one part of
 //                                      `column_sums` [tiles of rows, columns], which may be null
 #pragma once
@@ -29,7 +31,13 @@ struct PreluEpilogue {
         return terms;
     }
 
-    __device__ __forceinline__ void write(u32 row, int column, const Terms &terms, Four value) const {
+    using Operands = Four;
+    __device__ __forceinline__ Operands read(u32 row, int column) const {
+        return addend ? read_four(addend + u64(row) * columns + column, columns - column, vectors) : Four{};
+    }
+
+    __device__ __forceinline__ void write(u32 row, int column, const Terms &terms, Four value,
+                                          const Operands &addends) const {
         u64 at = u64(row) * columns + column;
         int valid = columns - column;
 #pragma unroll
@@ -38,11 +46,13 @@ struct PreluEpilogue {
 #pragma unroll
         for (int i = 0; i < 4; ++i) value.values[i] *= value.values[i] > 0 ? 1.0f : terms.slope.values[i];
         if (addend) {
-            Four addends = read_four(addend + at, valid, vectors);
 #pragma unroll
             for (int i = 0; i < 4; ++i) value.values[i] += addends.values[i];
         }
         write_four(out + at, value, valid, vectors);
+    }
+    __device__ __forceinline__ void write(u32 row, int column, const Terms &terms, const Four &value) const {
+        write(row, column, terms, value, read(row, column));
     }
 };
 
@@ -72,25 +82,39 @@ struct PreluGradientEpilogue {
         return terms;
     }
 
-    __device__ __forceinline__ void write(u32 row, int column, Terms &terms, Four value) const {
+    struct Operands {
+        Four addend, pre;
+    };
+    __device__ __forceinline__ Operands read(u32 row, int column) const {
+        u64 at = u64(row) * columns + column;
+        Operands operands = {};
+        if (addend) operands.addend = read_four(addend + at, columns - column, vectors);
+        if (pre) operands.pre = read_four(pre + at, columns - column, vectors);
+        return operands;
+    }
+
+    __device__ __forceinline__ void write(u32 row, int column, Terms &terms, Four value,
+                                          const Operands &operands) const {
         u64 at = u64(row) * columns + column;
         int valid = columns - column;
         if (addend) {
-            Four addends = read_four(addend + at, valid, vectors);
 #pragma unroll
-            for (int i = 0; i < 4; ++i) value.values[i] += addends.values[i];
+            for (int i = 0; i < 4; ++i) value.values[i] += operands.addend.values[i];
         }
         if (kept) write_four(kept + at, value, valid, vectors);
         if (pre) {
-            Four before = read_four(pre + at, valid, vectors);
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
-                bool positive = before.values[i] > 0;
-                terms.sum.values[i] += positive ? 0.0f : value.values[i] * before.values[i];
+                float before = operands.pre.values[i];
+                bool positive = before > 0;
+                terms.sum.values[i] += positive ? 0.0f : value.values[i] * before;
                 value.values[i] *= positive ? 1.0f : terms.slope.values[i];
             }
         }
         write_four(out + at, value, valid, vectors);
+    }
+    __device__ __forceinline__ void write(u32 row, int column, Terms &terms, const Four &value) const {
+        write(row, column, terms, value, read(row, column));
     }
 };
 

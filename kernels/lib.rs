@@ -45,6 +45,7 @@ pub const HEADERS: &[File] = files![
     "conv2d_simt.cuh",
     "conv2d_wgmma.cuh",
     "conv2d_wgmma_weight.cuh",
+    "conv2d_wgmma_pixels.cuh",
     "conv2d_wgmma_wide.cuh",
     "epilogue.cuh",
     "epilogue_wgmma.cuh",

@@ -104,11 +104,12 @@ __device__ __forceinline__ void copy_operand(u32 to, const TensorMap &map, u32 k
     }
 }
 
-// Stores a warp's 16 rows of the tile, exchanged through 4 KB of shared memory so that it stores whole rows.
+// Stores a warp's 16 rows of the tile, exchanged through 4 KB of shared memory so that it stores whole rows: those from
+// `first_row` on that lie before `rows`. What the epilogue sums over them goes to row `part` of its column sums.
 template <u32 COUNT, class Epilogue>
 __device__ __forceinline__ void store_sums(const float (&sum)[COUNT], u8 *exchange, const Epilogue &epilogue,
-                                           u32 first_row, u32 rows, u32 first_column, u32 row_offset) {
-    constexpr u32 PIECES = EXCHANGE_COLUMNS / 4;
+                                           u32 first_row, u32 rows, u32 first_column, u32 row_offset, u32 part_row) {
+    constexpr u32 PIECES = EXCHANGE_COLUMNS / 4, AT_ONCE = WARP / PIECES, PASSES = 16 / AT_ONCE;
     u32 lane = threadIdx.x % WARP, piece = lane % PIECES, columns = epilogue.columns;
     u32 from = place_of<PIECES>(lane / 4, lane / 2 % 2) + lane % 2 * 8;
 #pragma unroll
@@ -127,12 +128,26 @@ __device__ __forceinline__ void store_sums(const float (&sum)[COUNT], u8 *exchan
         u32 column = first_column + part * EXCHANGE_COLUMNS + piece * 4;
         if (column >= columns) continue;
         auto terms = epilogue.terms(column);
-#pragma unroll 2
-        for (u32 i = 0; i < 16; i += WARP / PIECES) {
-            u32 row = first_row + i + lane / PIECES;
-            if (row >= rows) break;
-            Four four = *reinterpret_cast<const Four *>(exchange + place_of<PIECES>(i + lane / PIECES, piece));
-            epilogue.write(row_offset + row, column, terms, four);
+        // All is read before anything is written: a warp waits for memory once.
+        typename Epilogue::Operands operands[PASSES];
+#pragma unroll
+        for (u32 pass = 0; pass < PASSES; ++pass) {
+            u32 row = first_row + pass * AT_ONCE + lane / PIECES;
+            if (row < rows) operands[pass] = epilogue.read(row_offset + row, column);
+        }
+#pragma unroll
+        for (u32 pass = 0; pass < PASSES; ++pass) {
+            u32 line = pass * AT_ONCE + lane / PIECES, row = first_row + line;
+            if (row >= rows) continue;
+            Four four = *reinterpret_cast<const Four *>(exchange + place_of<PIECES>(line, piece));
+            epilogue.write(row_offset + row, column, terms, four, operands[pass]);
+        }
+        if constexpr (Epilogue::SUMS) {
+            // The other half of the warp has the same columns; all lanes have some, as columns are multiples of 64.
+            if (!epilogue.column_sums) continue;
+#pragma unroll
+            for (u32 i = 0; i < 4; ++i) terms.sum.values[i] += __shfl_xor_sync(0xffffffffu, terms.sum.values[i], PIECES);
+            if (lane < PIECES) store_pack(epilogue.column_sums + u64(part_row) * columns + column, terms.sum);
         }
     }
 }
@@ -223,9 +238,9 @@ __device__ __forceinline__ void matrix_product_wgmma(const TensorMap &left, cons
             if (p.splits > 1) {
                 float *to = partial + u64(work.split) * p.batch * p.rows * p.columns;
                 auto part = plain(to, p.columns, p.columns % 4 == 0);
-                store_sums(sum, exchange, part, first_row, p.rows, work.column, row_offset);
+                store_sums(sum, exchange, part, first_row, p.rows, work.column, row_offset, 0);
             } else {
-                store_sums(sum, exchange, epilogue, first_row, p.rows, work.column, row_offset);
+                store_sums(sum, exchange, epilogue, first_row, p.rows, work.column, row_offset, 0);
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use super::column_sum::ColumnSum;
 use super::conv2d_wgmma::Convolution;
+use super::conv2d_wgmma_pixels::Pixels;
 use super::conv2d_wgmma_weight::WeightGradient;
 use super::epilogue::{PreluEpilogue, PreluGradientEpilogue, SUM_ROWS, sum_splits};
 use super::tile::{Scheme, fours};
@@ -121,7 +122,7 @@ impl TapProduct {
         self.vertical.pixels as usize * self.horizontal.pixels as usize * self.batch as usize
     }
 
-    fn taps(&self) -> usize {
+    pub(super) fn taps(&self) -> usize {
         self.vertical.taps as usize * self.horizontal.taps as usize
     }
 
@@ -211,17 +212,23 @@ pub(super) fn forward(op: Conv2dForward, operands: &Operands<'_>, context: &Cont
             vec![launch.value(Conv2d::from(&g)).value(u32::from(fours(g.outputs)))]
         }));
     }
-    if let Some(found) = Convolution::forward_of(context, dtype, &g) {
-        return Ok(Kernel::new(found.forward_workspace_bytes(), move |io| {
-            found.forward(io, epilogue(&io.reads, &io.writes))
-        }));
-    }
     let axes = [0, 1].map(|axis| {
         let (size, outputs) = [(g.height, g.output_height), (g.width, g.output_width)][axis];
         TapAxis::forward(size, outputs, g.taps[axis], g.stride, g.padding)
     });
     let result = Result2d { height: g.output_height, width: g.output_width, columns: g.outputs, length: g.inputs };
     let mut product = TapProduct::new(&g, axes, result);
+    let pixels = Pixels::of(context, dtype, &g, &[product], false);
+    if let Some(found) = Convolution::forward_of(context, dtype, &g, pixels.map(|(_, cycles)| cycles)) {
+        return Ok(Kernel::new(found.forward_workspace_bytes(), move |io| {
+            found.forward(io, epilogue(&io.reads, &io.writes))
+        }));
+    }
+    if let Some((found, _)) = pixels {
+        return Ok(Kernel::new(found.forward_workspace_bytes(&product), move |io| {
+            found.forward(&product, io, epilogue(&io.reads, &io.writes))
+        }));
+    }
     let (rows, columns) = (product.rows(), g.outputs);
     let terms = [product.taps(), g.inputs];
     let scheme = mma::convolution(context, dtype, &g, [rows, columns], terms)
@@ -257,9 +264,6 @@ pub(super) fn backward_data(
     check_sizes(&op, &[&operands.reads[..], &operands.writes].concat())?;
     let g = op.geometry(&operands.reads[0].shape, &operands.reads[1].shape)?;
     let dtype = operands.reads[0].dtype;
-    if let Some(found) = Convolution::backward_data_of(context, dtype, &g) {
-        return Ok(found.backward_data(op));
-    }
     let (rows, columns) = (g.height * g.width * g.batch, g.inputs);
     // One product for each class of pixels modulo the stride.
     let result = Result2d { height: g.height, width: g.width, columns, length: g.outputs };
@@ -272,6 +276,13 @@ pub(super) fn backward_data(
         .map(|axes| TapProduct::new(&g, axes, result))
         .filter(|product| product.rows() > 0)
         .collect();
+    let pixels = Pixels::of(context, dtype, &g, &products, true);
+    if let Some(found) = Convolution::backward_data_of(context, dtype, &g, pixels.map(|(_, cycles)| cycles)) {
+        return Ok(found.backward_data(op));
+    }
+    if let Some((found, _)) = pixels {
+        return Ok(found.backward_data(op, products));
+    }
     let size = [products[0].rows(), columns];
     let terms = [products.iter().map(TapProduct::taps).max().unwrap_or(0), g.outputs];
     let scheme = mma::convolution(context, dtype, &g, size, terms)

@@ -18,7 +18,10 @@ const ROWS: usize = 2;
 /// The most blocks: a constant, so that every device sums in the same order.
 pub(super) const BLOCKS: usize = 132;
 /// The same where the tier is forced.
-const FORCED_BLOCKS: usize = 2;
+pub(super) const FORCED_BLOCKS: usize = 2;
+/// About how many cycles of an H100 a tile takes for a line of channels of the source, its share of the rest included.
+const HALO_CYCLES: usize = 8000;
+const WIDE_CYCLES: usize = 16_000;
 /// Bytes of a line in shared memory, 64 channels, and of the eight that a swizzle's pattern has.
 pub(super) const LINE_BYTES: usize = 128;
 pub(super) const LINES_BYTES: usize = 8 * LINE_BYTES;
@@ -71,14 +74,14 @@ enum Product {
     Wide(WideProduct),
 }
 
-/// Whether kernels of this tier know the filter, type and device.
-pub(super) fn takes(context: &Context, dtype: DType, g: &Conv2dGeometry) -> bool {
+/// Whether kernels of this tier know the filter, type and device, if they know the stride.
+pub(super) fn knows(context: &Context, dtype: DType, g: &Conv2dGeometry) -> bool {
     let arithmetic = dtype == DType::Bf16 || context.options.precision == Precision::Tf32;
-    context.wgmma && arithmetic && g.taps == [3; 2] && (g.stride, g.padding) == (1, 1)
+    context.wgmma && arithmetic && g.taps == [3; 2] && g.padding == 1
 }
 
 /// Channels of a line in shared memory.
-fn line_channels(dtype: DType) -> usize {
+pub(super) fn line_channels(dtype: DType) -> usize {
     LINE_BYTES / dtype.bytes()
 }
 
@@ -117,35 +120,49 @@ pub(super) struct Convolution {
 }
 
 impl Convolution {
-    /// The forward pass of this convolution, if this tier takes it.
-    pub(super) fn forward_of(context: &Context, dtype: DType, g: &Conv2dGeometry) -> Option<Convolution> {
-        Convolution::of(context, dtype, g, [g.inputs, g.outputs])
+    /// The forward pass of this convolution, if this tier takes it and the rival takes more cycles.
+    pub(super) fn forward_of(
+        context: &Context,
+        dtype: DType,
+        g: &Conv2dGeometry,
+        rival: Option<usize>,
+    ) -> Option<Convolution> {
+        Convolution::of(context, dtype, g, [g.inputs, g.outputs], rival)
     }
 
     /// Its data gradient.
-    pub(super) fn backward_data_of(context: &Context, dtype: DType, g: &Conv2dGeometry) -> Option<Convolution> {
-        Convolution::of(context, dtype, g, [g.outputs, g.inputs])
+    pub(super) fn backward_data_of(
+        context: &Context,
+        dtype: DType,
+        g: &Conv2dGeometry,
+        rival: Option<usize>,
+    ) -> Option<Convolution> {
+        Convolution::of(context, dtype, g, [g.outputs, g.inputs], rival)
     }
 
-    /// Taken is what keeps the device busy: where at least half of what is multiplied is of use, or this tier is forced.
-    fn of(context: &Context, dtype: DType, g: &Conv2dGeometry, [inputs, results]: [usize; 2]) -> Option<Convolution> {
-        if !takes(context, dtype, g) {
+    fn of(
+        context: &Context,
+        dtype: DType,
+        g: &Conv2dGeometry,
+        [inputs, results]: [usize; 2],
+        rival: Option<usize>,
+    ) -> Option<Convolution> {
+        if !knows(context, dtype, g) || g.stride != 1 {
             return None;
         }
-        let (found, multiplied) = if dtype == DType::Bf16 && [inputs, results] == [64; 2] {
-            let halo = Convolution::halo(g);
-            (halo, halo.tiles() * ROWS * 128 * 64)
+        // Cycles that a tile takes for a line of channels of the source: see the kernels.
+        let (found, cycles) = if dtype == DType::Bf16 && [inputs, results] == [64; 2] {
+            (Convolution::halo(g), HALO_CYCLES)
         } else if inputs.is_multiple_of(line_channels(dtype)) && results.is_multiple_of(128) {
-            let wide = Convolution::wide(dtype, g, inputs, results);
-            (wide, wide.tiles().next_multiple_of(BLOCKS) * ROWS * 192 * 128)
+            (Convolution::wide(dtype, g, inputs, results), WIDE_CYCLES)
         } else {
             return None;
         };
         if context.options.forced {
             return Some(Convolution { blocks: FORCED_BLOCKS, ..found });
         }
-        let useful = g.height * g.width * g.batch * results;
-        (2 * useful >= multiplied).then_some(found)
+        let cycles = found.tiles().div_ceil(BLOCKS) * (inputs / line_channels(dtype)) * cycles;
+        rival.is_none_or(|rival| cycles <= rival).then_some(found)
     }
 
     fn halo(g: &Conv2dGeometry) -> Convolution {
@@ -285,15 +302,10 @@ impl Convolution {
         if self.dtype == DType::Bf16 {
             return vec![finished(self.launch("forward", [x, filter], [inputs, results]))];
         }
-        let exchange = Launch::new("conv2d", "conv2d_exchange_wgmma_tf32")
-            .define(TIER.to_owned())
-            .grid([(inputs / 32) as u32, (results / 32) as u32, 9])
-            .block(256)
-            .read(filter)
-            .write(io.workspace)
-            .value(inputs as u32)
-            .value(results as u32);
-        vec![exchange, finished(self.launch("forward", [x, io.workspace], [results, inputs]))]
+        vec![
+            exchanged(filter, io.workspace, [inputs, results]),
+            finished(self.launch("forward", [x, io.workspace], [results, inputs])),
+        ]
     }
 
     pub(super) fn backward_data(self, op: Conv2dBackwardData) -> Kernel {
@@ -322,6 +334,18 @@ impl Convolution {
             launches
         })
     }
+}
+
+/// Writes a filter in fp32 with inputs and outputs exchanged, rounded to TF32.
+pub(super) fn exchanged(filter: Slice, to: Slice, [inputs, results]: [usize; 2]) -> Launch {
+    Launch::new("conv2d", "conv2d_exchange_wgmma_tf32")
+        .define(TIER.to_owned())
+        .grid([(inputs / 32) as u32, (results / 32) as u32, 9])
+        .block(256)
+        .read(filter)
+        .write(to)
+        .value(inputs as u32)
+        .value(results as u32)
 }
 
 /// Slots that a ring of rows may have; its barriers and those of the filters; these, filters and room to align them.

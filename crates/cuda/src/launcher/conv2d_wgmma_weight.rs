@@ -1,7 +1,7 @@
 //! The weight gradient of the Hopper tier.
 
 use super::Context;
-use super::conv2d_wgmma::{BLOCKS, LINE_BYTES, LINES_BYTES, MOST_SHARED_BYTES, TIER, activations, takes};
+use super::conv2d_wgmma::{BLOCKS, LINE_BYTES, LINES_BYTES, MOST_SHARED_BYTES, TIER, activations, knows};
 use super::mma::TERMS;
 use crate::driver::Access;
 use crate::launch::{Io, Launch, Slice};
@@ -52,7 +52,8 @@ impl WeightGradient {
     pub(super) fn of(context: &Context, dtype: DType, g: &Conv2dGeometry) -> Option<WeightGradient> {
         let &Conv2dGeometry { height, width, batch, inputs, outputs, .. } = g;
         if dtype != DType::Bf16
-            || !takes(context, dtype, g)
+            || !knows(context, dtype, g)
+            || g.stride != 1
             || ![inputs, outputs].iter().all(|channels| channels.is_multiple_of(CHANNELS))
         {
             return None;

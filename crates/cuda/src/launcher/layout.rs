@@ -3,7 +3,8 @@
 //! `__INTADDR__` is what the compiler of the kernels has for `offsetof` without a header.
 
 use super::{
-    conv2d, conv2d_wgmma, conv2d_wgmma_weight, gather_batch, linear, margin_softmax, matrix_product, optimizer,
+    conv2d, conv2d_wgmma, conv2d_wgmma_pixels, conv2d_wgmma_weight, gather_batch, linear, margin_softmax,
+    matrix_product, optimizer,
 };
 use crate::nvrtc::{Architecture, Nvrtc, Output};
 use std::mem::offset_of;
@@ -98,6 +99,10 @@ fn layouts() -> Vec<Layout> {
             }
         ),
         layout!("conv2d.cuh", conv2d_wgmma::WgmmaOperands { addend, pre, kept }),
+        layout!(
+            "conv2d.cuh",
+            conv2d_wgmma_pixels::PixelProduct { taps, images, pixels, across, image_tiles, column_tiles, tiles }
+        ),
         layout!("conv2d.cuh", conv2d_wgmma::HaloProduct { height, width, tiles, operands }),
         layout!(
             "conv2d.cuh",

@@ -6,6 +6,7 @@ mod cast;
 mod column_sum;
 mod conv2d;
 mod conv2d_wgmma;
+mod conv2d_wgmma_pixels;
 mod conv2d_wgmma_weight;
 mod epilogue;
 mod gather_batch;

@@ -34,8 +34,10 @@ struct Matrix {
 
     u64 descriptor;
 
+    // From bit 24 on an address has the block's rank in its cluster, which would fall into the field of block_bytes.
     __device__ __forceinline__ explicit Matrix(u32 lines, u32 block_bytes = 16)
-        : descriptor(u64(lines >> 4) | u64(block_bytes >> 4) << 16 | u64(LINES_BYTES >> 4) << 32 | u64(1) << 62) {}
+        : descriptor(u64((lines & 0x3ffff) >> 4) | u64(block_bytes >> 4) << 16 | u64(LINES_BYTES >> 4) << 32 |
+                     u64(1) << 62) {}
     __device__ __forceinline__ u64 step(u32 number) const { return descriptor + number * STEP; }
 };
 

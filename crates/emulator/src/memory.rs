@@ -13,6 +13,8 @@ pub(crate) const SHARED_WINDOW: u64 = 0x0000_7e00_0000_0000;
 pub(crate) const LOCAL_WINDOW: u64 = 0x0000_7d00_0000_0000;
 /// Where the generic addresses of parameters begin.
 pub(crate) const PARAM_WINDOW: u64 = 0x0000_7c00_0000_0000;
+/// Shared memory of the block with rank r of a cluster begins at r times this, as on a GPU.
+pub(crate) const BLOCK_WINDOW: u64 = 1 << 24;
 /// The size of a window.
 pub(crate) const WINDOW_BYTES: u64 = 1 << 32;
 /// Where global memory begins.

@@ -5,6 +5,7 @@ use crate::FaultKind;
 use crate::decode::{Constant, Program, Special};
 use crate::lanes::{Row32, Row64, lanes_of, write};
 use crate::launch::Launch;
+use crate::memory::BLOCK_WINDOW;
 use crate::order::{AGENTS, FIRST_AGENT, Order};
 
 /// A backward branch taken so often without a store lets others run.
@@ -182,9 +183,11 @@ impl Warp {
     }
 
     fn fill_constants(&mut self, program: &Program, launch: &Launch<'_>, block: [u32; 3]) {
+        let window = u64::from(self.rank) * BLOCK_WINDOW;
         for (row, constant) in &program.constants {
             self.shorts[usize::from(*row)] = std::array::from_fn(|lane| match constant {
                 Constant::Bits(bits) => *bits as u32,
+                Constant::Shared(offset) => window.wrapping_add(*offset) as u32,
                 Constant::Variable(..) => 0,
                 Constant::Special(special) => self.special(*special, launch, block, lane as u32),
             });
@@ -192,6 +195,7 @@ impl Warp {
         for (row, constant) in &program.long_constants {
             let value = match constant {
                 Constant::Bits(bits) => *bits,
+                Constant::Shared(offset) => window.wrapping_add(*offset),
                 Constant::Variable(index, offset) => launch.variables[*index].wrapping_add_signed(*offset),
                 Constant::Special(_) => 0,
             };

@@ -129,3 +129,29 @@ fn special_registers_tell_where_a_block_is() {
         assert_eq!(four, [x % 2 + y % 2 * 2, x / 2, y % 2, y / 2], "block {x}, {y}");
     }
 }
+
+#[test]
+fn addresses_of_shared_memory_begin_with_the_rank() {
+    // Own address, there and back through the generic one, the other block's; a word through two of them.
+    let body = "mov.u32 %r0, %cluster_ctarank;\nmov.u32 %r1, tile;\ncvt.u64.u32 %d0, %r1;\ncvta.shared.u64 %d0, %d0;\n\
+                cvta.to.shared.u64 %d1, %d0;\ncvt.u32.u64 %r2, %d1;\nxor.b32 %r3, %r0, 1;\n\
+                mapa.shared::cluster.u32 %r3, %r1, %r3;\nst.u32 [%d0+4], %r0;\nld.shared.u32 %r4, [tile+4];\n\
+                mul.wide.u32 %at, %r0, 16;\nadd.s64 %out, %out, %at;\nst.global.v4.u32 [%out], {%r1, %r2, %r3, %r4};";
+    let text = kernel(&format!(".shared .align 16 .b8 before[16];\n.shared .align 16 .b8 tile[16];\n{body}"));
+    let text = text.replace(")\n{", ")\n.explicitcluster\n.reqnctapercluster 2, 1, 1\n{");
+    let run = |text: &str| {
+        let module = Module::load(text).unwrap();
+        let mut device = Device::new();
+        let out = device.allocate(32);
+        let arguments = [Argument::Pointer(out), Argument::Pointer(out)];
+        device.launch(&module, "test", [2, 1, 1], [1, 1, 1], 0, &arguments)?;
+        Ok::<_, Fault>(common::download_words(&device, out, 8))
+    };
+    let (first, second) = (16, 1 << 24 | 16);
+    assert_eq!(run(&text).unwrap(), [first, first, second, 0, second, second, first, 1]);
+    // The other block's memory is not reached by a plain store, nor is the own one without the rank.
+    for (from, to) in [("st.u32 [%d0+4]", "st.shared.u32 [%r3]"), ("mov.u32 %r1, tile;", "mov.u32 %r1, 16;")] {
+        let kind = run(&text.replace(from, to)).unwrap_err().kind;
+        assert!(matches!(kind, FaultKind::Cluster(_) | FaultKind::SharedOutOfBounds { .. }), "{kind}");
+    }
+}

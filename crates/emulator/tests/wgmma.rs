@@ -114,6 +114,7 @@ struct Case<'a> {
 const SHARED: usize = 48 * 1024;
 
 /// The PTX of a product: shared memory comes from `image`, A from `fragments`, the sums begin with the thread's number.
+/// Descriptors come relative to `tile`. Each block stores sums of its own.
 fn text(case: &Case<'_>, before: &str, after: &str) -> String {
     let Format { name, k, .. } = case.format;
     let registers = |count: usize, prefix: &str| {
@@ -133,15 +134,19 @@ fn text(case: &Case<'_>, before: &str, after: &str) -> String {
     format!(
         ".version 9.0\n.target sm_90a\n.address_size 64\n\
          .visible .entry test(.param .u64 out, .param .u64 image, .param .u64 fragments, .param .u64 a, .param .u64 b)\n\
-         {{\n.reg .pred %p<4>;\n.reg .b32 %f<4>, %thread, %at, %word;\n.reg .f32 %s<128>;\n\
+         {{\n.reg .pred %p<4>;\n.reg .b32 %f<4>, %thread, %block, %tile, %at, %end, %word;\n.reg .f32 %s<128>;\n\
          .reg .b64 %out, %image, %fragments, %a, %b, %from;\n.shared .align 1024 .b8 tile[{SHARED}];\n\
          ld.param.u64 %out, [out];\nld.param.u64 %image, [image];\nld.param.u64 %fragments, [fragments];\n\
          ld.param.u64 %a, [a];\nld.param.u64 %b, [b];\nmov.u32 %thread, %tid.x;\n\
          mul.wide.u32 %from, %thread, 16;\nadd.s64 %fragments, %fragments, %from;\n\
-         mul.wide.u32 %from, %thread, {};\nadd.s64 %out, %out, %from;\n\
-         mul.lo.u32 %at, %thread, 4;\n\
-         COPY:\nmul.wide.u32 %from, %at, 1;\nadd.s64 %from, %from, %image;\nld.global.u32 %word, [%from];\n\
-         st.shared.u32 [%at], %word;\nadd.u32 %at, %at, 512;\nsetp.lt.u32 %p0, %at, {SHARED};\n@%p0 bra COPY;\n\
+         mov.u32 %block, %ctaid.x;\nmad.lo.u32 %at, %block, 128, %thread;\n\
+         mul.wide.u32 %from, %at, {};\nadd.s64 %out, %out, %from;\n\
+         mul.wide.u32 %from, %thread, 4;\nadd.s64 %image, %image, %from;\n\
+         mov.u32 %tile, tile;\nmad.lo.u32 %at, %thread, 4, %tile;\nadd.u32 %end, %tile, {SHARED};\n\
+         COPY:\nld.global.u32 %word, [%image];\nst.shared.u32 [%at], %word;\nadd.s64 %image, %image, 512;\n\
+         add.u32 %at, %at, 512;\nsetp.lt.u32 %p0, %at, %end;\n@%p0 bra COPY;\n\
+         {MASK}\nshr.u32 %tile, %tile, 4;\ncvt.u64.u32 %from, %tile;\n\
+         add.s64 %a, %a, %from;\nadd.s64 %b, %b, %from;\n\
          ld.global.v4.b32 {}, [%fragments];\n{begin}setp.eq.u32 %p1, {}, 1;\n\
          {before}\n\
          wgmma.mma_async.sync.aligned.m64n{}k{k}.f32.{name}.{name} {}, {a}, %b, %p1, {}, {}{transposes};\n\
@@ -156,6 +161,8 @@ fn text(case: &Case<'_>, before: &str, after: &str) -> String {
     )
 }
 
+/// What a descriptor takes of an address.
+const MASK: &str = "and.b32 %tile, %tile, 0x3ffff;";
 const BEFORE: &str = "fence.proxy.async;\nbar.sync 0;\nwgmma.fence.sync.aligned;";
 const AFTER: &str = "wgmma.commit_group.sync.aligned;\nwgmma.wait_group.sync.aligned 0;";
 
@@ -165,6 +172,11 @@ fn numbers(case: &Case<'_>) -> (Vec<f32>, Vec<f32>) {
 }
 
 fn launch(case: &Case<'_>, text: &str) -> Result<Vec<f32>, Fault> {
+    launch_blocks(case, text, 1)
+}
+
+/// The sums of every block.
+fn launch_blocks(case: &Case<'_>, text: &str, blocks: u32) -> Result<Vec<f32>, Fault> {
     let Format { k, bytes, bits, .. } = *case.format;
     let (a, b) = numbers(case);
     // Whatever is read beside the operands is no number.
@@ -195,14 +207,15 @@ fn launch(case: &Case<'_>, text: &str) -> Result<Vec<f32>, Fault> {
     let module = Module::load(text).unwrap_or_else(|error| panic!("{error}"));
     let mut device = Device::new();
     let (image, fragments) = (device.allocate_with(&image), device.allocate_with(&words(&fragments)));
-    let out = device.allocate(4 * 64 * case.n as u64);
+    let count = 64 * case.n * blocks as usize;
+    let out = device.allocate(4 * count as u64);
     let descriptor = |layout: &Layout| Argument::U64(layout.descriptor());
     let of_a = case.a.as_ref().map_or(Argument::U64(0), descriptor);
     let pointers = [out, image, fragments].map(Argument::Pointer);
     let arguments = [pointers.as_slice(), &[of_a, descriptor(&case.b)]].concat();
-    let counters = device.launch(&module, "test", [1; 3], [128, 1, 1], 0, &arguments)?;
-    assert_eq!(counters.wgmma_flops, 2 * 64 * (case.n * k) as u64);
-    Ok(download(&device, out, 64 * case.n))
+    let counters = device.launch(&module, "test", [blocks, 1, 1], [128, 1, 1], 0, &arguments)?;
+    assert_eq!(counters.wgmma_flops, 2 * (count * k) as u64);
+    Ok(download(&device, out, count))
 }
 
 fn check(case: &Case<'_>) {
@@ -283,6 +296,20 @@ fn k_advances_inside_of_a_span() {
             check(&Case { format: &FORMATS[0], n: 40, a, b, accumulate: false, negate: [false; 2] });
         }
     }
+}
+
+#[test]
+fn descriptors_of_a_cluster_need_a_mask() {
+    let b = layout(128, true, 16_384, 128, 2);
+    let case = Case { format: &FORMATS[0], n: 128, a: None, b, accumulate: false, negate: [false; 2] };
+    let plain = text(&case, BEFORE, AFTER);
+    let clustered = plain.replace(")\n{", ")\n.explicitcluster\n.reqnctapercluster 2, 1, 1\n{");
+    let alone = launch(&case, &plain).unwrap();
+    assert_eq!(launch_blocks(&case, &clustered, 2).unwrap(), alone.repeat(2));
+    // The rank of the second block gets into the leading offset.
+    let found = launch_blocks(&case, &clustered.replace(MASK, ""), 2).unwrap();
+    assert_eq!(found[..alone.len()], alone);
+    assert_ne!(found[alone.len()..], alone);
 }
 
 #[test]

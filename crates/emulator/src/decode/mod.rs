@@ -63,6 +63,8 @@ pub(crate) struct Program {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Constant {
     Bits(u64),
+    /// An offset in the block's shared memory.
+    Shared(u64),
     /// A module variable by index, plus an offset.
     Variable(usize, i64),
     Special(Special),

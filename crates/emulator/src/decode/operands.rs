@@ -60,7 +60,11 @@ impl Decoder<'_> {
                 return self.rows.constant(File::Short, Constant::Special(special), self.line);
             }
             Operand::Symbol(name, offset) => match self.symbol(name)? {
-                Symbol::Shared(at) | Symbol::Local(at) => at.wrapping_add_signed(*offset),
+                Symbol::Shared(at) => {
+                    let at = Constant::Shared(at.wrapping_add_signed(*offset));
+                    return self.rows.constant(File::Short, at, self.line);
+                }
+                Symbol::Local(at) => at.wrapping_add_signed(*offset),
                 Symbol::Global(_) | Symbol::Param(_) => {
                     return Err(malformed(self.line, format!("the address of `{name}` does not fit 32 bits")));
                 }
@@ -77,9 +81,8 @@ impl Decoder<'_> {
             Operand::Integer(value) => Constant::Bits(*value),
             Operand::Double(value) => Constant::Bits(value.to_bits()),
             Operand::Symbol(name, offset) => match self.symbol(name)? {
-                Symbol::Shared(at) | Symbol::Local(at) | Symbol::Param(at) => {
-                    Constant::Bits(at.wrapping_add_signed(*offset))
-                }
+                Symbol::Shared(at) => Constant::Shared(at.wrapping_add_signed(*offset)),
+                Symbol::Local(at) | Symbol::Param(at) => Constant::Bits(at.wrapping_add_signed(*offset)),
                 Symbol::Global(index) => Constant::Variable(index, *offset),
             },
             _ => return Err(malformed(self.line, "a value of 64 bits expected")),

@@ -62,6 +62,7 @@ impl Block {
         let bytes = u32::from(values.bytes) * u32::from(values.count);
         match resolve(address.space, &mut at, mask) {
             Space::Shared => {
+                self.own(&mut at, mask)?;
                 self.count_shared(&at, bytes, mask);
                 let mut last = (u64::MAX, [0; 4]);
                 for lane in lanes_of(mask) {
@@ -115,6 +116,7 @@ impl Block {
         let bytes = u32::from(values.bytes) * u32::from(values.count);
         match resolve(address.space, &mut at, mask) {
             Space::Shared => {
+                self.own(&mut at, mask)?;
                 self.count_shared(&at, bytes, mask);
                 for lane in lanes_of(mask) {
                     let words = collect(warp, values, lane);

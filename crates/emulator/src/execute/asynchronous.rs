@@ -7,13 +7,14 @@ use crate::cluster::Remote;
 use crate::instruction::{Address, Row, Value};
 use crate::lanes::lanes_of;
 use crate::launch::Launch;
+use crate::memory::BLOCK_WINDOW;
 use crate::order::Order;
 use crate::ptx::Space;
 use crate::shared::Toucher;
 use crate::warp::{Sleep, Warp};
 
 use super::access::{addresses, space_of};
-use super::bulk::BLOCK_WINDOW;
+use super::bulk::located;
 use super::{LaneFault, Next, whole_warp};
 
 impl Block {
@@ -81,8 +82,7 @@ impl Block {
             Asynchronous::MapAddress { d, a, rank } => {
                 let (a, rank) = (warp.shorts[usize::from(*a)], warp.shorts[usize::from(*rank)]);
                 let window = BLOCK_WINDOW as u32;
-                let out =
-                    std::array::from_fn(|lane| rank[lane].wrapping_add(1).wrapping_mul(window) | (a[lane] % window));
+                let out = std::array::from_fn(|lane| rank[lane].wrapping_mul(window) | (a[lane] % window));
                 warp.put(*d, &out, mask);
             }
             Asynchronous::ClusterArrive { release } => return self.cluster_arrive(warp, *release, mask),
@@ -101,9 +101,8 @@ impl Block {
         if address.space == Space::Generic {
             at.iter_mut().for_each(|at| *at = space_of(*at).1);
         }
-        // `mapa` may give an address in the own block.
-        at.iter_mut().filter(|at| self.located(**at).0 == self.rank).for_each(|at| *at = self.located(*at).1);
         if let Mbarrier::Wait { done, phase, blocking, acquire } = *what {
+            self.own(&mut at, mask)?;
             return self.wait(warp, &at, done, phase, [blocking, acquire], mask);
         }
         // What the lanes did so far comes before what they will do.
@@ -113,7 +112,7 @@ impl Block {
         let mut states = [0; 32];
         for lane in lanes_of(mask) {
             let failed = |kind| (lane, kind);
-            let (rank, offset) = self.located(at[lane]);
+            let (rank, offset) = located(at[lane]);
             if rank != self.rank {
                 let Mbarrier::Arrive { count, bytes, state: Value::Sink, release } = *what else {
                     let what = "of an mbarrier of another block only arrivals without a state are possible";
@@ -126,11 +125,11 @@ impl Block {
             let by = Toucher { time: self.time, ..self.toucher(warp, lane) };
             if let Mbarrier::Init { count } = what {
                 let count = row(*count)[lane];
-                self.mbarriers.init(&mut self.shared, at[lane], count, by).map_err(failed)?;
+                self.mbarriers.init(&mut self.shared, offset, count, by).map_err(failed)?;
                 continue;
             }
             let barriers = &mut self.mbarriers;
-            let index = barriers.find(&mut self.shared, at[lane], by).map_err(failed)?;
+            let index = barriers.find(&mut self.shared, offset, by).map_err(failed)?;
             match *what {
                 Mbarrier::Arrive { count, bytes, release, .. } => {
                     if let Some(bytes) = bytes {

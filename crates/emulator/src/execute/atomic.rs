@@ -33,6 +33,7 @@ impl Block {
             let (operand, other) = (read(warp, a, lane), read(warp, b, lane));
             let f = |old: u64| apply(kind, bytes, old, operand, other);
             let old = if space == Space::Shared {
+                let offset = self.own_offset(offset).map_err(failed)?;
                 let by = self.toucher(warp, lane);
                 self.shared.update(offset, bytes, by, f).map_err(failed)?
             } else {

@@ -7,19 +7,17 @@ use crate::asynchronous::{BulkLoad, BulkStore, Place};
 use crate::block::Block;
 use crate::cluster::{Delivery, Message, Remote};
 use crate::instruction::Address;
-use crate::lanes::lanes_of;
+use crate::lanes::{Row64, lanes_of};
 use crate::launch::Launch;
-use crate::memory::Writer;
+use crate::memory::{BLOCK_WINDOW, Writer};
 use crate::order::{AGENTS, Agent, Order};
 use crate::ptx::Space;
 use crate::shared::Toucher;
 use crate::tensor_map::{Swizzle, TensorMap};
 use crate::warp::Warp;
 
+use super::LaneFault;
 use super::access::{addresses, fetch, fetch_global, space_of};
-
-/// Addresses that `mapa` gives: one more than the rank times this, plus the offset.
-pub(super) const BLOCK_WINDOW: u64 = 1 << 24;
 
 /// A row of bytes: where it lies in global memory, where in the box, and how many of its bytes are inside of the tensor.
 struct Run {
@@ -50,8 +48,8 @@ impl Block {
         lane: usize,
     ) -> Result<(), FaultKind> {
         let moved = self.moved(launch, warp, &load.from, lane)?;
-        let (rank, to) = self.located(addresses(warp, &load.to)[lane]);
-        let (rank_of_barrier, barrier) = self.located(addresses(warp, &load.barrier)[lane]);
+        let (rank, to) = located(addresses(warp, &load.to)[lane]);
+        let (rank_of_barrier, barrier) = located(addresses(warp, &load.barrier)[lane]);
         if rank != rank_of_barrier {
             let what =
                 format!("the target lies in block {rank} of the cluster, the mbarrier in block {rank_of_barrier}");
@@ -133,11 +131,28 @@ impl Block {
         }
     }
 
-    /// The rank of the block in whose shared memory an address of the cluster lies, and the offset there.
-    pub(super) fn located(&self, address: u64) -> (usize, u64) {
-        match (address / BLOCK_WINDOW) as usize {
-            0 => (self.rank, address),
-            next => (next - 1, address % BLOCK_WINDOW),
+    /// Makes the addresses of an access to the block's own shared memory offsets there.
+    #[inline(always)]
+    pub(super) fn own(&self, at: &mut Row64, mask: u32) -> Result<(), LaneFault> {
+        // The offsets of rank 0 are its addresses.
+        if self.rank == 0 {
+            return Ok(());
+        }
+        lanes_of(mask).try_for_each(|lane| {
+            at[lane] = self.own_offset(at[lane]).map_err(|kind| (lane, kind))?;
+            Ok(())
+        })
+    }
+
+    /// The offset of an address in the block's own shared memory.
+    pub(super) fn own_offset(&self, address: u64) -> Result<u64, FaultKind> {
+        match located(address) {
+            _ if self.rank == 0 => Ok(address),
+            (rank, offset) if rank == self.rank => Ok(offset),
+            (rank, _) => {
+                let what = format!("address {address:#x} lies in block {rank} of the cluster, not in block");
+                Err(FaultKind::Cluster(format!("{what} {}, which touches it as its own", self.rank)))
+            }
         }
     }
 
@@ -150,7 +165,7 @@ impl Block {
         lane: usize,
     ) -> Result<(), FaultKind> {
         let moved = self.moved(launch, warp, &store.to, lane)?;
-        let from = addresses(warp, &store.from)[lane];
+        let from = self.own_offset(addresses(warp, &store.from)[lane])?;
         check_target(from, &moved)?;
         let (order, time) = self.issue(warp);
         let agent = self.agent(Agent::Stores(warp.index))?;
@@ -282,6 +297,11 @@ impl Block {
         }
         TensorMap::decode(&words)
     }
+}
+
+/// The rank of the block in whose shared memory an address of the cluster lies, and the offset there.
+pub(super) fn located(address: u64) -> (usize, u64) {
+    ((address / BLOCK_WINDOW) as usize, address % BLOCK_WINDOW)
 }
 
 /// How a swizzle is noted of each word.

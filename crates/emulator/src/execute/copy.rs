@@ -22,7 +22,8 @@ impl Block {
         size: Option<Row>,
         mask: u32,
     ) -> Result<(), LaneFault> {
-        let (to, from) = (addresses(warp, to), addresses(warp, from));
+        let (mut to, from) = (addresses(warp, to), addresses(warp, from));
+        self.own(&mut to, mask)?;
         let sizes = size.map(|row| warp.shorts[usize::from(row)]);
         self.count_shared(&to, bytes, mask);
         let reading = lanes_of(mask).filter(|lane| sizes.is_none_or(|sizes| sizes[*lane] > 0));

@@ -18,8 +18,10 @@ impl Block {
         transpose: bool,
         address: &Address,
     ) -> Result<(), LaneFault> {
-        let at = addresses(warp, address);
-        self.count_shared(&at, 16, u32::MAX >> (32 - 8 * d.len() as u32));
+        let mut at = addresses(warp, address);
+        let lanes = u32::MAX >> (32 - 8 * d.len() as u32);
+        self.own(&mut at, lanes)?;
+        self.count_shared(&at, 16, lanes);
         for (matrix, row) in d.iter().enumerate() {
             let mut rows = [[0_u32; 4]; 8];
             for index in 0..8 {
@@ -45,8 +47,10 @@ impl Block {
         transpose: bool,
         address: &Address,
     ) -> Result<(), LaneFault> {
-        let at = addresses(warp, address);
-        self.count_shared(&at, 16, u32::MAX >> (32 - 8 * from.len() as u32));
+        let mut at = addresses(warp, address);
+        let lanes = u32::MAX >> (32 - 8 * from.len() as u32);
+        self.own(&mut at, lanes)?;
+        self.count_shared(&at, 16, lanes);
         for (matrix, row) in from.iter().enumerate() {
             let values = warp.shorts[usize::from(*row)];
             let mut rows = [[0_u32; 4]; 8];

@@ -14,7 +14,8 @@ __device__ __forceinline__ void column_sum_chunk(u32 rows, u32 columns, u32 rows
     u32 first = blockIdx.y * rows_per_chunk, end = min(first + rows_per_chunk, rows);
     float sum = 0;
     if (column < columns) {
-#pragma unroll 4
+        // As many rows under way at a time: few blocks wait for memory, not for its bandwidth.
+#pragma unroll 16
         for (u32 row = first + warp; row < end; row += SUM_WARPS) sum += value(row, column);
     }
     partial[warp][lane] = sum;
@@ -30,6 +31,7 @@ __device__ __forceinline__ void column_sum_finish(const float *sums, float *out,
     u32 column = global_thread();
     if (column >= columns) return;
     float sum = 0;
+#pragma unroll 16
     for (u32 chunk = 0; chunk < chunks; ++chunk) sum += sums[u64(chunk) * columns + column];
     out[column] = sum;
 }

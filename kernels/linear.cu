@@ -173,6 +173,7 @@ __device__ __forceinline__ void backward_weight_direct(const T *x, const T *d_ou
         const T *from = x + place / sizes.inputs * sizes.batch * sizes.inputs + place % sizes.inputs;
         for (u32 group = 0; group < sizes.batch; group += GROUP) {
             float sums[FEW] = {};
+#pragma unroll 8
             for (u32 image = group + warp; image < min(group + GROUP, sizes.batch); image += WARPS) {
                 float value = to_float(from[image * sizes.inputs]);
 #pragma unroll

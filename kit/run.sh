@@ -156,12 +156,12 @@ for precision in fp32 bf16; do
 done
 on_gpu && part 'accuracy' 10 training.txt python3 "$here/accuracy.py" "$scratch/fp32" "$scratch/bf16"
 
-# 5. Where the time of a step goes: each launch of two of them with its duration, and how busy it kept what it ran on.
+# 5. Where the time of a step goes: each launch with its duration, from the first evaluation's on.
 profiler="$(command -v ncu || ls /usr/local/cuda/bin/ncu 2>/dev/null || true)"
 if on_gpu && [ -n "$profiler" ]; then
-    for precision in bf16 fp32; do
-        part "profile, $precision" 45 "profile-$precision.csv" "$profiler" --csv --page raw --clock-control none \
-            --section SpeedOfLight --section LaunchStats --launch-count 700 \
+    for precision in bf16 tf32; do
+        part "profile, $precision" 45 "profile-$precision.csv" "$profiler" --csv --clock-control none --cache-control none \
+            --metrics gpu__time_duration.sum --launch-skip 30 --launch-count 250 \
             "$kit/bin/trainer" train --device cuda --quiet --data mnist-10k --model sphereface20 --batch 256 --steps 2 \
             --evaluate 16 --no-graph --precision $precision --out "$scratch/profile-$precision"
     done

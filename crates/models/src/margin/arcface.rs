@@ -1,6 +1,6 @@
 //! ArcFace: a margin is added to the target's angle.
 
-use super::{CombinedMargin, Formula, Loss, Parameter, Past, Setting};
+use super::{CombinedMargin, Formula, Loss, OTHER_CLASSES, Parameter, Past, SCALE, Setting};
 use sphereface_tensor::op::{MarginSoftmax, Scale};
 use std::sync::Arc;
 
@@ -11,12 +11,7 @@ pub(super) const LOSS: Loss = Loss {
     key: "arcface",
     title: "ArcFace",
     formulas: &[
-        Formula {
-            text: "z_j = s cos θ_j for j ≠ y",
-            mathml: "<math><msub><mi>z</mi><mi>j</mi></msub><mo>=</mo><mi>s</mi><mtext>\u{2009}</mtext><mi>cos\
-                 </mi><mtext>\u{2009}</mtext><msub><mi>θ</mi><mi>j</mi></msub><mtext>\u{2003}for\u{2002}\
-                 </mtext><mi>j</mi><mo>≠</mo><mi>y</mi></math>",
-        },
+        OTHER_CLASSES,
         Formula {
             text: "z_y = s cos(θ_y + m) for θ_y + m ≤ π",
             mathml: "<math><msub><mi>z</mi><mi>y</mi></msub><mo>=</mo><mi>s</mi><mtext>\u{2009}</mtext><mi>cos\
@@ -42,11 +37,7 @@ pub(super) const LOSS: Loss = Loss {
             meaning: "what is added to the angle of the true class, in radians, 0 to 1.5",
             setting: Setting::Number { key: "m", mnist: 0.3, faces: 0.5, range: [0.0, 1.5] },
         },
-        Parameter {
-            symbol: "s",
-            meaning: "scale that takes the place of the embedding’s length, above 0",
-            setting: Setting::Number { key: "s", mnist: 10.0, faces: 64.0, range: [1e-3, 1e4] },
-        },
+        SCALE,
         Parameter {
             symbol: "past",
             meaning: "what takes its place past 180°: shifted, clamped (to −1) or none",

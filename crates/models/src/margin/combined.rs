@@ -1,7 +1,7 @@
 //! Combined margins: CosFace, ArcFace and an angle that counts several times, in one function.
 
 use super::angle::{Sides, sine};
-use super::{Formula, Loss, Parameter, Setting};
+use super::{Formula, Loss, OTHER_CLASSES, Parameter, SCALE, Setting};
 use sphereface_tensor::op::{Bent, MARGIN_PARAMETERS, Margin, MarginSoftmax, Scale};
 use std::f64::consts::PI;
 use std::sync::Arc;
@@ -13,12 +13,7 @@ pub(super) const LOSS: Loss = Loss {
     key: "combined",
     title: "Combined margins",
     formulas: &[
-        Formula {
-            text: "z_j = s cos θ_j for j ≠ y",
-            mathml: "<math><msub><mi>z</mi><mi>j</mi></msub><mo>=</mo><mi>s</mi><mtext>\u{2009}</mtext><mi>cos\
-                 </mi><mtext>\u{2009}</mtext><msub><mi>θ</mi><mi>j</mi></msub><mtext>\u{2003}for\u{2002}\
-                 </mtext><mi>j</mi><mo>≠</mo><mi>y</mi></math>",
-        },
+        OTHER_CLASSES,
         Formula {
             text: "z_y = s (cos(m₁θ_y + m₂) − m₃)",
             mathml: "<math><msub><mi>z</mi><mi>y</mi></msub><mo>=</mo><mi>s</mi><mtext>\u{2009}</mtext><mo>(</mo>\
@@ -47,11 +42,7 @@ pub(super) const LOSS: Loss = Loss {
             meaning: "what is taken off its cosine, 0 to 1",
             setting: Setting::Number { key: "m3", mnist: 0.1, faces: 0.2, range: [0.0, 1.0] },
         },
-        Parameter {
-            symbol: "s",
-            meaning: "scale that takes the place of the embedding’s length, above 0",
-            setting: Setting::Number { key: "s", mnist: 10.0, faces: 64.0, range: [1e-3, 1e4] },
-        },
+        SCALE,
         Parameter {
             symbol: "past",
             meaning: "what takes its place past 180°: continued, clamped (to −1 − m₃) or none",

@@ -1,6 +1,6 @@
 //! CosFace: a margin is taken off the target's cosine.
 
-use super::{CombinedMargin, Formula, Loss, Parameter, Past, Setting};
+use super::{CombinedMargin, Formula, Loss, OTHER_CLASSES, Parameter, Past, SCALE, Setting};
 use sphereface_tensor::op::{MarginSoftmax, Scale};
 use std::sync::Arc;
 
@@ -8,12 +8,7 @@ pub(super) const LOSS: Loss = Loss {
     key: "cosface",
     title: "CosFace",
     formulas: &[
-        Formula {
-            text: "z_j = s cos θ_j for j ≠ y",
-            mathml: "<math><msub><mi>z</mi><mi>j</mi></msub><mo>=</mo><mi>s</mi><mtext>\u{2009}</mtext><mi>cos\
-                 </mi><mtext>\u{2009}</mtext><msub><mi>θ</mi><mi>j</mi></msub><mtext>\u{2003}for\u{2002}\
-                 </mtext><mi>j</mi><mo>≠</mo><mi>y</mi></math>",
-        },
+        OTHER_CLASSES,
         Formula {
             text: "z_y = s (cos θ_y − m)",
             mathml: "<math><msub><mi>z</mi><mi>y</mi></msub><mo>=</mo><mi>s</mi><mtext>\u{2009}</mtext><mo>(</mo>\
@@ -30,11 +25,7 @@ pub(super) const LOSS: Loss = Loss {
             meaning: "what the cosine of the true class has to be ahead by, 0 to 1",
             setting: Setting::Number { key: "m", mnist: 0.2, faces: 0.35, range: [0.0, 1.0] },
         },
-        Parameter {
-            symbol: "s",
-            meaning: "scale that takes the place of the embedding’s length, above 0",
-            setting: Setting::Number { key: "s", mnist: 10.0, faces: 64.0, range: [1e-3, 1e4] },
-        },
+        SCALE,
     ],
     margins: &[],
     annealed: false,

@@ -147,6 +147,21 @@ impl Setting {
     }
 }
 
+/// The logits of the other classes where a scale takes the place of the embedding's length.
+const OTHER_CLASSES: Formula = Formula {
+    text: "z_j = s cos θ_j for j ≠ y",
+    mathml: "<math><msub><mi>z</mi><mi>j</mi></msub><mo>=</mo><mi>s</mi><mtext>\u{2009}</mtext><mi>cos\
+         </mi><mtext>\u{2009}</mtext><msub><mi>θ</mi><mi>j</mi></msub><mtext>\u{2003}for\u{2002}\
+         </mtext><mi>j</mi><mo>≠</mo><mi>y</mi></math>",
+};
+
+/// That scale.
+const SCALE: Parameter = Parameter {
+    symbol: "s",
+    meaning: "scale that takes the place of the embedding’s length, above 0",
+    setting: Setting::Number { key: "s", mnist: 10.0, faces: 64.0, range: [1e-3, 1e4] },
+};
+
 /// All losses.
 pub const LOSSES: [&Loss; 13] = [
     &softmax::LOSS,

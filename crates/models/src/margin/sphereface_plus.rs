@@ -1,6 +1,6 @@
 //! SphereFace+: SphereFace whose class weights repel each other.
 
-use super::{Formula, Loss, Parameter, Setting, SphereFaceR};
+use super::{Formula, Loss, OTHER_CLASSES, Parameter, Setting, SphereFaceR};
 use sphereface_tensor::op::{Gradient, MarginSoftmax, Scale};
 use std::sync::Arc;
 
@@ -8,12 +8,7 @@ pub(super) const LOSS: Loss = Loss {
     key: "sphereface-plus",
     title: "SphereFace+",
     formulas: &[
-        Formula {
-            text: "z_j = s cos θ_j for j ≠ y",
-            mathml: "<math><msub><mi>z</mi><mi>j</mi></msub><mo>=</mo><mi>s</mi><mtext>\u{2009}</mtext><mi>cos\
-                 </mi><mtext>\u{2009}</mtext><msub><mi>θ</mi><mi>j</mi></msub><mtext>\u{2003}for\u{2002}\
-                 </mtext><mi>j</mi><mo>≠</mo><mi>y</mi></math>",
-        },
+        OTHER_CLASSES,
         Formula {
             text: "z_y = s ((−1)^k cos mθ_y − 2k) for k = ⌊mθ_y/π⌋",
             mathml: "<math><msub><mi>z</mi><mi>y</mi></msub><mo>=</mo><mi>s</mi><mtext>\u{2009}</mtext><mo>(</mo>\

@@ -6,16 +6,55 @@ use sphereface_tensor::op::{Bent, Gradient, MARGIN_PARAMETERS, Margin, MarginSof
 use std::f64::consts::PI;
 use std::sync::Arc;
 
+/// What both versions have in common.
+const OTHER_CLASSES: Formula = Formula {
+    text: "z_j = κ cos θ_j for j ≠ y",
+    mathml: "<math><msub><mi>z</mi><mi>j</mi></msub><mo>=</mo><mi>κ</mi><mtext>\u{2009}</mtext><mi>cos\
+         </mi><mtext>\u{2009}</mtext><msub><mi>θ</mi><mi>j</mi></msub><mtext>\u{2003}for\u{2002}\
+         </mtext><mi>j</mi><mo>≠</mo><mi>y</mi></math>",
+};
+
+/// The length of the embedding, or what takes its place.
+const KAPPA: Formula = Formula {
+    text: "κ = s, or ‖x‖",
+    mathml: "<math><mi>κ</mi><mo>=</mo><mi>s</mi><mtext>\u{2002}or\u{2002}</mtext><mo>‖</mo><mi>x</mi>\
+         <mo>‖</mo></math>",
+};
+
+/// What can be chosen of both.
+const PARAMETERS: [Parameter; 5] = [
+    Parameter {
+        symbol: "m",
+        meaning: "how often the angle of the true class counts, 1 to 8",
+        setting: Setting::Number { key: "m", mnist: 1.5, faces: 1.5, range: [1.0, 8.0] },
+    },
+    Parameter {
+        symbol: "fn",
+        meaning: "what is done with the embedding’s length: hard (it is s), none (it stays) or soft (it stays, and is drawn to s)",
+        setting: Setting::Choice { key: "fn", names: &["hard", "none", "soft"] },
+    },
+    Parameter {
+        symbol: "s",
+        meaning: "the length, above 0",
+        setting: Setting::Number { key: "s", mnist: 10.0, faces: 30.0, range: [1e-3, 1e4] },
+    },
+    Parameter {
+        symbol: "w",
+        meaning: "weight of the loss, which is multiplied by w / s unless fn is none",
+        setting: Setting::Number { key: "w", mnist: 10.0, faces: 50.0, range: [1e-6, 1e6] },
+    },
+    Parameter {
+        symbol: "t",
+        meaning: "weight of |‖x‖ − s| where fn is soft",
+        setting: Setting::Number { key: "t", mnist: 0.01, faces: 0.01, range: [0.0, 1e3] },
+    },
+];
+
 pub(super) const V0: Loss = Loss {
     key: "sphereface-r-v0",
     title: "SphereFace-R v0",
     formulas: &[
-        Formula {
-            text: "z_j = κ cos θ_j for j ≠ y",
-            mathml: "<math><msub><mi>z</mi><mi>j</mi></msub><mo>=</mo><mi>κ</mi><mtext>\u{2009}</mtext><mi>cos\
-                 </mi><mtext>\u{2009}</mtext><msub><mi>θ</mi><mi>j</mi></msub><mtext>\u{2003}for\u{2002}\
-                 </mtext><mi>j</mi><mo>≠</mo><mi>y</mi></math>",
-        },
+        OTHER_CLASSES,
         Formula {
             text: "z_y = κ ((−1)^k cos mθ_y − 2k) for k = ⌊mθ_y/π⌋",
             mathml: "<math><msub><mi>z</mi><mi>y</mi></msub><mo>=</mo><mi>κ</mi><mtext>\u{2009}</mtext><mo>(</mo>\
@@ -24,43 +63,13 @@ pub(super) const V0: Loss = Loss {
                  </mo><mn>2</mn><mi>k</mi><mo>)</mo><mtext>\u{2003}for\u{2002}</mtext><mi>k</mi><mo>=</mo>\
                  <mo>⌊</mo><mi>m</mi><msub><mi>θ</mi><mi>y</mi></msub><mo>/</mo><mi>π</mi><mo>⌋</mo></math>",
         },
-        Formula {
-            text: "κ = s, or ‖x‖",
-            mathml: "<math><mi>κ</mi><mo>=</mo><mi>s</mi><mtext>\u{2002}or\u{2002}</mtext><mo>‖</mo><mi>x</mi>\
-                 <mo>‖</mo></math>",
-        },
+        KAPPA,
     ],
     explanation: "The margin of SphereFace for any real m, without annealing: a moderate m such as 1.5 can be learned from the start. The \
                   value is that of the margin, while the derivative taken is that of the plain cosine (detached gradient), so that the flat \
                   spots of the margin do not stall a training.",
     source: "Liu et al., SphereFace Revived, TPAMI 2023 (arXiv 2109.05565), the original multiplicative margin",
-    parameters: &[
-        Parameter {
-            symbol: "m",
-            meaning: "how often the angle of the true class counts, 1 to 8",
-            setting: Setting::Number { key: "m", mnist: 1.5, faces: 1.5, range: [1.0, 8.0] },
-        },
-        Parameter {
-            symbol: "fn",
-            meaning: "what is done with the embedding’s length: hard (it is s), none (it stays) or soft (it stays, and is drawn to s)",
-            setting: Setting::Choice { key: "fn", names: &["hard", "none", "soft"] },
-        },
-        Parameter {
-            symbol: "s",
-            meaning: "the length, above 0",
-            setting: Setting::Number { key: "s", mnist: 10.0, faces: 30.0, range: [1e-3, 1e4] },
-        },
-        Parameter {
-            symbol: "w",
-            meaning: "weight of the loss, which is multiplied by w / s unless fn is none",
-            setting: Setting::Number { key: "w", mnist: 10.0, faces: 50.0, range: [1e-6, 1e6] },
-        },
-        Parameter {
-            symbol: "t",
-            meaning: "weight of |‖x‖ − s| where fn is soft",
-            setting: Setting::Number { key: "t", mnist: 0.01, faces: 0.01, range: [0.0, 1e3] },
-        },
-    ],
+    parameters: &PARAMETERS,
     margins: &[],
     annealed: false,
     published: None,
@@ -71,54 +80,19 @@ pub(super) const V1: Loss = Loss {
     key: "sphereface-r-v1",
     title: "SphereFace-R v1",
     formulas: &[
-        Formula {
-            text: "z_j = κ cos θ_j for j ≠ y",
-            mathml: "<math><msub><mi>z</mi><mi>j</mi></msub><mo>=</mo><mi>κ</mi><mtext>\u{2009}</mtext><mi>cos\
-                 </mi><mtext>\u{2009}</mtext><msub><mi>θ</mi><mi>j</mi></msub><mtext>\u{2003}for\u{2002}\
-                 </mtext><mi>j</mi><mo>≠</mo><mi>y</mi></math>",
-        },
+        OTHER_CLASSES,
         Formula {
             text: "z_y = κ cos min(mθ_y, π)",
             mathml: "<math><msub><mi>z</mi><mi>y</mi></msub><mo>=</mo><mi>κ</mi><mtext>\u{2009}</mtext><mi>cos\
                  </mi><mtext>\u{2009}</mtext><mi>min</mi><mo>(</mo><mi>m</mi><msub><mi>θ</mi><mi>y</mi>\
                  </msub><mo>,</mo><mi>π</mi><mo>)</mo></math>",
         },
-        Formula {
-            text: "κ = s, or ‖x‖",
-            mathml: "<math><mi>κ</mi><mo>=</mo><mi>s</mi><mtext>\u{2002}or\u{2002}</mtext><mo>‖</mo><mi>x</mi>\
-                 <mo>‖</mo></math>",
-        },
+        KAPPA,
     ],
     explanation: "As v0, but simpler: an angle that m times itself would pass 180° counts as 180°. There the margin’s own slope is 0, so it \
                   is trained by the derivative of the plain cosine (detached gradient).",
     source: "Liu et al., SphereFace Revived, TPAMI 2023 (arXiv 2109.05565), the first of its two new multiplicative margins",
-    parameters: &[
-        Parameter {
-            symbol: "m",
-            meaning: "how often the angle of the true class counts, 1 to 8",
-            setting: Setting::Number { key: "m", mnist: 1.5, faces: 1.5, range: [1.0, 8.0] },
-        },
-        Parameter {
-            symbol: "fn",
-            meaning: "what is done with the embedding’s length: hard (it is s), none (it stays) or soft (it stays, and is drawn to s)",
-            setting: Setting::Choice { key: "fn", names: &["hard", "none", "soft"] },
-        },
-        Parameter {
-            symbol: "s",
-            meaning: "the length, above 0",
-            setting: Setting::Number { key: "s", mnist: 10.0, faces: 30.0, range: [1e-3, 1e4] },
-        },
-        Parameter {
-            symbol: "w",
-            meaning: "weight of the loss, which is multiplied by w / s unless fn is none",
-            setting: Setting::Number { key: "w", mnist: 10.0, faces: 50.0, range: [1e-6, 1e6] },
-        },
-        Parameter {
-            symbol: "t",
-            meaning: "weight of |‖x‖ − s| where fn is soft",
-            setting: Setting::Number { key: "t", mnist: 0.01, faces: 0.01, range: [0.0, 1e3] },
-        },
-    ],
+    parameters: &PARAMETERS,
     margins: &[],
     annealed: false,
     published: None,

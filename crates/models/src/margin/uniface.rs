@@ -1,7 +1,7 @@
 //! UniFace: a yes or no for each class, with one threshold for all of them.
 
 use super::sphereface2::balanced_bias;
-use super::{Formula, Loss, Parameter, Setting, SphereFace2};
+use super::{Formula, Loss, Parameter, SCALE, Setting, SphereFace2};
 use sphereface_tensor::op::{Link, MarginSoftmax, Scale};
 use std::sync::Arc;
 
@@ -40,11 +40,7 @@ pub(super) const LOSS: Loss = Loss {
             meaning: "what is taken off the cosine of the true class, 0 to 1",
             setting: Setting::Number { key: "m", mnist: 0.0, faces: 0.4, range: [0.0, 1.0] },
         },
-        Parameter {
-            symbol: "s",
-            meaning: "scale that takes the place of the embedding’s length, above 0",
-            setting: Setting::Number { key: "s", mnist: 10.0, faces: 64.0, range: [1e-3, 1e4] },
-        },
+        SCALE,
         Parameter {
             symbol: "l",
             meaning: "weight of the other classes, above 0",

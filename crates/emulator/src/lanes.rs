@@ -1,6 +1,8 @@
 //! Rows of 32 lanes, and functions over whole rows that the compiler turns into vector code.
 #![expect(unsafe_code, reason = "vector instructions are called after the processor was asked for them")]
 
+use crate::number::result;
+
 /// Values of at most 32 bits, one a lane; shorter ones are zero-extended.
 pub(crate) type Row32 = [u32; 32];
 /// Values of 64 bits, one a lane.
@@ -102,7 +104,7 @@ pub(crate) fn fma_f32(to: &mut Row32, a: &Row32, b: &Row32, c: &Row32) {
         fn vector(to: &mut Row32, a: &Row32, b: &Row32, c: &Row32) {
             for lane in 0..32 {
                 let (a, b, c) = (f32::from_bits(a[lane]), f32::from_bits(b[lane]), f32::from_bits(c[lane]));
-                to[lane] = a.mul_add(b, c).to_bits();
+                to[lane] = result(a.mul_add(b, c));
             }
         }
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
@@ -112,7 +114,7 @@ pub(crate) fn fma_f32(to: &mut Row32, a: &Row32, b: &Row32, c: &Row32) {
         }
     }
     for lane in 0..32 {
-        to[lane] = f32::from_bits(a[lane]).mul_add(f32::from_bits(b[lane]), f32::from_bits(c[lane])).to_bits();
+        to[lane] = result(f32::from_bits(a[lane]).mul_add(f32::from_bits(b[lane]), f32::from_bits(c[lane])));
     }
 }
 

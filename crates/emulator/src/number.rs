@@ -12,6 +12,12 @@ pub(crate) enum Rounding {
 /// The NaN that GPU instructions return for `f32`.
 pub(crate) const CANONICAL_NAN: u32 = 0x7fff_ffff;
 
+/// The bits of a result in `f32`.
+#[inline(always)]
+pub(crate) fn result(value: f32) -> u32 {
+    if value.is_nan() { CANONICAL_NAN } else { value.to_bits() }
+}
+
 /// `f32` of bf16 bits; exact.
 pub(crate) fn bf16_to_f32(bits: u32) -> f32 {
     f32::from_bits(bits << 16)

@@ -112,7 +112,7 @@ fn floats_round_to_shorter_formats() {
     assert_eq!(short("cvt.rn.bf16x2.f32 %r0, %r1, %r2;", [b(1.0), b(-2.0), 0]), 0x3f80_c000);
     assert_eq!(short("cvt.rn.f16x2.f32 %r0, %r1, %r2;", [b(1.0), b(-2.0), 0]), 0x3c00_c000);
     assert_eq!(short("cvt.rn.relu.bf16x2.f32 %r0, %r1, %r2;", [b(1.0), b(-2.0), 0]), 0x3f80_0000);
-    assert_eq!(long("cvt.f64.f32 %d0, %r1;", [0, 0]), 0);
+    assert_eq!(long("cvt.u32.u64 %r1, %d1;\ncvt.f64.f32 %d0, %r1;", [u64::from(b(1.5)), 0]), 1.5_f64.to_bits());
     assert_eq!(
         short("mov.b64 %d1, {%r1, %r2};\ncvt.rn.f32.f64 %r0, %d1;", [0x4000_0001, 0x3ff0_0000, 0]),
         b(1.0 + 2.0 * f32::EPSILON) & !1

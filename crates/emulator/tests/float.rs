@@ -4,6 +4,8 @@ mod common;
 use common::{long, predicate, short};
 
 const NAN: f32 = f32::NAN;
+/// The NaN of every `f32` instruction.
+const CANONICAL_NAN: u32 = 0x7fff_ffff;
 const INF: f32 = f32::INFINITY;
 const TINY: f32 = 1e-40;
 
@@ -81,8 +83,14 @@ fn minimum_and_maximum_prefer_numbers_to_nan() {
         ("min.f32 %r0, %r1, %r2;", [1.0, 2.0, 0.0], 1.0),
         ("max.f32 %r0, %r1, %r2;", [1.0, 2.0, 0.0], 2.0),
     ]);
-    for instruction in ["max.f32 %r0, %r1, %r1;", "min.NaN.f32 %r0, %r1, %r2;", "max.NaN.f32 %r0, %r2, %r1;"] {
-        assert_eq!(single(instruction, [NAN, 3.0, 0.0]).to_bits(), 0x7fff_ffff, "{instruction}");
+    // Two registers: of one with itself ptxas makes a move.
+    for (instruction, second) in [
+        ("max.f32 %r0, %r1, %r2;", NAN),
+        ("min.f32 %r0, %r1, %r2;", NAN),
+        ("min.NaN.f32 %r0, %r1, %r2;", 3.0),
+        ("max.NaN.f32 %r0, %r2, %r1;", 3.0),
+    ] {
+        assert_eq!(single(instruction, [NAN, second, 0.0]).to_bits(), CANONICAL_NAN, "{instruction}");
     }
 }
 
@@ -145,8 +153,39 @@ fn functions_lie_within_their_documented_errors() {
         ("lg2.approx.f32 %r0, %r1;", [0.0, 0.0, 0.0], -INF),
         ("copysign.f32 %r0, %r1, %r2;", [-1.0, 5.0, 0.0], -5.0),
     ]);
-    assert!(single("lg2.approx.f32 %r0, %r1;", [-1.0, 0.0, 0.0]).is_nan());
-    assert!(single("sqrt.rn.f32 %r0, %r1;", [-1.0, 0.0, 0.0]).is_nan());
+}
+
+#[test]
+fn there_is_one_nan() {
+    let other = f32::from_bits(0xffc0_1234);
+    for (instruction, sources) in [
+        ("add.f32 %r0, %r1, %r2;", [INF, -INF, 0.0]),
+        ("add.rz.f32 %r0, %r1, %r2;", [INF, -INF, 0.0]),
+        ("add.ftz.f32 %r0, %r1, %r2;", [other, 1.0, 0.0]),
+        ("sub.f32 %r0, %r1, %r2;", [INF, INF, 0.0]),
+        ("mul.f32 %r0, %r1, %r2;", [0.0, INF, 0.0]),
+        ("mul.rp.f32 %r0, %r1, %r2;", [0.0, -INF, 0.0]),
+        ("mul.f32 %r0, %r1, %r2;", [1.0, other, 0.0]),
+        ("fma.rn.f32 %r0, %r1, %r2, %r3;", [0.0, INF, 1.0]),
+        ("fma.rn.ftz.f32 %r0, %r1, %r2, %r3;", [1.0, INF, -INF]),
+        ("fma.rm.f32 %r0, %r1, %r2, %r3;", [1.0, 1.0, other]),
+        ("div.rn.f32 %r0, %r1, %r2;", [0.0, 0.0, 0.0]),
+        ("div.full.f32 %r0, %r1, %r2;", [0.0, 0.0, 0.0]),
+        ("div.approx.f32 %r0, %r1, %r2;", [INF, INF, 0.0]),
+        ("rcp.approx.ftz.f32 %r0, %r1;", [other, 0.0, 0.0]),
+        ("rcp.rn.f32 %r0, %r1;", [other, 0.0, 0.0]),
+        ("sqrt.rn.f32 %r0, %r1;", [-1.0, 0.0, 0.0]),
+        ("sqrt.approx.ftz.f32 %r0, %r1;", [-1.0, 0.0, 0.0]),
+        ("rsqrt.approx.f32 %r0, %r1;", [-1.0, 0.0, 0.0]),
+        ("lg2.approx.f32 %r0, %r1;", [-1.0, 0.0, 0.0]),
+        ("ex2.approx.f32 %r0, %r1;", [other, 0.0, 0.0]),
+        ("sin.approx.f32 %r0, %r1;", [INF, 0.0, 0.0]),
+        ("cos.approx.f32 %r0, %r1;", [-INF, 0.0, 0.0]),
+        ("tanh.approx.f32 %r0, %r1;", [other, 0.0, 0.0]),
+    ] {
+        let found = single(instruction, sources).to_bits();
+        assert_eq!(found, CANONICAL_NAN, "{instruction} of {sources:?}: {found:#x}");
+    }
 }
 
 #[test]

@@ -36,10 +36,10 @@ fn loads_extend_and_stores_cut() {
 #[test]
 fn every_space_has_its_own_and_a_generic_address() {
     let shared = ".shared .align 8 .b8 pad[8];\n.shared .align 8 .b8 tile[16];\nmov.u64 %d1, tile;\ncvta.shared.u64 %d2, %d1;\n\
-                  st.u32 [%d2+4], 77;\nld.shared.u32 %r1, [tile+4];\ncvta.to.shared.u64 %d3, %d2;\ncvt.u32.u64 %r2, %d3;\n\
+                  st.u32 [%d2+4], 77;\nld.shared.u32 %r1, [tile+4];\ncvta.to.shared.u64 %d3, %d2;\nsub.u64 %d3, %d3, %d1;\ncvt.u32.u64 %r2, %d3;\n\
                   isspacep.shared %p1, %d2;\nselp.u32 %r3, 1, 0, %p1;\nisspacep.global %p1, %d2;\nselp.u32 %r4, 1, 0, %p1;\n\
                   st.global.v4.u32 [%out], {%r1, %r2, %r3, %r4};";
-    assert_eq!(one(shared, [0; 4]), [77, 8, 1, 0]);
+    assert_eq!(one(shared, [0; 4]), [77, 0, 1, 0]);
     let local = ".local .align 4 .b8 depot[8];\nmov.u64 %d1, depot;\ncvta.local.u64 %d2, %d1;\nst.u32 [%d2+4], %thread;\n\
                  ld.local.u32 %r1, [depot+4];\nst.global.u32 [%out], %r1;";
     let out = try_run(local, &[[0; 4]; 40], 40, 1).unwrap();

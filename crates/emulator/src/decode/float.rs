@@ -6,7 +6,7 @@ use super::{Decoder, Modifiers};
 use crate::LoadError;
 use crate::instruction::Op;
 use crate::lanes::{Map1, Map2, Map3, Test1, fma_f32, fma_f64, map, test};
-use crate::number::{CANONICAL_NAN, Rounding, add_to_odd, f64_to_f32, flush};
+use crate::number::{CANONICAL_NAN, Rounding, add_to_odd, f64_to_f32, flush, result};
 use crate::ptx::{Operand, Type};
 
 /// A lane's bits as a number.
@@ -21,7 +21,7 @@ fn z(bits: u32) -> f32 {
 
 /// A result, subnormal numbers flushed.
 fn zb(value: f32) -> u32 {
-    flush(value).to_bits()
+    result(flush(value))
 }
 
 /// A result between 0 and 1; NaN becomes 0.
@@ -50,8 +50,8 @@ fn max_f32(a: f32, b: f32) -> u32 {
 }
 
 /// `min.NaN` and `max.NaN`: a NaN wins.
-fn or_nan(a: f32, b: f32, result: u32) -> u32 {
-    if a.is_nan() || b.is_nan() { CANONICAL_NAN } else { result }
+fn or_nan(a: f32, b: f32, other: u32) -> u32 {
+    if a.is_nan() || b.is_nan() { CANONICAL_NAN } else { other }
 }
 
 fn min_f64(a: u64, b: u64) -> u64 {
@@ -106,20 +106,16 @@ pub(super) fn decode(
             binary(
                 decoder,
                 operands,
-                if ftz {
-                    map!(|a: u32, b: u32| zb(z(a) / z(b)))
-                } else {
-                    map!(|a: u32, b: u32| (f(a) / f(b)).to_bits())
-                },
+                if ftz { map!(|a: u32, b: u32| zb(z(a) / z(b))) } else { map!(|a: u32, b: u32| result(f(a) / f(b))) },
             )
         }
         "add" | "sub" | "mul" => {
             let saturate = m.take("sat");
             let rounding = m.take_any(&["rn", "rz", "rm", "rp"]).unwrap_or("rn");
             let f: Map2<u32, u32, u32> = match (head, rounding, ftz, saturate) {
-                ("add", "rn", false, false) => map!(|a: u32, b: u32| (f(a) + f(b)).to_bits()),
-                ("sub", "rn", false, false) => map!(|a: u32, b: u32| (f(a) - f(b)).to_bits()),
-                ("mul", "rn", false, false) => map!(|a: u32, b: u32| (f(a) * f(b)).to_bits()),
+                ("add", "rn", false, false) => map!(|a: u32, b: u32| result(f(a) + f(b))),
+                ("sub", "rn", false, false) => map!(|a: u32, b: u32| result(f(a) - f(b))),
+                ("mul", "rn", false, false) => map!(|a: u32, b: u32| result(f(a) * f(b))),
                 ("add", "rn", true, false) => map!(|a: u32, b: u32| zb(z(a) + z(b))),
                 ("sub", "rn", true, false) => map!(|a: u32, b: u32| zb(z(a) - z(b))),
                 ("mul", "rn", true, false) => map!(|a: u32, b: u32| zb(z(a) * z(b))),
@@ -145,11 +141,11 @@ pub(super) fn decode(
 
 /// `a · b + c`, rounded once in any direction. The product is exact in `f64`, the sum is rounded to odd.
 fn directed(a: f32, b: f32, c: f32, rounding: Rounding) -> u32 {
-    f64_to_f32(add_to_odd(f64::from(a) * f64::from(b), f64::from(c)), rounding).to_bits()
+    result(f64_to_f32(add_to_odd(f64::from(a) * f64::from(b), f64::from(c)), rounding))
 }
 
 fn product(a: f32, b: f32, rounding: Rounding) -> u32 {
-    f64_to_f32(f64::from(a) * f64::from(b), rounding).to_bits()
+    result(f64_to_f32(f64::from(a) * f64::from(b), rounding))
 }
 
 fn fused(decoder: &mut Decoder<'_>, m: &mut Modifiers<'_>, ftz: bool, operands: &[Operand]) -> Result<Op, LoadError> {
@@ -254,21 +250,21 @@ pub(super) fn decode_function(
         return Err(m.unknown());
     }
     let f: Map1<u32, u32> = match (m.head(), ftz) {
-        ("rcp", false) => map!(|a: u32| (1.0 / f(a)).to_bits()),
+        ("rcp", false) => map!(|a: u32| result(1.0 / f(a))),
         ("rcp", true) => map!(|a: u32| zb(1.0 / z(a))),
-        ("sqrt", false) => map!(|a: u32| f(a).sqrt().to_bits()),
+        ("sqrt", false) => map!(|a: u32| result(f(a).sqrt())),
         ("sqrt", true) => map!(|a: u32| zb(z(a).sqrt())),
-        ("rsqrt", false) => map!(|a: u32| reciprocal_root(f(a)).to_bits()),
+        ("rsqrt", false) => map!(|a: u32| result(reciprocal_root(f(a)))),
         ("rsqrt", true) => map!(|a: u32| zb(reciprocal_root(z(a)))),
-        ("ex2", false) => map!(|a: u32| (f64::from(f(a)).exp2() as f32).to_bits()),
+        ("ex2", false) => map!(|a: u32| result(f64::from(f(a)).exp2() as f32)),
         ("ex2", true) => map!(|a: u32| zb(f64::from(z(a)).exp2() as f32)),
-        ("lg2", false) => map!(|a: u32| (f64::from(f(a)).log2() as f32).to_bits()),
+        ("lg2", false) => map!(|a: u32| result(f64::from(f(a)).log2() as f32)),
         ("lg2", true) => map!(|a: u32| zb(f64::from(z(a)).log2() as f32)),
-        ("sin", false) => map!(|a: u32| (f64::from(f(a)).sin() as f32).to_bits()),
+        ("sin", false) => map!(|a: u32| result(f64::from(f(a)).sin() as f32)),
         ("sin", true) => map!(|a: u32| zb(f64::from(z(a)).sin() as f32)),
-        ("cos", false) => map!(|a: u32| (f64::from(f(a)).cos() as f32).to_bits()),
+        ("cos", false) => map!(|a: u32| result(f64::from(f(a)).cos() as f32)),
         ("cos", true) => map!(|a: u32| zb(f64::from(z(a)).cos() as f32)),
-        ("tanh", false) => map!(|a: u32| (f64::from(f(a)).tanh() as f32).to_bits()),
+        ("tanh", false) => map!(|a: u32| result(f64::from(f(a)).tanh() as f32)),
         _ => return Err(m.unknown()),
     };
     unary(decoder, operands, f)

@@ -3,7 +3,7 @@
 use crate::block::Block;
 use crate::instruction::{Address, Mma, Operands, Row};
 use crate::lanes::product;
-use crate::number::{bf16_to_f32, f16_to_f32, tf32_operand};
+use crate::number::{bf16_to_f32, f16_to_f32, result, tf32_operand};
 use crate::warp::Warp;
 
 use super::LaneFault;
@@ -121,8 +121,7 @@ impl Block {
         }
         product(&mut d, &a, &b, depth);
         for index in 0..4 {
-            let out =
-                std::array::from_fn(|lane| (d[lane / 4 + index / 2 * 8][lane % 4 * 2 + index % 2] as f32).to_bits());
+            let out = std::array::from_fn(|lane| result(d[lane / 4 + index / 2 * 8][lane % 4 * 2 + index % 2] as f32));
             warp.put(mma.d[index], &out, u32::MAX);
         }
         self.counters.mma_flops += 2 * 16 * 8 * u64::from(mma.depth);

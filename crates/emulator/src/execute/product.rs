@@ -8,7 +8,7 @@ use crate::descriptor::Descriptor;
 use crate::instruction::{Op, Operands, Row};
 use crate::lanes::wide_product;
 use crate::launch::Launch;
-use crate::number::{bf16_to_f32, f16_to_f32, tf32_operand};
+use crate::number::{bf16_to_f32, f16_to_f32, result, tf32_operand};
 use crate::order::{Agent, Order};
 use crate::shared::Toucher;
 use crate::warp::{Operand, Warp};
@@ -117,7 +117,7 @@ impl Block {
             for (index, row) in product.d.iter().enumerate() {
                 let to = &mut warp.shorts[usize::from(*row)];
                 for lane in 0..32 {
-                    to[lane] = (scratch.d[place(index, lane)] as f32).to_bits();
+                    to[lane] = result(scratch.d[place(index, lane)] as f32);
                 }
             }
             warp.beside.products.push((warp.beside.product_groups, self.time));

@@ -45,8 +45,11 @@ pub struct Case {
     pub tolerance: Tolerance,
 }
 
+/// Error of an fp32 sum of products, in multiples of the sum of their magnitudes.
+const FP32_SUM: f64 = 1e-6;
+
 /// Per-element bound for fp32 sums of products.
-pub const FP32: Tolerance = Tolerance::Products(1e-6);
+pub const FP32: Tolerance = Tolerance::Products(FP32_SUM);
 
 /// The same for convolutions by Winograd's algorithm. Its largest error at these sizes is 1.2e-6 of the products that an
 /// element is made of, that of a sum term by term 2.6e-7: a tile's transforms mix in inputs of its other elements, and

@@ -276,7 +276,7 @@ pub(crate) fn results_error(case: &Case, results: &[(Type, Array, Array, Array)]
     let mut worst = 0.0f64;
     for (index, (kind, found, expected, magnitude)) in results.iter().enumerate() {
         let is_float = matches!(kind.dtype, DType::F32 | DType::Bf16 | DType::Cosine);
-        let tolerance = if is_float { case.tolerance } else { Tolerance::Exact };
+        let tolerance = if is_float { case.tolerance_of(index) } else { Tolerance::Exact };
         let error = largest_error(kind.dtype, &found.values, &expected.values, &magnitude.values, tolerance);
         worst = worst.max(error.map_err(|error| format!("{} result {index} {kind}: {error}", case.name))?);
     }

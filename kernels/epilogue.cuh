@@ -147,7 +147,7 @@ __device__ __forceinline__ void sum_splits(const float *partial, u32 rows, u32 s
     if (row < rows && column < columns) {
         const float *from = partial + u64(row) * columns + column;
         Four sum = {};
-#pragma unroll 4
+#pragma unroll 8
         for (u32 split = 0; split < splits; ++split) {
             Four part = read_four(from + u64(split) * rows * columns, columns - column, columns % 4 == 0);
 #pragma unroll

@@ -89,7 +89,7 @@ impl Narrowing<'_> {
         let kind = Type { dtype, ..kind };
         let name = format!("{name} in {dtype}");
         let copy = if let (Place::View { of: block, offset }, DType::Bf16) = (place, dtype) {
-            let BlockCopy { elements, to, .. } = self.copied_block(block);
+            let BlockCopy { elements, to, .. } = self.copied_block(block, label);
             // Plans share what has the same name, and another plan may want other elements.
             let name = format!("{name}, of {} to {}", elements.start, elements.end);
             self.buffer(name, kind, Place::View { of: to, offset: offset - elements.start })
@@ -103,7 +103,7 @@ impl Narrowing<'_> {
     }
 
     /// Copies what is wanted of this block, if it is not there already.
-    fn copied_block(&mut self, block: BufferId) -> BlockCopy {
+    fn copied_block(&mut self, block: BufferId, label: &str) -> BlockCopy {
         if !self.blocks.contains_key(&block) {
             let elements = self.wanted(block);
             let whole = self.plan.buffer(block).name.clone();
@@ -115,8 +115,7 @@ impl Narrowing<'_> {
         }
         let copy = self.blocks[&block].clone();
         if !copy.valid {
-            let label = self.plan.buffer(block).name.clone();
-            self.cast(copy.from, copy.to, DType::Bf16, &label);
+            self.cast(copy.from, copy.to, DType::Bf16, label);
             self.blocks.entry(block).and_modify(|copy| copy.valid = true);
         }
         copy

@@ -25,7 +25,13 @@ __device__ void add(const T *__restrict__ left, const T *__restrict__ right, T *
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-add_f32(const float *left, const float *right, float *out, u32 elements) { add(left, right, out, elements); }
+add_f32(const float *left, const float *right, float *out, u32 elements) {
+    await_previous();
+    add(left, right, out, elements);
+}
 
 extern "C" __global__ void __launch_bounds__(256)
-add_bf16(const bf16 *left, const bf16 *right, bf16 *out, u32 elements) { add(left, right, out, elements); }
+add_bf16(const bf16 *left, const bf16 *right, bf16 *out, u32 elements) {
+    await_previous();
+    add(left, right, out, elements);
+}

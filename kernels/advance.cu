@@ -6,4 +6,7 @@
 // Partners: crates/tensor/src/op/advance.rs, crates/tensor/src/cpu/advance.rs, crates/cuda/src/launcher/advance.rs.
 #include "common.cuh"
 
-extern "C" __global__ void advance(u32 *counter) { counter[0] += 1; }
+extern "C" __global__ void advance(u32 *counter) {
+    await_previous();
+    counter[0] += 1;
+}

@@ -27,7 +27,13 @@ __device__ void cast(const From *__restrict__ input, To *__restrict__ out, u32 e
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-cast_bf16(const float *input, bf16 *out, u32 elements) { cast(input, out, elements); }
+cast_bf16(const float *input, bf16 *out, u32 elements) {
+    await_previous();
+    cast(input, out, elements);
+}
 
 extern "C" __global__ void __launch_bounds__(256)
-cast_f32(const bf16 *input, float *out, u32 elements) { cast(input, out, elements); }
+cast_f32(const bf16 *input, float *out, u32 elements) {
+    await_previous();
+    cast(input, out, elements);
+}

@@ -8,6 +8,15 @@ using u64 = unsigned long long;
 
 constexpr int WARP = 32;
 
+// The first statement of every kernel: lets the next launch of the stream begin, and waits until the one before has ended
+// and all it wrote can be seen. So launches overlap by what they take to start (programmatic dependent launch, from compute
+// capability 9.0 on); what a launch before that one wrote can be seen, too, as each has waited for the one before it.
+__device__ __forceinline__ void await_previous() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;\ngriddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 // bf16: the upper half of a float. Storage only; all arithmetic is in fp32.
 struct bf16 {
     u16 bits;

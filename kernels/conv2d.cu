@@ -54,6 +54,7 @@
     extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS, Tile##TILE::BLOCKS)                             \
     conv2d_forward_##TILE##_##DTYPE(const T *x, const T *filter, const float *bias, const float *slope,               \
                                     const T *residual, T *y, T *out, float *partial, TapProduct p) {                  \
+        await_previous();                                                                                             \
         PreluEpilogue<T> epilogue{bias, slope, residual, y, out, p.columns, Tile##TILE::vectors(p.out_vectors)};      \
         tap_product<Tile##TILE, false>(x, filter, epilogue, partial, p);                                              \
     }                                                                                                                 \
@@ -61,12 +62,14 @@
     conv2d_backward_data_##TILE##_##DTYPE(const T *d_y, const T *filter, const T *addend, const T *pre,               \
                                           const float *slope, T *kept, T *out, float *slope_sums, float *partial,     \
                                           TapProduct p) {                                                             \
+        await_previous();                                                                                             \
         PreluGradientEpilogue<T> epilogue{addend, pre, slope, kept, out, slope_sums, p.columns,                       \
                                           Tile##TILE::vectors(p.out_vectors)};                                        \
         tap_product<Tile##TILE, true>(d_y, filter, epilogue, partial, p);                                             \
     }                                                                                                                 \
     extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS, Tile##TILE::BLOCKS)                             \
     conv2d_backward_weight_##TILE##_##DTYPE(const T *x, const T *d_y, float *d_filter, WeightProduct p) {             \
+        await_previous();                                                                                             \
         weight_product<Tile##TILE>(x, d_y, d_filter, p);                                                              \
     }
 
@@ -83,6 +86,7 @@ CONV2D_PRODUCTS(32x32, bf16, bf16)
     extern "C" __global__ void __launch_bounds__(SUM_THREADS)                                                         \
     conv2d_sum_##DTYPE(const float *partial, const float *bias, const float *slope, const T *residual, T *y, T *out,  \
                        u32 rows, u32 columns, u32 splits, u32 vectors) {                                              \
+        await_previous();                                                                                             \
         PreluEpilogue<T> epilogue{bias, slope, residual, y, out, int(columns), bool(vectors)};                        \
         sum_splits(partial, rows, splits, epilogue);                                                                  \
     }                                                                                                                 \
@@ -90,16 +94,19 @@ CONV2D_PRODUCTS(32x32, bf16, bf16)
     conv2d_backward_data_sum_##DTYPE(const float *partial, const T *addend, const T *pre, const float *slope,         \
                                      T *kept, T *out, float *slope_sums, u32 rows, u32 columns, u32 splits,           \
                                      u32 vectors) {                                                                   \
+        await_previous();                                                                                             \
         PreluGradientEpilogue<T> epilogue{addend, pre, slope, kept, out, slope_sums, int(columns), bool(vectors)};    \
         sum_splits(partial, rows, splits, epilogue);                                                                  \
     }                                                                                                                 \
     extern "C" __global__ void __launch_bounds__(DIRECT_THREADS)                                                      \
     conv2d_forward_direct_##DTYPE(const T *x, const T *filter, const float *bias, const float *slope,                 \
                                   const T *residual, T *y, T *out, Conv2d sizes, u32 vectors) {                       \
+        await_previous();                                                                                             \
         direct(x, filter, PreluEpilogue<T>{bias, slope, residual, y, out, int(sizes.outputs), bool(vectors)}, sizes); \
     }                                                                                                                 \
     extern "C" __global__ void __launch_bounds__(256)                                                                 \
     conv2d_column_sum_##DTYPE(const T *matrix, float *sums, u32 rows, u32 columns, u32 rows_per_chunk) {              \
+        await_previous();                                                                                             \
         column_sum_chunk(rows, columns, rows_per_chunk, sums,                                                         \
                          [&](u32 row, u32 column) { return to_float(matrix[row * columns + column]); });              \
     }
@@ -109,6 +116,7 @@ CONV2D_KERNELS(bf16, bf16)
 
 extern "C" __global__ void __launch_bounds__(256)
 conv2d_column_sum_finish(const float *sums, float *out, u32 chunks, u32 columns) {
+    await_previous();
     column_sum_finish(sums, out, chunks, columns);
 }
 #endif

@@ -263,6 +263,7 @@ __device__ __forceinline__ void weight_product_mma(const T *x, const T *d_y, flo
     conv2d_forward_mma_##ROWS##x##COLUMNS##_##DTYPE(const T *x, const T *filter, const float *bias,                   \
                                                     const float *slope, const T *residual, T *y, T *out,              \
                                                     float *partial, TapProduct p) {                                   \
+        await_previous();                                                                                             \
         PreluEpilogue<T> epilogue{bias, slope, residual, y, out, p.columns, true};                                    \
         tap_product_mma<ROWS, COLUMNS, false>(x, filter, epilogue, partial, p);                                       \
     }                                                                                                                 \
@@ -270,12 +271,14 @@ __device__ __forceinline__ void weight_product_mma(const T *x, const T *d_y, flo
     conv2d_backward_data_mma_##ROWS##x##COLUMNS##_##DTYPE(const T *d_y, const T *filter, const T *addend,             \
                                                           const T *pre, const float *slope, T *kept, T *out,          \
                                                           float *slope_sums, float *partial, TapProduct p) {          \
+        await_previous();                                                                                             \
         PreluGradientEpilogue<T> epilogue{addend, pre, slope, kept, out, slope_sums, p.columns, true};                \
         tap_product_mma<ROWS, COLUMNS, true>(d_y, filter, epilogue, partial, p);                                      \
     }                                                                                                                 \
     extern "C" __global__ void __launch_bounds__(TILE_THREADS, BLOCKS)                                                \
     conv2d_backward_weight_mma_##ROWS##x##COLUMNS##_##DTYPE(const T *x, const T *d_y, float *d_filter,                \
                                                             WeightProduct p) {                                        \
+        await_previous();                                                                                             \
         weight_product_mma<T, ROWS, COLUMNS>(x, d_y, d_filter, p);                                                    \
     }
 

@@ -152,6 +152,7 @@ __device__ __forceinline__ void pixel_product(const TensorMap &source, const Ten
     conv2d_forward_wgmma_128x##COLUMNS##_##DTYPE(                                                                     \
         const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap filter, const float *bias,             \
         const float *slope, const T *residual, T *y, T *out, const __grid_constant__ PixelProduct p) {                \
+        await_previous();                                                                                             \
         PreluEpilogue<T> epilogue{bias, slope, residual, y, out, p.taps.columns, true};                               \
         pixel_product<T, FORWARD_RIGHT, COLUMNS>(x, filter, epilogue, p);                                             \
     }                                                                                                                 \
@@ -160,6 +161,7 @@ __device__ __forceinline__ void pixel_product(const TensorMap &source, const Ten
         const __grid_constant__ TensorMap d_y, const __grid_constant__ TensorMap filter, const T *addend,             \
         const T *pre, const float *slope, T *kept, T *out, float *slope_sums,                                         \
         const __grid_constant__ PixelProduct p) {                                                                     \
+        await_previous();                                                                                             \
         PreluGradientEpilogue<T> epilogue{addend, pre, slope, kept, out, slope_sums, p.taps.columns, true};           \
         pixel_product<T, K_MAJOR, COLUMNS>(d_y, filter, epilogue, p);                                                 \
     }

@@ -264,6 +264,7 @@ __device__ __forceinline__ void wide_product(const TensorMap &source, const Tens
                                      const float *bias, const float *slope,                                           \
                                      const __grid_constant__ TensorMap residual, const __grid_constant__ TensorMap y, \
                                      const __grid_constant__ TensorMap out, WideProduct p) {                          \
+        await_previous();                                                                                             \
         WideOperands has{bool(p.operands.kept), false, bool(p.operands.addend)};                                      \
         wide_product<T, FORWARD_LEFT, false>(x, filter, residual, residual, y, out, nullptr, has, p, [&](u32 own) {   \
             return PreluColumns(bias, slope, p.operands.addend, p.operands.kept, own);                                \
@@ -275,6 +276,7 @@ __device__ __forceinline__ void wide_product(const TensorMap &source, const Tens
         const __grid_constant__ TensorMap addend, const __grid_constant__ TensorMap pre, const float *slope,          \
         const __grid_constant__ TensorMap kept, const __grid_constant__ TensorMap out, float *slope_sums,             \
         WideProduct p) {                                                                                              \
+        await_previous();                                                                                             \
         const WgmmaOperands &o = p.operands;                                                                          \
         WideOperands has{o.kept || o.addend, bool(o.addend), bool(o.pre)};                                            \
         wide_product<T, K_MAJOR, true>(d_y, filter, addend, pre, kept, out, slope_sums, has, p, [&](u32 own) {        \
@@ -289,6 +291,7 @@ CONV2D_WIDE(tf32, float, K_MAJOR)
 // (C / 32, K / 32, 9), 256 threads; channels are multiples of 32.
 extern "C" __global__ void __launch_bounds__(256)
 conv2d_exchange_wgmma_tf32(const float *filter, float *exchanged, u32 inputs, u32 outputs) {
+    await_previous();
     __shared__ float tile[32][33];
     u32 input = blockIdx.x * 32, output = blockIdx.y * 32, lane = threadIdx.x % WARP;
     u32 tap = blockIdx.z * inputs * outputs;

@@ -29,6 +29,7 @@
                                                 const __grid_constant__ TensorMap right, const float *bias,           \
                                                 const float *slope, const float *residual, float *out,                \
                                                 float *partial, MatrixProduct p) {                                    \
+        await_previous();                                                                                             \
         PreluEpilogue<float> epilogue{bias, slope, residual, nullptr, out, p.columns, bool(p.out_vectors)};           \
         matrix_product_wgmma<T, LAYOUT, COLUMNS>(left, right, epilogue, partial, p);                                  \
     }
@@ -48,6 +49,7 @@ FOR_EACH_WGMMA_TILE_TF32(GEMM_WGMMA_NT)
     gemm_##NAME##_mma_##ROWS##x##COLUMNS##_##DTYPE(const T *left, const T *right, const float *bias,                  \
                                                    const float *slope, const float *residual, float *out,             \
                                                    float *partial, MatrixProduct p) {                                 \
+        await_previous();                                                                                             \
         PreluEpilogue<float> epilogue{bias, slope, residual, nullptr, out, p.columns, true};                          \
         matrix_product_mma<ROWS, COLUMNS, LAYOUT>(left, right, epilogue, partial, p);                                 \
     }
@@ -65,6 +67,7 @@ FOR_EACH_MMA_TILE(GEMM_MMA_LAYOUTS)
     extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS, Tile##TILE::BLOCKS)                             \
     gemm_##NAME##_##TILE##_##DTYPE(const T *left, const T *right, const float *bias, const float *slope,              \
                                    const float *residual, float *out, float *partial, MatrixProduct p) {              \
+        await_previous();                                                                                             \
         PreluEpilogue<float> epilogue{bias, slope, residual, nullptr, out, p.columns,                                 \
                                       Tile##TILE::vectors(p.out_vectors)};                                            \
         matrix_product<Tile##TILE, LAYOUT>(left, right, epilogue, partial, p);                                        \
@@ -84,6 +87,7 @@ GEMM_LAYOUTS(32x32, bf16, bf16)
 extern "C" __global__ void __launch_bounds__(SUM_THREADS)
 gemm_sum(const float *partial, const float *bias, const float *slope, const float *residual, float *out, u32 rows,
          u32 columns, u32 splits, u32 vectors) {
+    await_previous();
     PreluEpilogue<float> epilogue{bias, slope, residual, nullptr, out, int(columns), bool(vectors)};
     sum_splits(partial, rows, splits, epilogue);
 }

@@ -34,6 +34,7 @@
     linear_backward_data_wgmma_128x##COLUMNS##_##DTYPE(const __grid_constant__ TensorMap d_out,                       \
                                                        const __grid_constant__ TensorMap weight, T *d_x,              \
                                                        float *partial, MatrixProduct p) {                             \
+        await_previous();                                                                                             \
         PreluEpilogue<T> epilogue{nullptr, nullptr, nullptr, nullptr, d_x, p.columns, bool(p.out_vectors)};           \
         matrix_product_wgmma<T, NT, COLUMNS>(d_out, weight, epilogue, partial, p);                                    \
     }
@@ -42,6 +43,7 @@
     linear_forward_wgmma_128x##COLUMNS##_##DTYPE(const __grid_constant__ TensorMap x,                                 \
                                                  const __grid_constant__ TensorMap weight, const float *bias,         \
                                                  float *out, float *partial, MatrixProduct p) {                       \
+        await_previous();                                                                                             \
         PreluEpilogue<float> epilogue{bias, nullptr, nullptr, nullptr, out, p.columns, bool(p.out_vectors)};          \
         matrix_product_wgmma<T, NN, COLUMNS>(x, weight, epilogue, partial, p);                                        \
     }                                                                                                                 \
@@ -49,6 +51,7 @@
     linear_backward_weight_wgmma_128x##COLUMNS##_##DTYPE(const __grid_constant__ TensorMap x,                         \
                                                          const __grid_constant__ TensorMap d_out, float *d_weight,    \
                                                          float *partial, MatrixProduct p) {                           \
+        await_previous();                                                                                             \
         auto epilogue = plain(d_weight, p.columns, bool(p.out_vectors));                                              \
         matrix_product_wgmma<T, TN, COLUMNS>(x, d_out, epilogue, partial, p);                                         \
     }
@@ -63,18 +66,21 @@ FOR_EACH_WGMMA_TILE_TF32(LINEAR_BACKWARD_DATA_WGMMA)
     extern "C" __global__ void __launch_bounds__(TILE_THREADS, BLOCKS)                                                \
     linear_forward_mma_##ROWS##x##COLUMNS##_##DTYPE(const T *x, const T *weight, const float *bias, float *out,       \
                                                     float *partial, MatrixProduct p) {                                \
+        await_previous();                                                                                             \
         PreluEpilogue<float> epilogue{bias, nullptr, nullptr, nullptr, out, p.columns, true};                         \
         matrix_product_mma<ROWS, COLUMNS, NN>(x, weight, epilogue, partial, p);                                       \
     }                                                                                                                 \
     extern "C" __global__ void __launch_bounds__(TILE_THREADS, BLOCKS)                                                \
     linear_backward_data_mma_##ROWS##x##COLUMNS##_##DTYPE(const T *d_out, const T *weight, T *d_x, float *partial,    \
                                                           MatrixProduct p) {                                          \
+        await_previous();                                                                                             \
         PreluEpilogue<T> epilogue{nullptr, nullptr, nullptr, nullptr, d_x, p.columns, true};                          \
         matrix_product_mma<ROWS, COLUMNS, NT>(d_out, weight, epilogue, partial, p);                                   \
     }                                                                                                                 \
     extern "C" __global__ void __launch_bounds__(TILE_THREADS, BLOCKS)                                                \
     linear_backward_weight_mma_##ROWS##x##COLUMNS##_##DTYPE(const T *x, const T *d_out, float *d_weight,              \
                                                             float *partial, MatrixProduct p) {                        \
+        await_previous();                                                                                             \
         matrix_product_mma<ROWS, COLUMNS, TN>(x, d_out, plain(d_weight, p.columns, true), partial, p);                \
     }
 
@@ -87,12 +93,14 @@ FOR_EACH_MMA_TILE(LINEAR_MMA)
     extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS, Tile##TILE::BLOCKS)                             \
     linear_forward_##TILE##_##DTYPE(const T *x, const T *weight, const float *bias, float *out, float *partial,       \
                                     MatrixProduct p) {                                                                \
+        await_previous();                                                                                             \
         PreluEpilogue<float> epilogue{bias, nullptr, nullptr, nullptr, out, p.columns,                                \
                                       Tile##TILE::vectors(p.out_vectors)};                                            \
         matrix_product<Tile##TILE, NN>(x, weight, epilogue, partial, p);                                              \
     }                                                                                                                 \
     extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS, Tile##TILE::BLOCKS)                             \
     linear_backward_data_##TILE##_##DTYPE(const T *d_out, const T *weight, T *d_x, float *partial, MatrixProduct p) { \
+        await_previous();                                                                                             \
         PreluEpilogue<T> epilogue{nullptr, nullptr, nullptr, nullptr, d_x, p.columns,                                 \
                                   Tile##TILE::vectors(p.out_vectors)};                                                \
         matrix_product<Tile##TILE, NT>(d_out, weight, epilogue, partial, p);                                          \
@@ -100,6 +108,7 @@ FOR_EACH_MMA_TILE(LINEAR_MMA)
     extern "C" __global__ void __launch_bounds__(Tile##TILE::THREADS, Tile##TILE::BLOCKS)                             \
     linear_backward_weight_##TILE##_##DTYPE(const T *x, const T *d_out, float *d_weight, float *partial,              \
                                             MatrixProduct p) {                                                        \
+        await_previous();                                                                                             \
         auto epilogue = plain(d_weight, p.columns, Tile##TILE::vectors(p.out_vectors));                               \
         matrix_product<Tile##TILE, TN>(x, d_out, epilogue, partial, p);                                               \
     }
@@ -200,23 +209,28 @@ __device__ __forceinline__ void backward_weight_direct(const T *x, const T *d_ou
     extern "C" __global__ void __launch_bounds__(SUM_THREADS)                                                         \
     linear_sum_##DTYPE(const float *partial, const float *bias, T *out, u32 rows, u32 columns, u32 splits,            \
                        u32 vectors) {                                                                                 \
+        await_previous();                                                                                             \
         sum_splits(partial, rows, splits,                                                                             \
                    PreluEpilogue<T>{bias, nullptr, nullptr, nullptr, out, int(columns), bool(vectors)});                   \
     }                                                                                                                 \
     extern "C" __global__ void __launch_bounds__(256)                                                                 \
     linear_forward_direct_##DTYPE(const T *x, const T *weight, const float *bias, float *out, Linear sizes) {         \
+        await_previous();                                                                                             \
         forward_direct(x, weight, bias, out, sizes);                                                                  \
     }                                                                                                                 \
     extern "C" __global__ void __launch_bounds__(256)                                                                 \
     linear_backward_data_direct_##DTYPE(const T *d_out, const T *weight, T *d_x, Linear sizes, u32 vectors) {         \
+        await_previous();                                                                                             \
         backward_data_direct(d_out, weight, d_x, sizes, vectors);                                                     \
     }                                                                                                                 \
     extern "C" __global__ void __launch_bounds__(256)                                                                 \
     linear_backward_weight_direct_##DTYPE(const T *x, const T *d_out, float *d_weight, Linear sizes) {                \
+        await_previous();                                                                                             \
         backward_weight_direct(x, d_out, d_weight, sizes);                                                            \
     }                                                                                                                 \
     extern "C" __global__ void __launch_bounds__(256)                                                                 \
     linear_column_sum_##DTYPE(const T *matrix, float *sums, u32 rows, u32 columns, u32 rows_per_chunk) {              \
+        await_previous();                                                                                             \
         column_sum_chunk(rows, columns, rows_per_chunk, sums,                                                         \
                          [&](u32 row, u32 column) { return to_float(matrix[row * columns + column]); });              \
     }
@@ -226,6 +240,7 @@ LINEAR_KERNELS(bf16, bf16)
 
 extern "C" __global__ void __launch_bounds__(256)
 linear_column_sum_finish(const float *sums, float *out, u32 chunks, u32 columns) {
+    await_previous();
     column_sum_finish(sums, out, chunks, columns);
 }
 #endif

@@ -53,27 +53,32 @@ __device__ void backward(const T *__restrict__ d_out, const T *__restrict__ x, c
 
 extern "C" __global__ void __launch_bounds__(256)
 prelu_forward_f32(const float *x, const float *slope, float *out, u32 rows, u32 channels) {
+    await_previous();
     forward(x, slope, out, rows, channels);
 }
 
 extern "C" __global__ void __launch_bounds__(256)
 prelu_forward_bf16(const bf16 *x, const float *slope, bf16 *out, u32 rows, u32 channels) {
+    await_previous();
     forward(x, slope, out, rows, channels);
 }
 
 extern "C" __global__ void __launch_bounds__(256)
 prelu_backward_f32(const float *d_out, const float *x, const float *slope, float *d_x, float *sums, u32 rows,
                    u32 channels, u32 rows_per_chunk) {
+    await_previous();
     backward(d_out, x, slope, d_x, sums, rows, channels, rows_per_chunk);
 }
 
 extern "C" __global__ void __launch_bounds__(256)
 prelu_backward_bf16(const bf16 *d_out, const bf16 *x, const float *slope, bf16 *d_x, float *sums, u32 rows,
                     u32 channels, u32 rows_per_chunk) {
+    await_previous();
     backward(d_out, x, slope, d_x, sums, rows, channels, rows_per_chunk);
 }
 
 extern "C" __global__ void __launch_bounds__(256)
 prelu_backward_slope(const float *sums, float *d_slope, u32 chunks, u32 channels) {
+    await_previous();
     column_sum_finish(sums, d_slope, chunks, channels);
 }

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 /// First driver that can say how large a kernel's parameters are: 12.4.
 const TELLS_PARAMETERS: i32 = 12_040;
+/// First driver whose graphs let launches overlap: 12.3. And first compute capability that can.
+const OVERLAPS: (i32, u32) = (12_030, 90);
 /// Shared memory that a block may have without asking for more.
 const PLAIN_SHARED_BYTES: u32 = 48 * 1024;
 /// More parameters than any kernel of ours has.
@@ -297,13 +299,30 @@ impl Driver for CudaDriver {
             };
         }
         let [[gx, gy, gz], [bx, by, bz]] = [extent.grid, extent.block];
-        // SAFETY: the function is loaded, and the pointers are to as many bytes as it has parameters of these sizes
-        // (checked above where the driver can say); the driver only reads them, during the call. What the kernel does to
-        // memory is declared by its launcher and checked under the emulator.
-        let status = unsafe {
-            let (grid, block, count) = ((gx, gy, gz), (bx, by, bz), arguments.len());
-            result::launch_kernel(*handle, grid, block, extent.shared_bytes, self.stream, &mut pointers[..count])
+        // Every kernel begins by waiting for the launch before: `await_previous` of kernels/common.cuh.
+        let mut overlapping = sys::CUlaunchAttribute {
+            id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+            pad: [0; 4],
+            value: sys::CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
         };
+        let overlaps = self.version >= OVERLAPS.0 && self.architecture.number >= OVERLAPS.1;
+        let config = sys::CUlaunchConfig {
+            gridDimX: gx,
+            gridDimY: gy,
+            gridDimZ: gz,
+            blockDimX: bx,
+            blockDimY: by,
+            blockDimZ: bz,
+            sharedMemBytes: extent.shared_bytes,
+            hStream: self.stream,
+            attrs: &mut overlapping,
+            numAttrs: overlaps.into(),
+        };
+        // SAFETY: the function is loaded, and the pointers are to as many bytes as it has parameters of these sizes
+        // (checked above where the driver can say); the driver only reads them and the configuration, during the call.
+        // What the kernel does to memory is declared by its launcher and checked under the emulator.
+        let status =
+            unsafe { sys::cuLaunchKernelEx(&config, *handle, pointers.as_mut_ptr(), std::ptr::null_mut()) }.result();
         status.map_err(|error| self.blame(&format!("launch of {name}"), error))?;
         self.remember(Started::Kernel(function));
         Ok(())

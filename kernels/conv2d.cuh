@@ -74,12 +74,22 @@ struct WideProduct {
     WgmmaOperands operands;
 };
 
-// A product of taps by tiles of rows that are images of one pixel, or of a few. See conv2d_wgmma_pixels.cuh.
+// The pixels of a result that see a source in the same way: all, or those of a class modulo the stride.
+struct PixelClass {
+    TapAxis vertical, horizontal;
+    u32 across;      // tiles of a row
+    u32 first_tile;  // tiles of the classes before
+};
+
+// Products of taps by tiles of rows that are images of one pixel, or of a few. See conv2d_wgmma_pixels.cuh.
 struct PixelProduct {
-    TapProduct taps;
-    int images, pixels;                     // of a tile
-    u32 across, image_tiles, column_tiles;  // tiles of a row, of the images of a pixel, of the result's channels
-    u32 tiles;                              // all of them
+    PixelClass classes[4];
+    u32 class_count;
+    int batch, length, columns;     // images; channels of the source and of the result
+    int filter_width, result_width;
+    int images, pixels;             // of a tile
+    u32 image_tiles, column_tiles;  // of a pixel, and of the result's channels
+    u32 tiles;                      // all of them
 };
 
 // d_filter [9, inputs, outputs] as sums over steps: rows of `pixels` times `images`. See conv2d_wgmma_weight.cuh.

@@ -222,6 +222,7 @@ __device__ __forceinline__ void halo_product(const TensorMap &source, const Tens
         barriers_are_ready();
     }
     __syncthreads();
+    await_previous();
     u32 warp = __shfl_sync(0xffffffffu, threadIdx.x / WARP, 0);
     if (warp < 4) {
         fewer_registers<24>();
@@ -247,7 +248,6 @@ conv2d_forward_wgmma_64_bf16(const __grid_constant__ TensorMap x, const __grid_c
                              const float *bias, const float *slope, const __grid_constant__ TensorMap residual,
                              const __grid_constant__ TensorMap y, const __grid_constant__ TensorMap out,
                              HaloProduct p) {
-    await_previous();
     halo_product<false>(x, filter, residual, false, residual, p.operands.addend, y, out, nullptr, p,
                         [&](u32 channel) { return PreluColumns(bias, slope, p.operands.addend, p.operands.kept, channel); });
 }
@@ -257,7 +257,6 @@ conv2d_backward_data_wgmma_64_bf16(const __grid_constant__ TensorMap d_y, const 
                                    const __grid_constant__ TensorMap addend, const __grid_constant__ TensorMap pre,
                                    const float *slope, const __grid_constant__ TensorMap kept,
                                    const __grid_constant__ TensorMap out, float *slope_sums, HaloProduct p) {
-    await_previous();
     halo_product<true>(d_y, filter, addend, p.operands.addend, pre, p.operands.pre, kept, out, slope_sums, p,
                        [&](u32 channel) { return PreluGradientColumns(slope, p.operands.addend, p.operands.pre, p.operands.kept, channel); });
 }

@@ -7,14 +7,15 @@
 // filter  [9 · C, K] T          boxes of a line × 64 (forward in bf16) or × COLUMNS (backward); forward in TF32 [9 · K, C],
 //                               see conv2d_wgmma_wide.cuh
 // addend, pre, kept, result     rows are pixels and images, as in conv2d.cu; see epilogue.cuh
-// slope_sums  [8 · parts, C] f32  what each warp of each tile of rows finds of d_slope; all are written
+// slope_sums  [parts, C] f32    what each tile of rows finds of d_slope; all are written
 // Grid: min(tiles, 132) blocks, by shape alone; WGMMA_THREADS; dynamic shared memory: the stages, a place for each
 // consumer warp to exchange results, 1 KB to align them.
 //
 // Images follow each other within a pixel, so that for one pixel of the result and one tap the source is a matrix of
 // images × channels as it lies: no row of a tile is in the padding, and taps there are left out. A tile is 128 images of
 // one pixel, or all of fewer images (which then divide 128) of several neighbours, times COLUMNS channels: a product of
-// matrices, with the pipeline of matrix_product_wgmma.cuh, whose reduction runs over the taps that the tile sees.
+// matrices, with the pipeline of matrix_product_wgmma.cuh, whose reduction runs over the taps that the tile sees. Gradients
+// of strided convolutions have a class of pixels for each remainder modulo the stride; those that see most taps come first.
 //
 // The arithmetic, for 64 channels of the source (TF32: 32) of one tap, in cycles of one multiprocessor:
 //   COLUMNS                64                        128
@@ -24,7 +25,10 @@
 // L2 gives a multiprocessor about 60 bytes a cycle, and all 132 together 3,200: it is what bounds both, 64 columns more
 // than 128, which leave multiprocessors without work where the result is small. Each source pixel is read up to nine
 // times; conv2d_wgmma_wide.cuh reads it once, where an image fills its tiles.
-// Stages: 192 KB under way, about 3,000 cycles of what L2 gives.
+// Stages: 192 KB under way, about 3,000 cycles of what L2 gives. What the epilogue reads is asked for before the first
+// product, where registers are there for it.
+// Measured on an H200, 4x4 images, batch 256, 256 to 256 channels, 64 tiles of 128 columns: 540 cycles a step, 0.31 us; a
+// launch has about 7 us beside them.
 #pragma once
 #include "conv2d.cuh"
 #include "matrix_product_wgmma.cuh"
@@ -34,27 +38,32 @@ constexpr u32 PIXEL_STAGES = COLUMNS == 64 ? 8 : 6;
 
 // Where a tile begins, and what it sees. Tiles of columns follow each other, then images, then neighbours in a row.
 struct PixelTile {
+    u32 which;  // of the classes
     int i, j, n, column;
     u32 part;  // among the tiles of the same columns
 
     __device__ __forceinline__ PixelTile(const PixelProduct &p, u32 tile, u32 columns) {
+        which = 0;
+        while (which + 1 < p.class_count && tile >= p.classes[which + 1].first_tile) ++which;
+        const PixelClass &own = p.classes[which];
+        part = tile / p.column_tiles;
         column = tile % p.column_tiles * columns;
-        u32 rest = part = tile / p.column_tiles;
+        u32 rest = (tile - own.first_tile) / p.column_tiles;
         n = rest % p.image_tiles * p.images;
         rest /= p.image_tiles;
-        j = rest % p.across * p.pixels;
-        i = rest / p.across;
+        j = rest % own.across * p.pixels;
+        i = rest / own.across;
     }
 
     // Calls body(tap, h, w) for each tap through which some row of the tile sees pixel (h, w) of the source, the first of
     // several.
     template <class Body>
     __device__ __forceinline__ void for_each_tap(const PixelProduct &p, Body body) const {
-        const TapAxis &vertical = p.taps.vertical, &horizontal = p.taps.horizontal;
+        const TapAxis &vertical = p.classes[which].vertical, &horizontal = p.classes[which].horizontal;
         int h = i * vertical.step + vertical.origin, first_w = j * horizontal.step + horizontal.origin;
         for (int u = 0; u < vertical.taps; ++u, h += vertical.direction) {
             if (h < 0 || h >= vertical.source) continue;
-            int row = (vertical.first_tap + vertical.tap_step * u) * p.taps.filter_width, w = first_w;
+            int row = (vertical.first_tap + vertical.tap_step * u) * p.filter_width, w = first_w;
             for (int v = 0; v < horizontal.taps; ++v, w += horizontal.direction) {
                 if (w + p.pixels <= 0 || w >= horizontal.source) continue;
                 body(row + horizontal.first_tap + horizontal.tap_step * v, h, w);
@@ -82,14 +91,15 @@ __device__ __forceinline__ void pixel_product(const TensorMap &source, const Ten
         barriers_are_ready();
     }
     __syncthreads();
+    await_previous();
     if (warp >= CONSUMER_WARPS) {
         fewer_registers<COPY_REGISTERS>();
         if (warp == CONSUMER_WARPS && elect()) {
             for (u32 at = blockIdx.x; at < p.tiles; at += gridDim.x) {
                 PixelTile tile(p, at, COLUMNS);
                 tile.for_each_tap(p, [&](int tap, int h, int w) {
-                    int lines = tap * (RIGHT == K_MAJOR ? p.taps.columns : p.taps.length);
-                    for (int channel = 0; channel < p.taps.length; channel += CHUNK<T>, ring.advance()) {
+                    int lines = tap * (RIGHT == K_MAJOR ? p.columns : p.length);
+                    for (int channel = 0; channel < p.length; channel += CHUNK<T>, ring.advance()) {
                         ring.wait_empty();
                         u32 to = ring.place(), full = ring.full();
                         arrive_expecting(full, STAGE);
@@ -110,12 +120,25 @@ __device__ __forceinline__ void pixel_product(const TensorMap &source, const Ten
         return;
     }
     more_registers<PRODUCT_REGISTERS>();
+    constexpr u32 PARTS = COLUMNS / EXCHANGE_COLUMNS;
+    constexpr bool EARLY = PARTS == 1 || sizeof(T) == 2;
     u32 group = warp / 4, lane = threadIdx.x % WARP;
-    u8 *exchange = aligned + STAGES * STAGE + warp * EXCHANGE_BYTES;
+    u8 *exchanges = aligned + STAGES * STAGE, *exchange = exchanges + warp * EXCHANGE_BYTES;
     for (u32 at = blockIdx.x; at < p.tiles; at += gridDim.x) {
         PixelTile tile(p, at, COLUMNS);
+        const TapAxis &vertical = p.classes[tile.which].vertical, &horizontal = p.classes[tile.which].horizontal;
+        int to_row = vertical.first_pixel + tile.i * vertical.pixel_step;
+        int to_column = horizontal.first_pixel + tile.j * horizontal.pixel_step;
+        u32 first = (to_row * p.result_width + to_column) * p.batch + tile.n;
+        u32 rows = min(p.pixels, horizontal.pixels - tile.j) * min(p.images, p.batch - tile.n);
+        WarpRows<Epilogue> to{epilogue, first + warp * 16, first + rows};
+        typename WarpRows<Epilogue>::Operands operands[PARTS];
+        if constexpr (EARLY) {
+#pragma unroll
+            for (u32 part = 0; part < PARTS; ++part) operands[part] = to.read(tile.column + part * EXCHANGE_COLUMNS);
+        }
         u32 steps = 0;
-        tile.for_each_tap(p, [&](int, int, int) { steps += p.taps.length / CHUNK<T>; });
+        tile.for_each_tap(p, [&](int, int, int) { steps += p.length / CHUNK<T>; });
         float sum[COLUMNS / 2];
         u32 before = 0;
 #pragma unroll 1
@@ -136,12 +159,36 @@ __device__ __forceinline__ void pixel_product(const TensorMap &source, const Ten
         wait_for_products<0>();
         settle(sum);
         if (lane == 0) arrive(before);
-        const TapAxis &vertical = p.taps.vertical, &horizontal = p.taps.horizontal;
-        int to_row = vertical.first_pixel + tile.i * vertical.pixel_step;
-        int to_column = horizontal.first_pixel + tile.j * horizontal.pixel_step;
-        u32 rows = min(p.pixels, horizontal.pixels - tile.j) * min(p.images, p.taps.batch - tile.n);
-        u32 first = (to_row * p.taps.result_width + to_column) * p.taps.batch + tile.n;
-        store_sums(sum, exchange, epilogue, warp * 16, rows, tile.column, first, tile.part * CONSUMER_WARPS + warp);
+        Four column_sums[PARTS];
+#pragma unroll
+        for (u32 part = 0; part < PARTS; ++part) {
+            u32 column = tile.column + part * EXCHANGE_COLUMNS;
+            if constexpr (!EARLY) operands[part] = to.read(column);
+            column_sums[part] = to.store(sum + part * (EXCHANGE_COLUMNS / 2), exchange, column, &operands[part]);
+        }
+        if constexpr (Epilogue::SUMS) {
+            if (!epilogue.column_sums) continue;
+            // The other half of a warp has the same columns; then the warps, in order, where results were exchanged.
+            constexpr u32 PIECES = WarpRows<Epilogue>::PIECES;
+            __syncwarp();
+#pragma unroll
+            for (u32 part = 0; part < PARTS; ++part) {
+                Four &of = column_sums[part];
+#pragma unroll
+                for (u32 i = 0; i < 4; ++i) of.values[i] += __shfl_xor_sync(0xffffffffu, of.values[i], PIECES);
+                float *place = reinterpret_cast<float *>(exchange) + part * EXCHANGE_COLUMNS;
+                if (lane < PIECES) store_pack(place + lane * 4, of);
+            }
+            sync_threads(1, CONSUMER_WARPS * WARP);
+            if (threadIdx.x < COLUMNS) {
+                float total = 0;
+#pragma unroll
+                for (u32 other = 0; other < CONSUMER_WARPS; ++other)
+                    total += reinterpret_cast<const float *>(exchanges + other * EXCHANGE_BYTES)[threadIdx.x];
+                epilogue.column_sums[u64(tile.part) * p.columns + tile.column + threadIdx.x] = total;
+            }
+            sync_threads(1, CONSUMER_WARPS * WARP);
+        }
     }
 }
 
@@ -152,8 +199,7 @@ __device__ __forceinline__ void pixel_product(const TensorMap &source, const Ten
     conv2d_forward_wgmma_128x##COLUMNS##_##DTYPE(                                                                     \
         const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap filter, const float *bias,             \
         const float *slope, const T *residual, T *y, T *out, const __grid_constant__ PixelProduct p) {                \
-        await_previous();                                                                                             \
-        PreluEpilogue<T> epilogue{bias, slope, residual, y, out, p.taps.columns, true};                               \
+        PreluEpilogue<T> epilogue{bias, slope, residual, y, out, p.columns, true};                               \
         pixel_product<T, FORWARD_RIGHT, COLUMNS>(x, filter, epilogue, p);                                             \
     }                                                                                                                 \
     extern "C" __global__ void __launch_bounds__(WGMMA_THREADS, 1)                                                    \
@@ -161,8 +207,7 @@ __device__ __forceinline__ void pixel_product(const TensorMap &source, const Ten
         const __grid_constant__ TensorMap d_y, const __grid_constant__ TensorMap filter, const T *addend,             \
         const T *pre, const float *slope, T *kept, T *out, float *slope_sums,                                         \
         const __grid_constant__ PixelProduct p) {                                                                     \
-        await_previous();                                                                                             \
-        PreluGradientEpilogue<T> epilogue{addend, pre, slope, kept, out, slope_sums, p.taps.columns, true};           \
+        PreluGradientEpilogue<T> epilogue{addend, pre, slope, kept, out, slope_sums, p.columns, true};           \
         pixel_product<T, K_MAJOR, COLUMNS>(d_y, filter, epilogue, p);                                                 \
     }
 

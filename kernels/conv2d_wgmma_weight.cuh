@@ -124,6 +124,7 @@ __device__ __forceinline__ void weight_product(const TensorMap &x, const TensorM
         barriers_are_ready();
     }
     __syncthreads();
+    await_previous();
     u32 warp = __shfl_sync(0xffffffffu, threadIdx.x / WARP, 0);
     if (warp >= 4) {
         more_registers<160>();
@@ -156,7 +157,6 @@ __device__ __forceinline__ void weight_product(const TensorMap &x, const TensorM
 extern "C" __global__ void __launch_bounds__(WEIGHT_THREADS, 1)
 conv2d_backward_weight_wgmma_bf16(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap d_y, float *out,
                                   WeightTiles p) {
-    await_previous();
     weight_product(x, d_y, out, p);
 }
 #endif

@@ -244,6 +244,7 @@ __device__ __forceinline__ void wide_product(const TensorMap &source, const Tens
         barriers_are_ready();
     }
     __syncthreads();
+    await_previous();
     u32 warp = __shfl_sync(0xffffffffu, threadIdx.x / WARP, 0);
     if (warp < 4) {
         fewer_registers<24>();
@@ -264,7 +265,6 @@ __device__ __forceinline__ void wide_product(const TensorMap &source, const Tens
                                      const float *bias, const float *slope,                                           \
                                      const __grid_constant__ TensorMap residual, const __grid_constant__ TensorMap y, \
                                      const __grid_constant__ TensorMap out, WideProduct p) {                          \
-        await_previous();                                                                                             \
         WideOperands has{bool(p.operands.kept), false, bool(p.operands.addend)};                                      \
         wide_product<T, FORWARD_LEFT, false>(x, filter, residual, residual, y, out, nullptr, has, p, [&](u32 own) {   \
             return PreluColumns(bias, slope, p.operands.addend, p.operands.kept, own);                                \
@@ -276,7 +276,6 @@ __device__ __forceinline__ void wide_product(const TensorMap &source, const Tens
         const __grid_constant__ TensorMap addend, const __grid_constant__ TensorMap pre, const float *slope,          \
         const __grid_constant__ TensorMap kept, const __grid_constant__ TensorMap out, float *slope_sums,             \
         WideProduct p) {                                                                                              \
-        await_previous();                                                                                             \
         const WgmmaOperands &o = p.operands;                                                                          \
         WideOperands has{o.kept || o.addend, bool(o.addend), bool(o.pre)};                                            \
         wide_product<T, K_MAJOR, true>(d_y, filter, addend, pre, kept, out, slope_sums, has, p, [&](u32 own) {        \

@@ -31,13 +31,13 @@ struct PreluEpilogue {
         return terms;
     }
 
-    using Operands = Four;
+    using Operands = StoredFour<T>;
     __device__ __forceinline__ Operands read(u32 row, int column) const {
-        return addend ? read_four(addend + u64(row) * columns + column, columns - column, vectors) : Four{};
+        return addend ? stored_four(addend + u64(row) * columns + column, columns - column, vectors) : Operands{};
     }
 
     __device__ __forceinline__ void write(u32 row, int column, const Terms &terms, Four value,
-                                          const Operands &addends) const {
+                                          const Operands &operands) const {
         u64 at = u64(row) * columns + column;
         int valid = columns - column;
 #pragma unroll
@@ -46,6 +46,7 @@ struct PreluEpilogue {
 #pragma unroll
         for (int i = 0; i < 4; ++i) value.values[i] *= value.values[i] > 0 ? 1.0f : terms.slope.values[i];
         if (addend) {
+            Four addends = widened(operands);
 #pragma unroll
             for (int i = 0; i < 4; ++i) value.values[i] += addends.values[i];
         }
@@ -83,13 +84,13 @@ struct PreluGradientEpilogue {
     }
 
     struct Operands {
-        Four addend, pre;
+        StoredFour<T> addend, pre;
     };
     __device__ __forceinline__ Operands read(u32 row, int column) const {
         u64 at = u64(row) * columns + column;
         Operands operands = {};
-        if (addend) operands.addend = read_four(addend + at, columns - column, vectors);
-        if (pre) operands.pre = read_four(pre + at, columns - column, vectors);
+        if (addend) operands.addend = stored_four(addend + at, columns - column, vectors);
+        if (pre) operands.pre = stored_four(pre + at, columns - column, vectors);
         return operands;
     }
 
@@ -98,16 +99,17 @@ struct PreluGradientEpilogue {
         u64 at = u64(row) * columns + column;
         int valid = columns - column;
         if (addend) {
+            Four addends = widened(operands.addend);
 #pragma unroll
-            for (int i = 0; i < 4; ++i) value.values[i] += operands.addend.values[i];
+            for (int i = 0; i < 4; ++i) value.values[i] += addends.values[i];
         }
         if (kept) write_four(kept + at, value, valid, vectors);
         if (pre) {
+            Four before = widened(operands.pre);
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
-                float before = operands.pre.values[i];
-                bool positive = before > 0;
-                terms.sum.values[i] += positive ? 0.0f : value.values[i] * before;
+                bool positive = before.values[i] > 0;
+                terms.sum.values[i] += positive ? 0.0f : value.values[i] * before.values[i];
                 value.values[i] *= positive ? 1.0f : terms.slope.values[i];
             }
         }

@@ -15,19 +15,33 @@ __device__ __forceinline__ Four read_four(const float *from, int valid, bool vec
     return value;
 }
 
-__device__ __forceinline__ Four read_four(const bf16 *from, int valid, bool vectors) {
-    Four value = {};
-    if (vectors) {
-        if (valid <= 0) return value;
-        uint2 bits = *reinterpret_cast<const uint2 *>(from);
-        return {__uint_as_float(bits.x << 16), __uint_as_float(bits.x & 0xffff0000u), __uint_as_float(bits.y << 16),
-                __uint_as_float(bits.y & 0xffff0000u)};
-    }
+// The same as they are in memory: of bf16 half of the registers.
+__device__ __forceinline__ Four stored_four(const float *from, int valid, bool vectors) {
+    return read_four(from, valid, vectors);
+}
+
+__device__ __forceinline__ uint2 stored_four(const bf16 *from, int valid, bool vectors) {
+    if (vectors) return valid > 0 ? *reinterpret_cast<const uint2 *>(from) : uint2{};
+    u32 bits[4] = {};
 #pragma unroll
     for (int i = 0; i < 4; ++i)
-        if (i < valid) value.values[i] = to_float(from[i]);
-    return value;
+        if (i < valid) bits[i] = from[i].bits;
+    return {bits[0] | bits[1] << 16, bits[2] | bits[3] << 16};
 }
+
+__device__ __forceinline__ Four widened(const Four &four) { return four; }
+
+__device__ __forceinline__ Four widened(uint2 bits) {
+    return {__uint_as_float(bits.x << 16), __uint_as_float(bits.x & 0xffff0000u), __uint_as_float(bits.y << 16),
+            __uint_as_float(bits.y & 0xffff0000u)};
+}
+
+__device__ __forceinline__ Four read_four(const bf16 *from, int valid, bool vectors) {
+    return widened(stored_four(from, valid, vectors));
+}
+
+template <class T>
+using StoredFour = decltype(stored_four(static_cast<const T *>(nullptr), 0, false));
 
 __device__ __forceinline__ void write_vector(float *to, const Four &value) { store_pack(to, value); }
 

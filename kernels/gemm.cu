@@ -29,7 +29,6 @@
                                                 const __grid_constant__ TensorMap right, const float *bias,           \
                                                 const float *slope, const float *residual, float *out,                \
                                                 float *partial, MatrixProduct p) {                                    \
-        await_previous();                                                                                             \
         PreluEpilogue<float> epilogue{bias, slope, residual, nullptr, out, p.columns, bool(p.out_vectors)};           \
         matrix_product_wgmma<T, LAYOUT, COLUMNS>(left, right, epilogue, partial, p);                                  \
     }

@@ -34,7 +34,6 @@
     linear_backward_data_wgmma_128x##COLUMNS##_##DTYPE(const __grid_constant__ TensorMap d_out,                       \
                                                        const __grid_constant__ TensorMap weight, T *d_x,              \
                                                        float *partial, MatrixProduct p) {                             \
-        await_previous();                                                                                             \
         PreluEpilogue<T> epilogue{nullptr, nullptr, nullptr, nullptr, d_x, p.columns, bool(p.out_vectors)};           \
         matrix_product_wgmma<T, NT, COLUMNS>(d_out, weight, epilogue, partial, p);                                    \
     }
@@ -43,7 +42,6 @@
     linear_forward_wgmma_128x##COLUMNS##_##DTYPE(const __grid_constant__ TensorMap x,                                 \
                                                  const __grid_constant__ TensorMap weight, const float *bias,         \
                                                  float *out, float *partial, MatrixProduct p) {                       \
-        await_previous();                                                                                             \
         PreluEpilogue<float> epilogue{bias, nullptr, nullptr, nullptr, out, p.columns, bool(p.out_vectors)};          \
         matrix_product_wgmma<T, NN, COLUMNS>(x, weight, epilogue, partial, p);                                        \
     }                                                                                                                 \
@@ -51,7 +49,6 @@
     linear_backward_weight_wgmma_128x##COLUMNS##_##DTYPE(const __grid_constant__ TensorMap x,                         \
                                                          const __grid_constant__ TensorMap d_out, float *d_weight,    \
                                                          float *partial, MatrixProduct p) {                           \
-        await_previous();                                                                                             \
         auto epilogue = plain(d_weight, p.columns, bool(p.out_vectors));                                              \
         matrix_product_wgmma<T, TN, COLUMNS>(x, d_out, epilogue, partial, p);                                         \
     }

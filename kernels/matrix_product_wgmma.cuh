@@ -104,50 +104,76 @@ __device__ __forceinline__ void copy_operand(u32 to, const TensorMap &map, u32 k
     }
 }
 
-// Stores a warp's 16 rows of the tile, exchanged through 4 KB of shared memory so that it stores whole rows: those from
-// `first_row` on that lie before `rows`. What the epilogue sums over them goes to row `part` of its column sums.
-template <u32 COUNT, class Epilogue>
-__device__ __forceinline__ void store_sums(const float (&sum)[COUNT], u8 *exchange, const Epilogue &epilogue,
-                                           u32 first_row, u32 rows, u32 first_column, u32 row_offset, u32 part_row) {
-    constexpr u32 PIECES = EXCHANGE_COLUMNS / 4, AT_ONCE = WARP / PIECES, PASSES = 16 / AT_ONCE;
-    u32 lane = threadIdx.x % WARP, piece = lane % PIECES, columns = epilogue.columns;
-    u32 from = place_of<PIECES>(lane / 4, lane / 2 % 2) + lane % 2 * 8;
+// Where a warp's 16 rows of a tile go, `EXCHANGE_COLUMNS` columns at a time: rows from `first` on that lie before `end`. A
+// lane has four columns of every second of them, so that the warp stores whole rows.
+template <class Epilogue>
+struct WarpRows {
+    static constexpr u32 PIECES = EXCHANGE_COLUMNS / 4, AT_ONCE = WARP / PIECES, PASSES = 16 / AT_ONCE;
+    struct Operands {
+        typename Epilogue::Operands of[PASSES];
+    };
+
+    const Epilogue &epilogue;
+    u32 first, end;
+
+    // What memory holds for the columns from `column` on: all before anything is written, so that it is waited for once.
+    __device__ __forceinline__ Operands read(u32 column) const {
+        u32 lane = threadIdx.x % WARP;
+        Operands operands = {};
+        column += lane % PIECES * 4;
+        if (column >= u32(epilogue.columns)) return operands;
 #pragma unroll
-    for (u32 part = 0; part < COUNT * 2 / EXCHANGE_COLUMNS; ++part) {
+        for (u32 pass = 0; pass < PASSES; ++pass) {
+            u32 row = first + pass * AT_ONCE + lane / PIECES;
+            if (row < end) operands.of[pass] = epilogue.read(row, column);
+        }
+        return operands;
+    }
+
+    // Finishes and stores sums[0] to sums[EXCHANGE_COLUMNS / 2 - 1], exchanged through 4 KB of shared memory. Returns what
+    // the epilogue sums over this lane's rows. Without operands they are read row by row.
+    __device__ __forceinline__ Four store(const float *sums, u8 *exchange, u32 column, const Operands *operands) const {
+        u32 lane = threadIdx.x % WARP, piece = lane % PIECES;
+        u32 from = place_of<PIECES>(lane / 4, lane / 2 % 2) + lane % 2 * 8;
         __syncwarp();
 #pragma unroll
         for (u32 j = 0; j < EXCHANGE_COLUMNS / 8; ++j) {
 #pragma unroll
             for (u32 half = 0; half < 2; ++half) {
-                u32 at = (part * (EXCHANGE_COLUMNS / 8) + j) * 4 + half * 2;
                 float2 *to = reinterpret_cast<float2 *>(exchange + advanced<PIECES>(from, half * 8, j * 2));
-                *to = make_float2(sum[at], sum[at + 1]);
+                *to = make_float2(sums[j * 4 + half * 2], sums[j * 4 + half * 2 + 1]);
             }
         }
         __syncwarp();
-        u32 column = first_column + part * EXCHANGE_COLUMNS + piece * 4;
-        if (column >= columns) continue;
+        column += piece * 4;
+        if (column >= u32(epilogue.columns)) return {};
         auto terms = epilogue.terms(column);
-        // All is read before anything is written: a warp waits for memory once.
-        typename Epilogue::Operands operands[PASSES];
 #pragma unroll
         for (u32 pass = 0; pass < PASSES; ++pass) {
-            u32 row = first_row + pass * AT_ONCE + lane / PIECES;
-            if (row < rows) operands[pass] = epilogue.read(row_offset + row, column);
-        }
-#pragma unroll
-        for (u32 pass = 0; pass < PASSES; ++pass) {
-            u32 line = pass * AT_ONCE + lane / PIECES, row = first_row + line;
-            if (row >= rows) continue;
+            u32 line = pass * AT_ONCE + lane / PIECES, row = first + line;
+            if (row >= end) continue;
             Four four = *reinterpret_cast<const Four *>(exchange + place_of<PIECES>(line, piece));
-            epilogue.write(row_offset + row, column, terms, four, operands[pass]);
+            epilogue.write(row, column, terms, four, operands ? operands->of[pass] : epilogue.read(row, column));
         }
-        if constexpr (Epilogue::SUMS) {
-            // The other half of the warp has the same columns; all lanes have some, as columns are multiples of 64.
-            if (!epilogue.column_sums) continue;
+        if constexpr (Epilogue::SUMS) return terms.sum;
+        else return {};
+    }
+};
+
+// Stores a warp's 16 rows of the tile.
+template <u32 COUNT, class Epilogue>
+__device__ __forceinline__ void store_sums(const float (&sum)[COUNT], u8 *exchange, const Epilogue &epilogue,
+                                           u32 first_row, u32 rows, u32 first_column, u32 row_offset) {
+    WarpRows<Epilogue> to{epilogue, row_offset + first_row, row_offset + rows};
 #pragma unroll
-            for (u32 i = 0; i < 4; ++i) terms.sum.values[i] += __shfl_xor_sync(0xffffffffu, terms.sum.values[i], PIECES);
-            if (lane < PIECES) store_pack(epilogue.column_sums + u64(part_row) * columns + column, terms.sum);
+    for (u32 part = 0; part < COUNT * 2 / EXCHANGE_COLUMNS; ++part) {
+        u32 column = first_column + part * EXCHANGE_COLUMNS;
+        const float *sums = sum + part * (EXCHANGE_COLUMNS / 2);
+        if constexpr (COUNT <= 64) {
+            auto operands = to.read(column);
+            to.store(sums, exchange, column, &operands);
+        } else {
+            to.store(sums, exchange, column, nullptr);  // Registers are short.
         }
     }
 }
@@ -176,6 +202,7 @@ __device__ __forceinline__ void matrix_product_wgmma(const TensorMap &left, cons
     }
     if constexpr (BLOCKS > 1) sync_cluster();
     else __syncthreads();
+    await_previous();
     WgmmaList<COLUMNS> list(p, CHUNK<T>);
     u32 first = blockIdx.x / BLOCKS, stride = gridDim.x / BLOCKS;
 
@@ -238,9 +265,9 @@ __device__ __forceinline__ void matrix_product_wgmma(const TensorMap &left, cons
             if (p.splits > 1) {
                 float *to = partial + u64(work.split) * p.batch * p.rows * p.columns;
                 auto part = plain(to, p.columns, p.columns % 4 == 0);
-                store_sums(sum, exchange, part, first_row, p.rows, work.column, row_offset, 0);
+                store_sums(sum, exchange, part, first_row, p.rows, work.column, row_offset);
             } else {
-                store_sums(sum, exchange, epilogue, first_row, p.rows, work.column, row_offset, 0);
+                store_sums(sum, exchange, epilogue, first_row, p.rows, work.column, row_offset);
             }
         }
     }

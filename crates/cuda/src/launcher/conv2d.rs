@@ -225,8 +225,8 @@ pub(super) fn forward(op: Conv2dForward, operands: &Operands<'_>, context: &Cont
         }));
     }
     if let Some((found, _)) = pixels {
-        return Ok(Kernel::new(found.forward_workspace_bytes(&product), move |io| {
-            found.forward(&product, io, epilogue(&io.reads, &io.writes))
+        return Ok(Kernel::new(found.forward_workspace_bytes(), move |io| {
+            found.forward(io, epilogue(&io.reads, &io.writes))
         }));
     }
     let (rows, columns) = (product.rows(), g.outputs);
@@ -281,7 +281,7 @@ pub(super) fn backward_data(
         return Ok(found.backward_data(op));
     }
     if let Some((found, _)) = pixels {
-        return Ok(found.backward_data(op, products));
+        return Ok(found.backward_data(op));
     }
     let size = [products[0].rows(), columns];
     let terms = [products.iter().map(TapProduct::taps).max().unwrap_or(0), g.outputs];

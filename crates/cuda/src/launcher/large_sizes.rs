@@ -129,7 +129,8 @@ fn a_fused_gradient_is_not_stored_on_the_way() {
                 let Op::Conv2dBackwardData(op) = case.op else { continue };
                 let (launches, workspace) = launches_and_workspace(&case, &context).unwrap();
                 let products = launches.iter().filter(|launch| !launch.kernel.contains("sum")).count();
-                assert_eq!(products, op.stride * op.stride, "{}", case.name);
+                // One for all pixels, or for each class of them modulo the stride.
+                assert!([1, op.stride * op.stride].contains(&products), "{}", case.name);
                 let activation = case.reads[0].0.bytes() as u64;
                 assert!(workspace < activation / 25, "{}: {workspace} of {activation} bytes", case.name);
             }

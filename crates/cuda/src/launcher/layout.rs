@@ -99,9 +99,23 @@ fn layouts() -> Vec<Layout> {
             }
         ),
         layout!("conv2d.cuh", conv2d_wgmma::WgmmaOperands { addend, pre, kept }),
+        layout!("conv2d.cuh", conv2d_wgmma_pixels::PixelClass { vertical, horizontal, across, first_tile }),
         layout!(
             "conv2d.cuh",
-            conv2d_wgmma_pixels::PixelProduct { taps, images, pixels, across, image_tiles, column_tiles, tiles }
+            conv2d_wgmma_pixels::PixelProduct {
+                classes,
+                class_count,
+                batch,
+                length,
+                columns,
+                filter_width,
+                result_width,
+                images,
+                pixels,
+                image_tiles,
+                column_tiles,
+                tiles,
+            }
         ),
         layout!("conv2d.cuh", conv2d_wgmma::HaloProduct { height, width, tiles, operands }),
         layout!(

@@ -177,28 +177,15 @@ __device__ __forceinline__ void sync_cluster() {
     asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
 
-// Arrives at the barrier at the same place in block `rank` of the cluster.
+// Arrives at the barrier at the same place in block `rank` of the cluster. Orders no plain accesses to memory (with
+// .release.cluster the compiler would put a fence of the whole GPU before it): for stages that only products have read.
 __device__ __forceinline__ void arrive_at(u32 barrier, u32 rank) {
     asm volatile(
         "{\n"
         ".reg .b32 there;\n"
         "mapa.shared::cluster.u32 there, %0, %1;\n"
-        "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there];\n"
+        "mbarrier.arrive.shared::cluster.b64 _, [there];\n"
         "}" ::"r"(barrier), "r"(rank)
-        : "memory");
-}
-
-// As wait, for arrivals of other blocks of the cluster.
-__device__ __forceinline__ void wait_for_cluster(u32 barrier, u32 parity) {
-    asm volatile(
-        "{\n"
-        ".reg .pred done;\n"
-        "again:\n"
-        "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n"
-        "@done bra.uni ready;\n"
-        "bra.uni again;\n"
-        "ready:\n"
-        "}" ::"r"(barrier), "r"(parity)
         : "memory");
 }
 

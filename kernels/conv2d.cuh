@@ -88,6 +88,7 @@ struct PixelProduct {
     int batch, length, columns;     // images; channels of the source and of the result
     int filter_width, result_width;
     int images, pixels;             // of a tile
+    u32 image_bits;                 // of the images of a tile, where there are several pixels
     u32 image_tiles, column_tiles;  // of a pixel, and of the result's channels
     u32 tiles;                      // all of them
 };

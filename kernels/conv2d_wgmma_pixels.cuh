@@ -13,7 +13,7 @@
 //
 // Images follow each other within a pixel, so that for one pixel of the result and one tap the source is a matrix of
 // images × channels as it lies: no row of a tile is in the padding, and taps there are left out. A tile is 128 images of
-// one pixel, or all of fewer images (which then divide 128) of several neighbours, times COLUMNS channels: a product of
+// one pixel, or all of fewer images (which then divide 128) of several that see neighbours, times COLUMNS channels: a product of
 // matrices, with the pipeline of matrix_product_wgmma.cuh, whose reduction runs over the taps that the tile sees. Gradients
 // of strided convolutions have a class of pixels for each remainder modulo the stride; those that see most taps come first.
 //
@@ -131,7 +131,8 @@ __device__ __forceinline__ void pixel_product(const TensorMap &source, const Ten
         int to_column = horizontal.first_pixel + tile.j * horizontal.pixel_step;
         u32 first = (to_row * p.result_width + to_column) * p.batch + tile.n;
         u32 rows = min(p.pixels, horizontal.pixels - tile.j) * min(p.images, p.batch - tile.n);
-        WarpRows<Epilogue> to{epilogue, first + warp * 16, first + rows};
+        // The pixels of a class lie between those of the others.
+        WarpRows<Epilogue> to{epilogue, warp * 16, rows, first, p.image_bits, (horizontal.pixel_step - 1) * p.batch};
         typename WarpRows<Epilogue>::Operands operands[PARTS];
         if constexpr (EARLY) {
 #pragma unroll

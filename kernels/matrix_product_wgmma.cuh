@@ -105,7 +105,8 @@ __device__ __forceinline__ void copy_operand(u32 to, const TensorMap &map, u32 k
 }
 
 // Where a warp's 16 rows of a tile go, `EXCHANGE_COLUMNS` columns at a time: rows from `first` on that lie before `end`. A
-// lane has four columns of every second of them, so that the warp stores whole rows.
+// lane has four columns of every second of them, so that the warp stores whole rows. In memory every `1 << group` rows,
+// counted from `base` on, are followed by `gap` others.
 template <class Epilogue>
 struct WarpRows {
     static constexpr u32 PIECES = EXCHANGE_COLUMNS / 4, AT_ONCE = WARP / PIECES, PASSES = 16 / AT_ONCE;
@@ -115,6 +116,9 @@ struct WarpRows {
 
     const Epilogue &epilogue;
     u32 first, end;
+    u32 base = 0, group = 31, gap = 0;
+
+    __device__ __forceinline__ u32 place(u32 row) const { return base + row + (row >> group) * gap; }
 
     // What memory holds for the columns from `column` on: all before anything is written, so that it is waited for once.
     __device__ __forceinline__ Operands read(u32 column) const {
@@ -125,7 +129,7 @@ struct WarpRows {
 #pragma unroll
         for (u32 pass = 0; pass < PASSES; ++pass) {
             u32 row = first + pass * AT_ONCE + lane / PIECES;
-            if (row < end) operands.of[pass] = epilogue.read(row, column);
+            if (row < end) operands.of[pass] = epilogue.read(place(row), column);
         }
         return operands;
     }
@@ -153,6 +157,7 @@ struct WarpRows {
             u32 line = pass * AT_ONCE + lane / PIECES, row = first + line;
             if (row >= end) continue;
             Four four = *reinterpret_cast<const Four *>(exchange + place_of<PIECES>(line, piece));
+            row = place(row);
             epilogue.write(row, column, terms, four, operands ? operands->of[pass] : epilogue.read(row, column));
         }
         if constexpr (Epilogue::SUMS) return terms.sum;
@@ -164,7 +169,7 @@ struct WarpRows {
 template <u32 COUNT, class Epilogue>
 __device__ __forceinline__ void store_sums(const float (&sum)[COUNT], u8 *exchange, const Epilogue &epilogue,
                                            u32 first_row, u32 rows, u32 first_column, u32 row_offset) {
-    WarpRows<Epilogue> to{epilogue, row_offset + first_row, row_offset + rows};
+    WarpRows<Epilogue> to{epilogue, first_row, rows, row_offset};
 #pragma unroll
     for (u32 part = 0; part < COUNT * 2 / EXCHANGE_COLUMNS; ++part) {
         u32 column = first_column + part * EXCHANGE_COLUMNS;
@@ -214,8 +219,7 @@ __device__ __forceinline__ void matrix_product_wgmma(const TensorMap &left, cons
                 u32 segment = work.begin / list.chunks, k = work.begin % list.chunks * CHUNK<T>;
                 u32 share = list.rank * SHARE;
                 for (u32 step = work.begin; step < work.end; ++step, ring.advance()) {
-                    if constexpr (BLOCKS > 1) wait_for_cluster(ring.empty(), ring.phase ^ 1);
-                    else ring.wait_empty();
+                    ring.wait_empty();
                     u32 to = ring.place(), full = ring.full();
                     arrive_expecting(full, STAGE);
                     u32 left_matrix = p.left_batch ? work.batch : segment;

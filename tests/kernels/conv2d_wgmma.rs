@@ -39,9 +39,11 @@ const WIDE: [[usize; 8]; 3] =
     [[9, 7, 9, 64, 128, 3, 1, 1], [2, 2, 70, 128, 256, 3, 1, 1], [1, 25, 5, 64, 128, 3, 1, 1]];
 
 /// Tiles of images of one pixel, of 64 columns: strides; more images than a tile, and fewer, that do not divide it; more
-/// tiles for a block than one. And of several pixels with all their images: 16, of which some lie outside, and 2.
-const PIXELS_64: [[usize; 8]; 4] = [
+/// tiles for a block than one. And of several pixels with all their images: 16, of which some lie outside, 2, and 32 of the
+/// pixels of a class.
+const PIXELS_64: [[usize; 8]; 5] = [
     [4, 5, 130, 64, 64, 3, 2, 1],
+    [5, 13, 32, 64, 64, 3, 2, 1],
     [3, 3, 40, 128, 64, 3, 1, 1],
     [2, 11, 16, 64, 192, 3, 1, 1],
     [1, 66, 2, 128, 64, 3, 1, 1],

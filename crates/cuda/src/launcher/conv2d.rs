@@ -118,7 +118,7 @@ pub(super) struct TapProduct {
 }
 
 impl TapProduct {
-    fn rows(&self) -> usize {
+    pub(super) fn rows(&self) -> usize {
         self.vertical.pixels as usize * self.horizontal.pixels as usize * self.batch as usize
     }
 

@@ -45,6 +45,7 @@ pub(super) struct PixelProduct {
     pub(super) result_width: i32,
     pub(super) images: i32,
     pub(super) pixels: i32,
+    pub(super) image_bits: u32,
     pub(super) image_tiles: u32,
     pub(super) column_tiles: u32,
     pub(super) tiles: u32,
@@ -65,7 +66,8 @@ pub(super) struct Pixels {
 }
 
 impl Pixels {
-    /// For these products of taps, one for each class of pixels modulo the stride, and about how many cycles they take.
+    /// For these products of taps, one for each class of pixels modulo the stride, and about how many cycles they take: if
+    /// half of the rows of tiles are of use, or the tier is forced.
     pub(super) fn of(
         context: &Context,
         dtype: DType,
@@ -87,6 +89,8 @@ impl Pixels {
             let found = Pixels { dtype, columns, stages, along, blocks, product };
             (found, found.cycles())
         });
+        let rows: usize = products.iter().map(TapProduct::rows).sum();
+        let candidates = candidates.filter(|(found, _)| context.options.forced || 2 * rows >= found.row_tiles() * ROWS);
         // Where the tier is forced, the widest.
         candidates.min_by_key(|(_, cycles)| if context.options.forced { 0 } else { *cycles })
     }
@@ -173,8 +177,8 @@ impl Pixels {
 
 /// These products of taps in tiles of so many columns, those with most taps first.
 fn product(g: &Conv2dGeometry, products: &[TapProduct], columns: usize) -> PixelProduct {
-    // All images of several neighbours, if they make up a tile and neighbours see neighbours.
-    let several = g.stride == 1 && g.batch < ROWS && ROWS.is_multiple_of(g.batch);
+    // All images of several pixels, if they make up a tile and those see neighbours.
+    let several = products[0].horizontal.step == 1 && g.batch < ROWS && ROWS.is_multiple_of(g.batch);
     let images = if several { g.batch } else { ROWS };
     let pixels = ROWS / images;
     let (image_tiles, column_tiles) = (g.batch.div_ceil(images), products[0].columns as usize / columns);
@@ -189,6 +193,7 @@ fn product(g: &Conv2dGeometry, products: &[TapProduct], columns: usize) -> Pixel
         result_width: sorted[0].result_width,
         images: images as i32,
         pixels: pixels as i32,
+        image_bits: images.ilog2(),
         image_tiles: image_tiles as u32,
         column_tiles: column_tiles as u32,
         ..Zeroable::zeroed()

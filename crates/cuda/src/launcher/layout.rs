@@ -112,6 +112,7 @@ fn layouts() -> Vec<Layout> {
                 result_width,
                 images,
                 pixels,
+                image_bits,
                 image_tiles,
                 column_tiles,
                 tiles,

@@ -34,6 +34,8 @@
 // conv2d_backward_weight_wgmma_bf16: multiples of 64; see conv2d_wgmma_weight.cuh.
 // conv2d_sum, conv2d_backward_data_sum: add up the splits of a reduction, in order, and finish them. See sum_splits.
 // conv2d_forward_direct: for few input channels. Grid: (⌈P·Q·N / 64⌉, ⌈K / 64⌉); 128 threads; R·S·C·256 B shared.
+// conv2d_backward_weight_direct_<1, 3>: the gradients of filter and bias for so many, 3×3 taps; parts of which
+//   conv2d_column_sum adds up. Grid: (any, ⌈K / 64⌉); 256 threads.
 // conv2d_column_sum, …_finish: columns of d_y for d_bias, of slope_sums for d_slope; see column_sum.cuh.
 //
 // A sum has at most 4,096 terms before it is added to others: the launcher splits accordingly, by shape alone.
@@ -103,6 +105,18 @@ CONV2D_PRODUCTS(32x32, bf16, bf16)
                                   const T *residual, T *y, T *out, Conv2d sizes, u32 vectors) {                       \
         await_previous();                                                                                             \
         direct(x, filter, PreluEpilogue<T>{bias, slope, residual, y, out, int(sizes.outputs), bool(vectors)}, sizes); \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(GRADIENT_THREADS)                                                    \
+    conv2d_backward_weight_direct_1_##DTYPE(const T *x, const T *d_y, float *filter_sums, float *bias_sums,           \
+                                            Conv2d sizes, u32 vectors) {                                              \
+        await_previous();                                                                                             \
+        direct_gradient<1>(x, d_y, filter_sums, bias_sums, sizes, bool(vectors));                                     \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(GRADIENT_THREADS)                                                    \
+    conv2d_backward_weight_direct_3_##DTYPE(const T *x, const T *d_y, float *filter_sums, float *bias_sums,           \
+                                            Conv2d sizes, u32 vectors) {                                              \
+        await_previous();                                                                                             \
+        direct_gradient<3>(x, d_y, filter_sums, bias_sums, sizes, bool(vectors));                                     \
     }                                                                                                                 \
     extern "C" __global__ void __launch_bounds__(256)                                                                 \
     conv2d_column_sum_##DTYPE(const T *matrix, float *sums, u32 rows, u32 columns, u32 rows_per_chunk) {              \

@@ -62,3 +62,67 @@ __device__ __forceinline__ void direct(const T *x, const T *filter, const PreluE
             if (row[i] < rows) epilogue.write(row[i], column, terms, sums[i][j]);
     }
 }
+
+// The gradient of such a filter of 3×3 taps, CHANNELS inputs, and of the bias: what a block finds of both. Sixteen threads
+// have four columns each of all taps in registers, and go over the images of every sixteenth; a block over every so many
+// pixels. Bound by reading d_y: x is read nine times, from the first-level cache.
+constexpr u32 GRADIENT_THREADS = 256, GRADIENT_COLUMNS = 64;
+
+// filter_sums [blocks, 9 · C, K], bias_sums [blocks, K]; of which the second may be null. Grid: (any, ⌈K / 64⌉).
+template <u32 CHANNELS, class T>
+__device__ __forceinline__ void direct_gradient(const T *x, const T *d_y, float *filter_sums, float *bias_sums,
+                                                const Conv2d &sizes, bool vectors) {
+    constexpr u32 TAPS = 9, LANES_OF_ROW = GRADIENT_COLUMNS / 4, GROUPS = GRADIENT_THREADS / LANES_OF_ROW;
+    u32 lane = threadIdx.x % LANES_OF_ROW, group = threadIdx.x / LANES_OF_ROW;
+    u32 column = blockIdx.y * GRADIENT_COLUMNS + lane * 4, pixels = sizes.output_height * sizes.output_width;
+    int valid = int(sizes.outputs) - int(column);
+    Four sums[TAPS * CHANNELS + 1] = {};
+    for (u32 pixel = blockIdx.x; pixel < pixels; pixel += gridDim.x) {
+        u32 top = pixel / sizes.output_width * sizes.stride - sizes.padding;
+        u32 left = pixel % sizes.output_width * sizes.stride - sizes.padding;
+        for (u32 n = group; n < sizes.batch; n += GROUPS) {
+            Four slope = read_four(d_y + (u64(pixel) * sizes.batch + n) * sizes.outputs + column, valid, vectors);
+#pragma unroll
+            for (u32 tap = 0; tap < TAPS; ++tap) {
+                u32 h = top + tap / 3, w = left + tap % 3;  // before the image's edge it wraps around
+                bool inside = h < sizes.height && w < sizes.width;
+                const T *from = x + ((h * sizes.width + w) * sizes.batch + n) * CHANNELS;
+#pragma unroll
+                for (u32 c = 0; c < CHANNELS; ++c) {
+                    float value = inside ? to_float(from[c]) : 0.0f;
+#pragma unroll
+                    for (u32 i = 0; i < 4; ++i) sums[tap * CHANNELS + c].values[i] += value * slope.values[i];
+                }
+            }
+#pragma unroll
+            for (u32 i = 0; i < 4; ++i) sums[TAPS * CHANNELS].values[i] += slope.values[i];
+        }
+    }
+    // The two rows of a warp, then the warps one after the other.
+    __shared__ Four all[TAPS * CHANNELS + 1][LANES_OF_ROW];
+#pragma unroll
+    for (u32 warp = 0; warp < GRADIENT_THREADS / WARP; ++warp) {
+#pragma unroll
+        for (u32 row = 0; row <= TAPS * CHANNELS; ++row) {
+            Four sum = sums[row];
+#pragma unroll
+            for (u32 i = 0; i < 4; ++i) sum.values[i] += __shfl_xor_sync(0xffffffffu, sum.values[i], LANES_OF_ROW);
+            if (threadIdx.x / WARP != warp || threadIdx.x % WARP >= LANES_OF_ROW) continue;
+            if (warp > 0) {
+                Four before = all[row][lane];
+#pragma unroll
+                for (u32 i = 0; i < 4; ++i) sum.values[i] += before.values[i];
+            }
+            all[row][lane] = sum;
+        }
+        __syncthreads();
+    }
+    for (u32 i = threadIdx.x; i < (TAPS * CHANNELS + 1) * LANES_OF_ROW; i += GRADIENT_THREADS) {
+        u32 row = i / LANES_OF_ROW, at = blockIdx.y * GRADIENT_COLUMNS + i % LANES_OF_ROW * 4;
+        bool is_bias = row == TAPS * CHANNELS;
+        float *to = is_bias ? bias_sums : filter_sums;
+        if (!to || at >= sizes.outputs) continue;
+        u64 first = is_bias ? u64(blockIdx.x) * sizes.outputs : (u64(blockIdx.x) * TAPS * CHANNELS + row) * sizes.outputs;
+        write_four(to + first + at, all[row][i % LANES_OF_ROW], int(sizes.outputs - at), sizes.outputs % 4 == 0);
+    }
+}

@@ -271,7 +271,7 @@ __device__ __forceinline__ void weight_gradient(const Head &head, const Operands
     u32 lines = head.rounded ? to_eight(classes) : classes;
     for (u32 d = lane; d < head.dimension; d += WARP) {
         float sum = 0;
-#pragma unroll 4
+#pragma unroll 8
         for (u32 part = 0; part < parts; ++part) sum += sums[(u64(part) * lines + at) * head.pitch + d];
         sum *= scale;
         d_w[d] = sum;

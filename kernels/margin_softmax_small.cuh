@@ -6,7 +6,7 @@ constexpr u32 SMALL_CLASSES = WARP;
 constexpr u32 SMALL_THREADS = 256;
 constexpr u32 SMALL_WARPS = SMALL_THREADS / WARP;
 // Rows of a block of the backward pass, which adds up their part of the weights' gradient.
-constexpr u32 SMALL_ROWS = 16;
+constexpr u32 SMALL_ROWS = 8;
 
 // Brings the class weights to shared memory, [C][pitch]; the odd pitch lets lanes read their classes' values at once.
 __device__ __forceinline__ u32 pitch_of(const Head &head) { return head.dimension | 1; }
@@ -23,7 +23,7 @@ __device__ __forceinline__ float class_product(const Head &head, const float *__
     if (lane >= head.classes) return 0;
     const float *w = staged + lane * pitch_of(head);
     float sum = 0;
-#pragma unroll 4
+#pragma unroll 8
     for (u32 d = 0; d < head.dimension; ++d) sum += x[d] * w[d];
     return sum;
 }
@@ -63,7 +63,7 @@ __device__ __forceinline__ void small_forward(const Head &head, const Operands &
     if (lane == 0) write_row(head, out, entry, online, row, row < in.count[0]);
 }
 
-// SMALL_ROWS rows a block, a warp one after another: d_embedding, the rows' slopes, and the block's part of Σ_i g_ij
+// SMALL_ROWS rows a block, a warp for each: d_embedding, the rows' slopes, and the block's part of Σ_i g_ij
 // x_i, partial [blocks, C, D].
 __device__ __forceinline__ void small_backward(const Head &head, const Operands &in, const float *log_sum_exp,
                                                const float *inverse_norm, float *d_embedding, Slopes *slopes,

@@ -171,6 +171,11 @@ const DIRECT_FILTER_BYTES: usize = 48 * 1024;
 /// Rows and columns of a block of the direct convolution.
 const DIRECT_TILE: usize = 64;
 const DIRECT_THREADS: u32 = 128;
+/// Input channels for which there is a direct gradient of the filter, and threads of its blocks.
+const DIRECT_GRADIENTS: [usize; 2] = [1, 3];
+const GRADIENT_THREADS: u32 = 256;
+/// The most blocks of it: as many as one launch adds up.
+const GRADIENT_BLOCKS: usize = 256;
 
 /// Kernels count elements and pixels in 31 bits, offsets of taps in 15.
 pub(super) fn check_sizes(op: &dyn Operator, kinds: &[&Type]) -> Result<(), Error> {
@@ -347,6 +352,9 @@ pub(super) fn backward_weight(
     let dtype = operands.reads[0].dtype;
     let (rows, columns) = (g.taps[0] * g.taps[1] * g.inputs, g.outputs);
     let pixels = g.output_height * g.output_width;
+    if g.taps == [3; 2] && DIRECT_GRADIENTS.contains(&g.inputs) {
+        return Ok(direct_gradient(op, &g, dtype));
+    }
     let hopper = WeightGradient::of(context, dtype, &g);
     let scheme = mma::weight_gradient(context, dtype, &g).unwrap_or_else(|| {
         Scheme::portable(dtype, 1, [rows, columns], [pixels, g.batch], fours(g.inputs) && fours(g.outputs))
@@ -379,4 +387,34 @@ pub(super) fn backward_weight(
         }
         launches
     }))
+}
+
+/// The gradients of filter and bias for few input channels: parts of both, and their sums.
+fn direct_gradient(op: Conv2dBackwardWeight, g: &Conv2dGeometry, dtype: DType) -> Kernel {
+    let g = *g;
+    let blocks = (g.output_height * g.output_width).min(GRADIENT_BLOCKS);
+    let filter = ColumnSum { rows: blocks, columns: 9 * g.inputs * g.outputs };
+    let bias = ColumnSum { rows: blocks, columns: g.outputs };
+    let bytes = |sum: ColumnSum| (4 * (sum.rows * sum.columns) as u64).next_multiple_of(16);
+    let chunk_bytes = filter.workspace_bytes().max(bias.workspace_bytes());
+    Kernel::new(bytes(filter) + bytes(bias) + chunk_bytes, move |io| {
+        let filter_sums = io.workspace.part(0, bytes(filter));
+        let bias_sums = op.bias.then(|| io.workspace.part(bytes(filter), bytes(bias)));
+        let chunks = io.workspace.part(bytes(filter) + bytes(bias), chunk_bytes);
+        let launch = Launch::new("conv2d", format!("conv2d_backward_weight_direct_{}_{}", g.inputs, suffix(dtype)))
+            .grid([blocks as u32, g.outputs.div_ceil(DIRECT_TILE) as u32, 1])
+            .block(GRADIENT_THREADS)
+            .read(io.reads[0])
+            .read(io.reads[1])
+            .write(filter_sums)
+            .write_if(bias_sums)
+            .value(Conv2d::from(&g))
+            .value(u32::from(fours(g.outputs)));
+        let mut launches = vec![launch];
+        launches.extend(filter.launches("conv2d", DType::F32, [filter_sums, chunks, io.writes[0]]));
+        if let Some(sums) = bias_sums {
+            launches.extend(bias.launches("conv2d", DType::F32, [sums, chunks, io.writes[1]]));
+        }
+        launches
+    })
 }

@@ -5,7 +5,7 @@ use crate::launch::Kernel;
 use sphereface_tensor::op::FEW_CLASSES;
 
 /// Rows whose part of the weights' gradient one block sums.
-const ROWS: usize = 16;
+const ROWS: usize = 8;
 /// What the weights may take of shared memory.
 const WEIGHT_BYTES: usize = 40 * 1024;
 

@@ -11,6 +11,7 @@ mod gemm_mma;
 mod gemm_wgmma;
 mod linear;
 mod margin_softmax;
+mod overlap;
 mod self_check;
 mod training;
 

@@ -124,6 +124,12 @@ pub enum FaultKind {
         /// Its size.
         bytes: u32,
     },
+    /// An access to global memory by a thread that has not executed `griddepcontrol.wait`, in a kernel that may begin
+    /// before the launch before it has ended.
+    NotAwaited {
+        /// The address.
+        address: u64,
+    },
     /// A write to constant memory or to a range declared as read only.
     ReadOnly {
         /// The address.
@@ -276,6 +282,10 @@ impl fmt::Display for FaultKind {
             FaultKind::Undeclared { access, address, bytes } => {
                 write!(to, "{access} of {bytes} bytes at {address:#x}, outside of the ranges that the launch declared")
             }
+            FaultKind::NotAwaited { address } => write!(
+                to,
+                "global memory is touched at {address:#x} before griddepcontrol.wait: the launch before may not have ended"
+            ),
             FaultKind::ReadOnly { address } => write!(to, "write to read-only memory at {address:#x}"),
             FaultKind::Uninitialised { address } => write!(to, "read of uninitialised global memory at {address:#x}"),
             FaultKind::SharedUninitialised { offset } => {

@@ -410,6 +410,8 @@ pub(crate) enum Op {
     Exit,
     Trap,
     Nothing,
+    /// `griddepcontrol.wait`: the launch before has ended.
+    AwaitPrevious,
     Yield,
     AsyncCopy {
         to: Address,

@@ -114,6 +114,11 @@ impl Memory {
         Err(FaultKind::OutOfBounds { access, address, bytes, nearest })
     }
 
+    /// Whether the address lies in constants.
+    pub(crate) fn is_read_only(&self, address: u64) -> bool {
+        self.find(address, 1, "read", &mut 0).is_ok_and(|(allocation, _)| allocation.read_only)
+    }
+
     /// Forgets who wrote what; record numbers of launches may be used again.
     pub(crate) fn forget_writers(&self) {
         for allocation in &self.allocations {

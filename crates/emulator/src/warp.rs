@@ -36,6 +36,8 @@ pub(crate) struct Warp {
     pub(crate) converging: u32,
     /// Carry bits of `add.cc`.
     pub(crate) carry: u32,
+    /// Lanes that may touch global memory: all, or in a kernel that overlaps those that have waited for the launch before.
+    pub(crate) awaited: u32,
     /// Number of barriers passed that order the lanes of the warp.
     pub(crate) sync: u32,
     /// What is ordered before this warp's next access.
@@ -159,6 +161,7 @@ impl Warp {
             parked: 0,
             converging: 0,
             carry: 0,
+            awaited: if program.overlaps { 0 } else { u32::MAX },
             sync: 1,
             order: Order::begin(blocks),
             rank: rank as u32,

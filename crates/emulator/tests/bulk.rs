@@ -293,3 +293,27 @@ fn the_source_of_a_store_must_stay_until_the_wait() {
     run(&format!("{commit}{wait}{over}")).unwrap();
     says(run(commit).unwrap_err(), "the thread ends before its bulk copies have read shared memory");
 }
+
+#[test]
+fn the_launch_before_is_awaited_first() {
+    let early = |kind: FaultKind| assert!(matches!(kind, FaultKind::NotAwaited { .. }), "{kind}");
+    let overlap = "griddepcontrol.launch_dependents;\n";
+    let wait = "griddepcontrol.wait;\n";
+    // Barriers may be made before; copies come after, in both directions.
+    let right = format!("{overlap}{INIT}{wait}{LINEAR}{WAIT}{BACK}");
+    assert!(linear(&right, 64).unwrap()[..16].iter().enumerate().all(|(index, word)| *word == index as u32));
+    early(fault(&format!("{overlap}{INIT}{LINEAR}{wait}{WAIT}{BACK}"), 64));
+    let write = "st.shared.v4.u32 [%tile], {%bytes, %bytes, %bytes, %bytes};\nfence.proxy.async;\n";
+    let body = BACK.replacen("@%p0 bra DONE;\n", "", 1);
+    early(fault(&format!("{overlap}@%p0 bra DONE;\n{write}{body}{wait}"), 16));
+    linear(&format!("{overlap}@%p0 bra DONE;\n{wait}{write}{body}"), 16).unwrap();
+    // By a tensor map, which is a parameter and may be read at any time.
+    let tensor = |lines: String| {
+        let mut device = Device::new();
+        let (map, _) = tensor(&mut device, 2, 4, Swizzle::Bytes128);
+        let (bytes, encoded) = (map.box_bytes(), map.encode().unwrap());
+        Given { map: encoded, at: [0; 5], bytes, out: 0, input: 0, device: &mut device }.run(&lines)
+    };
+    tensor(format!("{overlap}{INIT}{wait}{}{WAIT}", load(2))).unwrap();
+    early(tensor(format!("{overlap}{INIT}{}{wait}{WAIT}", load(2))).unwrap_err().kind);
+}

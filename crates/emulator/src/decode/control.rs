@@ -28,8 +28,9 @@ pub(super) fn decode(decoder: &mut Decoder<'_>, m: &mut Modifiers<'_>, operands:
             Ok(Op::Asynchronous(Box::new(Asynchronous::MapAddress { d, a, rank })))
         }
         "setmaxnreg" => product::register_count(decoder, m, operands),
-        // Launches here never overlap.
+        // Launches here never overlap; `Program::overlaps` says that on a GPU they may.
         "griddepcontrol" => match m.take_any(&["launch_dependents", "wait"]) {
+            Some("wait") => Ok(Op::AwaitPrevious),
             Some(_) => Ok(Op::Nothing),
             None => Err(m.unknown()),
         },

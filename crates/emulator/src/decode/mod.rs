@@ -57,6 +57,8 @@ pub(crate) struct Program {
     pub(crate) registers: Option<u32>,
     /// Of each instruction, the rows it touches that are operands of asynchronous products; empty without any.
     pub(crate) watched: Vec<Box<[Row]>>,
+    /// Has `griddepcontrol`: on a GPU it may begin before the launch before it has ended.
+    pub(crate) overlaps: bool,
 }
 
 /// What fills a row before the first instruction.
@@ -143,6 +145,7 @@ pub(crate) fn decode(module: &ptx::Module, kernel: &ptx::Kernel) -> Result<Progr
         cluster: kernel.cluster,
         registers: registers(kernel),
         watched,
+        overlaps: kernel.body.iter().any(|statement| statement.opcode.starts_with("griddepcontrol.")),
     })
 }
 

@@ -144,6 +144,7 @@ pub(super) fn visit(instruction: &mut Instruction, to: &mut Visitor<'_>) {
         | Op::Exit
         | Op::Trap
         | Op::Nothing
+        | Op::AwaitPrevious
         | Op::Yield
         | Op::AsyncCommit
         | Op::AsyncWait { .. }

@@ -76,6 +76,7 @@ impl Block {
                 }
             }
             Space::Global | Space::Const => {
+                check_awaited(launch, warp, &at, mask)?;
                 self.count_global(&at, bytes, mask);
                 self.counters.global_read_bytes += u64::from(bytes * mask.count_ones());
                 for lane in lanes_of(mask) {
@@ -125,6 +126,7 @@ impl Block {
                 }
             }
             Space::Global => {
+                check_awaited(launch, warp, &at, mask)?;
                 self.count_global(&at, bytes, mask);
                 self.counters.global_written_bytes += u64::from(bytes * mask.count_ones());
                 for lane in lanes_of(mask) {
@@ -223,6 +225,20 @@ impl Block {
             }
             self.counters.bank_conflicts += u64::from(most.saturating_sub(1));
         }
+    }
+}
+
+/// In a kernel that may begin before the launch before it has ended, lanes must have waited for that end. Constants are
+/// written by nobody.
+#[inline(always)]
+pub(super) fn check_awaited(launch: &Launch<'_>, warp: &Warp, at: &Row64, lanes: u32) -> Result<(), LaneFault> {
+    let early = lanes & !warp.awaited;
+    if early == 0 {
+        return Ok(());
+    }
+    match lanes_of(early).find(|lane| !launch.memory.is_read_only(at[*lane])) {
+        Some(lane) => Err((lane, FaultKind::NotAwaited { address: at[lane] })),
+        None => Ok(()),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::ptx::Space;
 use crate::warp::Warp;
 
 use super::LaneFault;
-use super::access::{addresses, aligned, space_of};
+use super::access::{addresses, aligned, check_awaited, space_of};
 
 impl Block {
     #[expect(clippy::too_many_arguments, reason = "the parts of one instruction")]
@@ -37,6 +37,7 @@ impl Block {
                 let by = self.toucher(warp, lane);
                 self.shared.update(offset, bytes, by, f).map_err(failed)?
             } else {
+                check_awaited(launch, warp, &at, 1 << lane)?;
                 aligned(offset, bytes).map_err(failed)?;
                 let found = launch.memory.find(offset, bytes, "write", &mut warp.hint);
                 let (allocation, within) = found.map_err(failed)?;

@@ -17,7 +17,7 @@ use crate::tensor_map::{Swizzle, TensorMap};
 use crate::warp::Warp;
 
 use super::LaneFault;
-use super::access::{addresses, fetch, fetch_global, space_of};
+use super::access::{addresses, check_awaited, fetch, fetch_global, space_of};
 
 /// A row of bytes: where it lies in global memory, where in the box, and how many of its bytes are inside of the tensor.
 struct Run {
@@ -251,6 +251,7 @@ impl Block {
                     let what = format!("{bytes} bytes at {global:#x} of global memory; both must be multiples of 16");
                     return Err(FaultKind::BulkCopy(what));
                 }
+                check_one_awaited(launch, warp, global, lane)?;
                 let runs = vec![Run { global, shared: 0, bytes, inside: [0, bytes] }];
                 Ok(Moved { runs, swizzle: Swizzle::None, layout: 0, bytes, alignment: 16 })
             }
@@ -260,6 +261,7 @@ impl Block {
                     let what = format!("{rank} coordinates for a tensor of {} dimensions", map.extents.len());
                     return Err(FaultKind::BulkCopy(what));
                 }
+                check_one_awaited(launch, warp, map.pointer, lane)?;
                 let coordinates = coordinates.map(|row| i64::from(warp.shorts[usize::from(row)][lane] as i32));
                 Ok(Moved {
                     runs: runs(&map, &coordinates),
@@ -285,6 +287,9 @@ impl Block {
         if !at.is_multiple_of(64) {
             return Err(FaultKind::BulkCopy(format!("a tensor map at {at:#x}; it must lie at a multiple of 64")));
         }
+        if matches!(space, Space::Global | Space::Const) {
+            check_one_awaited(launch, warp, at, lane)?;
+        }
         let mut words = [0; 16];
         for (index, word) in words.iter_mut().enumerate() {
             let at = at + 8 * index as u64;
@@ -297,6 +302,10 @@ impl Block {
         }
         TensorMap::decode(&words)
     }
+}
+
+fn check_one_awaited(launch: &Launch<'_>, warp: &Warp, address: u64, lane: usize) -> Result<(), FaultKind> {
+    check_awaited(launch, warp, &[address; 32], 1 << lane).map_err(|(_, kind)| kind)
 }
 
 /// The rank of the block in whose shared memory an address of the cluster lies, and the offset there.

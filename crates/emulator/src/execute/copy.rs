@@ -8,7 +8,7 @@ use crate::launch::Launch;
 use crate::warp::{Copy, Warp};
 
 use super::LaneFault;
-use super::access::{addresses, aligned, fetch_global};
+use super::access::{addresses, aligned, check_awaited, fetch_global};
 
 impl Block {
     #[expect(clippy::too_many_arguments, reason = "the parts of one instruction")]
@@ -28,6 +28,7 @@ impl Block {
         self.count_shared(&to, bytes, mask);
         let reading = lanes_of(mask).filter(|lane| sizes.is_none_or(|sizes| sizes[*lane] > 0));
         let reading = reading.fold(0, |lanes, lane| lanes | 1 << lane);
+        check_awaited(launch, warp, &from, reading)?;
         if reading != 0 {
             self.count_global(&from, bytes, reading);
             self.counters.global_read_bytes += u64::from(bytes * reading.count_ones());

@@ -366,6 +366,7 @@ impl Block {
                 warp.alive &= !mask;
                 return Ok(Next::Select);
             }
+            Op::AwaitPrevious => warp.awaited |= mask,
             Op::Trap => return Err((mask.trailing_zeros() as usize, FaultKind::Trap)),
             Op::Yield => {
                 warp.leave(warp.mask, warp.pc + 1);

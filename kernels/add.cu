@@ -9,6 +9,8 @@
 // Partners: crates/tensor/src/op/add.rs, crates/tensor/src/cpu/add.rs, crates/cuda/src/launcher/add.rs.
 #include "common.cuh"
 
+KERNELS_OVERLAP
+
 template <class T>
 __device__ void add(const T *__restrict__ left, const T *__restrict__ right, T *__restrict__ out, u32 elements) {
     constexpr u32 LENGTH = LANES<T>;

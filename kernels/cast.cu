@@ -8,6 +8,8 @@
 // Partners: crates/tensor/src/op/cast.rs, crates/tensor/src/cpu/cast.rs, crates/cuda/src/launcher/cast.rs.
 #include "common.cuh"
 
+KERNELS_OVERLAP
+
 constexpr u32 GROUP = 8;
 
 template <class From, class To>

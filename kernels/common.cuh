@@ -8,9 +8,12 @@ using u64 = unsigned long long;
 
 constexpr int WARP = 32;
 
-// The first statement of every kernel: lets the next launch of the stream begin, and waits until the one before has ended
-// and all it wrote can be seen. So launches overlap by what they take to start (programmatic dependent launch, from compute
-// capability 9.0 on); what a launch before that one wrote can be seen, too, as each has waited for the one before it.
+// Launches that overlap, from compute capability 9.0 on (programmatic dependent launch). A file that says KERNELS_OVERLAP
+// has only kernels that call await_previous before they touch global memory: the driver starts them early. It lets the next
+// launch of the stream begin, and waits until the one before has ended and all it wrote can be seen; what a launch before
+// that one wrote can be seen, too, as each has waited for the one before it. No such kernel may have loads of the kind
+// ld.global.nc, which the assembler moves before the wait: of files where the compiler makes some, kernels do not overlap.
+#define KERNELS_OVERLAP extern "C" __constant__ u32 kernels_overlap = 1;
 __device__ __forceinline__ void await_previous() {
 #if __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.launch_dependents;\ngriddepcontrol.wait;" ::: "memory");

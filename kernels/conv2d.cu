@@ -41,6 +41,10 @@
 // A sum has at most 4,096 terms before it is added to others: the launcher splits accordingly, by shape alone.
 // Floor: 2·R·S·C·K·P·Q·N FLOPs of each pass, less those with padding; each operand once.
 // Partners: crates/tensor/src/op/conv2d.rs, crates/tensor/src/cpu/conv2d.rs, crates/cuda/src/launcher/conv2d.rs.
+#include "common.cuh"
+
+KERNELS_OVERLAP
+
 #if defined TIER_WGMMA
 #include "conv2d_wgmma.cuh"
 #include "conv2d_wgmma_pixels.cuh"

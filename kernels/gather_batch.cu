@@ -48,7 +48,6 @@ __device__ __forceinline__ Sample sample(const Gather &g, u32 step, u32 n) {
 extern "C" __global__ void __launch_bounds__(256)
 gather_batch(const u8 *__restrict__ images, const u8 *__restrict__ labels, const u32 *__restrict__ counter,
              float *__restrict__ x, u32 *__restrict__ out, u32 *__restrict__ count, Gather g) {
-    await_previous();
     u32 n = blockIdx.x * WARP + threadIdx.x % WARP;
     u32 warp = threadIdx.x / WARP, warps = blockDim.x / WARP;
     if (n >= g.batch) return;

@@ -20,6 +20,10 @@
 // gemm_sum: adds up splits; see sum_splits in epilogue.cuh.
 // Floor: 2·M·N·K FLOPs; 4·(M·K + K·N + M·N) bytes, and 4·M·N more with a residual.
 // Partners: crates/tensor/src/op/gemm.rs, crates/tensor/src/cpu/gemm.rs, crates/cuda/src/launcher/gemm.rs.
+#include "common.cuh"
+
+KERNELS_OVERLAP
+
 #if defined TIER_WGMMA
 #include "matrix_product_wgmma.cuh"
 

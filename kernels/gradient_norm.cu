@@ -15,7 +15,6 @@ constexpr u32 CHUNK = 4096;
 
 extern "C" __global__ void __launch_bounds__(THREADS)
 gradient_norm_chunks(const float *__restrict__ gradients, float *__restrict__ sums, u32 length) {
-    await_previous();
     u32 begin = blockIdx.x * CHUNK, end = min(begin + CHUNK, length);
     float sum = 0;
 #pragma unroll
@@ -34,7 +33,6 @@ gradient_norm_chunks(const float *__restrict__ gradients, float *__restrict__ su
 
 extern "C" __global__ void __launch_bounds__(THREADS)
 gradient_norm(const float *__restrict__ sums, float *__restrict__ norm, u32 chunks) {
-    await_previous();
     double sum = 0;
     for (u32 chunk = threadIdx.x; chunk < chunks; chunk += THREADS) sum += double(sums[chunk]);
     sum = block_sum<THREADS>(sum);

@@ -26,6 +26,10 @@
 // A sum has at most 4,096 terms before it is added to others.
 // Floor: 2·H·W·N·C·D FLOPs of each pass; each operand once.
 // Partners: crates/tensor/src/op/linear.rs, crates/tensor/src/cpu/linear.rs, crates/cuda/src/launcher/linear.rs.
+#include "common.cuh"
+
+KERNELS_OVERLAP
+
 #if defined TIER_WGMMA
 #include "matrix_product_wgmma.cuh"
 

@@ -71,7 +71,6 @@ margin_softmax_forward_small(const float *embedding, const float *weight, const 
                              const float *lambdas, const u32 *counter, const float *bias, float *loss,
                              float *log_sum_exp, float *target_cosine, float *norm, float *inverse_norm, u32 *hits,
                              Head head) {
-    await_previous();
     small_forward(head, {embedding, weight, labels, count, lambdas, counter, bias},
                   {loss, log_sum_exp, target_cosine, norm, inverse_norm, hits});
 }
@@ -82,7 +81,6 @@ margin_softmax_backward_small(const float *embedding, const float *weight, const
                               const float *lambdas, const u32 *counter, const float *bias, const float *log_sum_exp,
                               const float *inverse_norm, float *d_embedding, Slopes *slopes, float *partial,
                               Head head) {
-    await_previous();
     small_backward(head, {embedding, weight, labels, count, lambdas, counter, bias}, log_sum_exp, inverse_norm, d_embedding,
                    slopes, partial);
 }
@@ -93,7 +91,6 @@ extern "C" __global__ void __launch_bounds__(256)
 margin_softmax_backward_weight(const float *weight, const u32 *labels, const u32 *count, const float *norm,
                                const float *inverse_norm, const Slopes *slopes, const float *sums, float *d_weight,
                                Head head, u32 first, u32 classes, u32 parts) {
-    await_previous();
     weight_gradient(head, {nullptr, weight, labels, count, nullptr, nullptr}, norm, inverse_norm, slopes, sums,
                     d_weight, first, classes, parts);
 }
@@ -103,7 +100,6 @@ extern "C" __global__ void __launch_bounds__(256, ROW_BLOCKS)
 margin_softmax_forward_rows(const float *embedding, const float *weight, const u32 *labels, const u32 *count,
                             const float *lambdas, const u32 *counter, const float *bias, RowTerms *terms,
                             float *inverse_norm, Head head) {
-    await_previous();
     forward_rows(head, {embedding, weight, labels, count, lambdas, counter, bias}, terms, inverse_norm);
 }
 
@@ -113,7 +109,6 @@ margin_softmax_forward_merge(const float *embedding, const float *weight, const 
                              const float *lambdas, const u32 *counter, const float *bias, const Online *partial,
                              float *loss, float *log_sum_exp, float *target_cosine, float *norm, u32 *hits, Head head,
                              u32 splits) {
-    await_previous();
     forward_merge(head, {embedding, weight, labels, count, lambdas, counter, bias}, partial,
                   {loss, log_sum_exp, target_cosine, norm, nullptr, hits}, splits);
 }
@@ -123,7 +118,6 @@ extern "C" __global__ void __launch_bounds__(256, ROW_BLOCKS)
 margin_softmax_backward_rows(const float *embedding, const float *weight, const u32 *labels, const u32 *count,
                              const float *lambdas, const u32 *counter, const float *bias, const float *log_sum_exp,
                              Slopes *slopes, Head head) {
-    await_previous();
     backward_rows(head, {embedding, weight, labels, count, lambdas, counter, bias}, log_sum_exp, slopes);
 }
 
@@ -133,7 +127,6 @@ margin_softmax_backward_embedding(const float *embedding, const float *weight, c
                                   const float *norm, const float *inverse_norm, const Slopes *slopes,
                                   const float *parts, float *d_embedding, Head head, u32 splits, u32 is_first,
                                   u32 is_last) {
-    await_previous();
     embedding_gradient(head, {embedding, weight, labels, count}, norm, inverse_norm, slopes, parts, d_embedding, splits,
                        is_first, is_last);
 }
@@ -141,28 +134,24 @@ margin_softmax_backward_embedding(const float *embedding, const float *weight, c
 // d_bias [1] from the rows' slopes. Grid: one block of a warp.
 extern "C" __global__ void __launch_bounds__(32)
 margin_softmax_backward_bias(const Slopes *slopes, float *d_bias, Head head) {
-    await_previous();
     bias_gradient(head, slopes, d_bias);
 }
 
 // Energies [C] f64 of the class weights. Grid: C / 8 blocks, rounded up, of 256 threads.
 extern "C" __global__ void __launch_bounds__(256)
 margin_softmax_forward_energy(const float *weight, double *energies, Head head) {
-    await_previous();
     class_energies(head, weight, energies);
 }
 
 // loss is updated. Grid: one block of a warp.
 extern "C" __global__ void __launch_bounds__(32)
 margin_softmax_forward_add_energy(const double *energies, const u32 *count, float *loss, Head head) {
-    await_previous();
     add_energy(head, energies, count, loss);
 }
 
 // d_weight is updated. Grid: C / 8 blocks, rounded up, of 256 threads.
 extern "C" __global__ void __launch_bounds__(256)
 margin_softmax_backward_energy(const float *weight, float *d_weight, Head head) {
-    await_previous();
     add_energy_gradient(head, weight, d_weight);
 }
 
@@ -170,7 +159,6 @@ margin_softmax_backward_energy(const float *weight, float *d_weight, Head head) 
 // up, of 256 threads.
 extern "C" __global__ void __launch_bounds__(256)
 margin_softmax_directions(const float *vectors, float *inverse_norm, bf16 *directions, Head head, u32 count) {
-    await_previous();
     write_directions(head, vectors, inverse_norm, directions, count);
 }
 
@@ -180,7 +168,6 @@ margin_softmax_directions(const float *vectors, float *inverse_norm, bf16 *direc
     margin_softmax_backward_kept_##DTYPE(const u32 *labels, const u32 *count, const float *log_sum_exp,               \
                                          const float *norm, const float *inverse_norm, const Slopes *slopes,          \
                                          const Cosine *kept, T *gradients, Head head, u32 first, u32 classes) {       \
-        await_previous();                                                                                             \
         backward_kept(head, labels, count, log_sum_exp, norm, inverse_norm, slopes, kept, gradients, first, classes); \
     }
 
@@ -194,7 +181,6 @@ MARGIN_SOFTMAX_KEPT(bf16, bf16)
     margin_softmax_forward_tiles_##NAME(const T *rows, const T *weights, const RowTerms *terms,                       \
                                         const float *inverse_norm, const float *bias, Online *partial, Cosine *kept,  \
                                         Head head, u32 first, u32 classes) {                                          \
-        await_previous();                                                                                             \
         forward_tiles<TILE<T>>(head, {rows, weights, first, classes, bias}, terms, inverse_norm, partial, kept,       \
                                first == 0);                                                                           \
     }                                                                                                                 \
@@ -203,7 +189,6 @@ MARGIN_SOFTMAX_KEPT(bf16, bf16)
                                          const float *log_sum_exp, const float *norm, const float *inverse_norm,      \
                                          const float *bias, const Slopes *slopes, T *gradients, Head head, u32 first, \
                                          u32 classes) {                                                               \
-        await_previous();                                                                                             \
         backward_tiles<TILE<T>>(head, {rows, weights, first, classes, bias}, labels, count, log_sum_exp,              \
                                 inverse_norm, slopes, norm, gradients);                                               \
     }

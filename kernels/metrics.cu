@@ -20,7 +20,6 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 metrics(const float *__restrict__ loss, const u32 *__restrict__ hits, const float *__restrict__ norm,
         const u32 *__restrict__ count, const u32 *__restrict__ counter, const float *__restrict__ gradient_norm,
         float *__restrict__ log, u32 log_rows) {
-    await_previous();
     u32 valid = count[0];
     double losses = 0, norms = 0;
     u32 right[3] = {0, 0, 0};

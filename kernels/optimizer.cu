@@ -63,7 +63,6 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 optimizer_sgd(const float *__restrict__ gradients, const float *__restrict__ gradient_norm,
               const float *__restrict__ rates, const u32 *__restrict__ counter, float *__restrict__ parameters,
               float *__restrict__ velocity, const Tile *__restrict__ tiles, u32 steps, float clip, Sgd rule) {
-    await_previous();
     Tile tile = tiles[blockIdx.x];
     float factor = clip_factor(gradient_norm, clip), rate = rate_at(rates, counter, steps) * tile.rate;
     auto update = [&](float &p, float g, float &v) {
@@ -96,7 +95,6 @@ optimizer_adam(const float *__restrict__ gradients, const float *__restrict__ gr
                const float *__restrict__ rates, const u32 *__restrict__ counter, float *__restrict__ parameters,
                float *__restrict__ first_moment, float *__restrict__ second_moment, const Tile *__restrict__ tiles,
                u32 steps, float clip, Adam rule) {
-    await_previous();
     __shared__ float corrections[2];
     if (threadIdx.x < 2) corrections[threadIdx.x] = bias_correction(threadIdx.x == 0 ? rule.beta1 : rule.beta2, counter[0] + 1);
     __syncthreads();

@@ -14,6 +14,8 @@
 // Partners: crates/tensor/src/op/prelu.rs, crates/tensor/src/cpu/prelu.rs, crates/cuda/src/launcher/prelu.rs.
 #include "column_sum.cuh"
 
+KERNELS_OVERLAP
+
 __device__ __forceinline__ float rectify(float x, float value, float slope) { return x > 0 ? value : slope * value; }
 
 template <class T>

@@ -8,7 +8,6 @@
 #include "common.cuh"
 
 extern "C" __global__ void __launch_bounds__(256) unit_rows(float *weight, u32 rows, u32 columns) {
-    await_previous();
     u32 lane = threadIdx.x % WARP, row = global_thread() / WARP;
     if (row >= rows) return;
     float *w = weight + u64(row) * columns;

@@ -6,13 +6,14 @@ use crate::nvrtc::{Architecture, Nvrtc, Output};
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys::{self, CUdevice_attribute, CUfunction_attribute, CUresult};
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::{CString, c_void};
+use std::ffi::{CStr, CString, c_void};
 use std::time::Duration;
 
 /// First driver that can say how large a kernel's parameters are: 12.4.
 const TELLS_PARAMETERS: i32 = 12_040;
-/// First driver whose graphs let launches overlap: 12.3. And first compute capability that can.
-const OVERLAPS: (i32, u32) = (12_030, 90);
+/// First driver whose graphs let launches overlap: 12.3. First compute capability that can, and what a file of kernels
+/// that do has: see kernels/common.cuh.
+const OVERLAPS: (i32, u32, &CStr) = (12_030, 90, c"kernels_overlap");
 /// Shared memory that a block may have without asking for more.
 const PLAIN_SHARED_BYTES: u32 = 48 * 1024;
 /// More parameters than any kernel of ours has.
@@ -25,6 +26,8 @@ struct Function {
     name: String,
     /// Sizes of the parameters, where the driver can say.
     parameters: Option<Vec<usize>>,
+    /// Whether it may begin before the launch before has ended.
+    overlaps: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -142,6 +145,15 @@ impl CudaDriver {
         self.starts += 1;
     }
 
+    /// Whether the kernels of a module wait for the launch before by themselves, where that can be made use of.
+    fn overlaps(&self, module: sys::CUmodule) -> bool {
+        let (version, capability, marker) = OVERLAPS;
+        let (mut pointer, mut bytes) = (0, 0);
+        // SAFETY: the module is loaded; the name ends in a zero, and both pointers are to integers of ours.
+        let mut found = || unsafe { sys::cuModuleGetGlobal_v2(&mut pointer, &mut bytes, module, marker.as_ptr()) };
+        self.version >= version && self.architecture.number >= capability && found() == CUresult::CUDA_SUCCESS
+    }
+
     /// Sizes of a kernel's parameters, in order.
     fn parameters(&self, function: sys::CUfunction) -> Option<Vec<usize>> {
         if self.version < TELLS_PARAMETERS {
@@ -215,7 +227,8 @@ impl Driver for CudaDriver {
                 .map_err(|error| failed("cuFuncSetAttribute", error))?;
         }
         let parameters = self.parameters(handle);
-        self.functions.push(Function { handle, name: name.to_owned(), parameters });
+        let overlaps = self.overlaps(self.modules[module.0]);
+        self.functions.push(Function { handle, name: name.to_owned(), parameters, overlaps });
         Ok(FunctionId(self.functions.len() - 1))
     }
 
@@ -274,7 +287,7 @@ impl Driver for CudaDriver {
 
     fn launch(&mut self, function: FunctionId, extent: Extent, arguments: &[Argument]) -> Result<(), String> {
         self.bind()?;
-        let Function { handle, name, parameters } = &self.functions[function.0];
+        let Function { handle, name, parameters, overlaps } = &self.functions[function.0];
         let size = |argument: &Argument| match argument {
             Argument::Memory { pointer, .. } => size_of_val(pointer),
             Argument::Tensor { .. } => size_of::<sys::CUtensorMap>(),
@@ -299,13 +312,11 @@ impl Driver for CudaDriver {
             };
         }
         let [[gx, gy, gz], [bx, by, bz]] = [extent.grid, extent.block];
-        // Every kernel begins by waiting for the launch before: `await_previous` of kernels/common.cuh.
         let mut overlapping = sys::CUlaunchAttribute {
             id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
             pad: [0; 4],
             value: sys::CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
         };
-        let overlaps = self.version >= OVERLAPS.0 && self.architecture.number >= OVERLAPS.1;
         let config = sys::CUlaunchConfig {
             gridDimX: gx,
             gridDimY: gy,
@@ -316,7 +327,7 @@ impl Driver for CudaDriver {
             sharedMemBytes: extent.shared_bytes,
             hStream: self.stream,
             attrs: &mut overlapping,
-            numAttrs: overlaps.into(),
+            numAttrs: (*overlaps).into(),
         };
         // SAFETY: the function is loaded, and the pointers are to as many bytes as it has parameters of these sizes
         // (checked above where the driver can say); the driver only reads them and the configuration, during the call.

@@ -120,7 +120,8 @@ pub(super) struct Convolution {
 }
 
 impl Convolution {
-    /// The forward pass of this convolution, if this tier takes it and the rival takes more cycles.
+    /// The forward pass of this convolution, if this tier takes it and the rival takes more cycles; where there is none, if
+    /// it keeps the device busy: at least half of what is multiplied is of use.
     pub(super) fn forward_of(
         context: &Context,
         dtype: DType,
@@ -150,11 +151,13 @@ impl Convolution {
         if !knows(context, dtype, g) || g.stride != 1 {
             return None;
         }
-        // Cycles that a tile takes for a line of channels of the source: see the kernels.
-        let (found, cycles) = if dtype == DType::Bf16 && [inputs, results] == [64; 2] {
-            (Convolution::halo(g), HALO_CYCLES)
+        // What is multiplied in full rounds of the device, and cycles of a tile for a line of channels of the source.
+        let (found, multiplied, cycles) = if dtype == DType::Bf16 && [inputs, results] == [64; 2] {
+            let halo = Convolution::halo(g);
+            (halo, halo.tiles() * ROWS * 128 * 64, HALO_CYCLES)
         } else if inputs.is_multiple_of(line_channels(dtype)) && results.is_multiple_of(128) {
-            (Convolution::wide(dtype, g, inputs, results), WIDE_CYCLES)
+            let wide = Convolution::wide(dtype, g, inputs, results);
+            (wide, wide.tiles().next_multiple_of(BLOCKS) * ROWS * 192 * 128, WIDE_CYCLES)
         } else {
             return None;
         };
@@ -162,7 +165,8 @@ impl Convolution {
             return Some(Convolution { blocks: FORCED_BLOCKS, ..found });
         }
         let cycles = found.tiles().div_ceil(BLOCKS) * (inputs / line_channels(dtype)) * cycles;
-        rival.is_none_or(|rival| cycles <= rival).then_some(found)
+        let half_is_of_use = 2 * g.height * g.width * g.batch * results >= multiplied;
+        rival.map_or(half_is_of_use, |rival| cycles <= rival).then_some(found)
     }
 
     fn halo(g: &Conv2dGeometry) -> Convolution {

@@ -191,7 +191,8 @@ def a_softmax(x, weight, label, m, blend):
     segment = sum(((target <= bound).to(x.dtype) for bound in bounds), torch.zeros_like(target))
     sign = 1 - 2 * torch.remainder(segment, 2)
     psi = sign * polynomial(target) - 2 * segment
-    logits = norm * cosine.scatter(1, label[:, None], (blend * target + psi) / (1 + blend))
+    # Under autocast the products are in bf16, and what is computed of them in fp32.
+    logits = norm * cosine.scatter(1, label[:, None], ((blend * target + psi) / (1 + blend)).to(cosine.dtype))
     return F.cross_entropy(logits, label)
 
 

@@ -54,8 +54,16 @@ fn write_block(run: &Run, text: &mut String) -> std::fmt::Result {
         run.machine.threads,
         run.date.split(' ').next().unwrap_or_default(),
         run.name,
-        run.command
+        shortened(&run.command)
     )
+}
+
+/// A command without the names of its cases, which stand in the table: no README needs all of them.
+fn shortened(command: &str) -> String {
+    match command.split_once(" --only ") {
+        Some((before, _)) => format!("{before} --only …"),
+        None => command.to_owned(),
+    }
 }
 
 /// The README with the run's block in place of the one for such devices (`cpu` or `cuda`), or else behind the last block.

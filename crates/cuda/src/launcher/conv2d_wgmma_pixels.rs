@@ -14,7 +14,7 @@ use sphereface_tensor::op::{Conv2dBackwardData, Conv2dGeometry};
 
 /// Threads of a block: a warpgroup that copies, two that multiply, and their warps.
 const THREADS: u32 = 384;
-pub(super) const CONSUMER_WARPS: usize = 8;
+const CONSUMER_WARPS: usize = 8;
 /// Rows of a tile.
 const ROWS: usize = 128;
 /// Columns of the tiles there are, and stages of their rings.

@@ -120,6 +120,28 @@ fn launches_of_large_sizes_fit_a_gpu() {
     }
 }
 
+/// Where a tier would be idle for the most part, another one is taken.
+#[test]
+fn a_convolution_on_hopper_takes_the_kernel_that_it_fills() {
+    let options = Options { precision: Precision::Bf16, ..Options::default() };
+    let context = Context { options, mma: true, wgmma: true };
+    for (sizes, kernel) in [
+        ([56, 48, 256, 64, 64, 3, 1, 1], "conv2d_forward_wgmma_64_bf16"),
+        ([28, 24, 256, 128, 128, 3, 1, 1], "conv2d_forward_wgmma_128_bf16"),
+        ([4, 4, 256, 256, 256, 3, 1, 1], "conv2d_forward_wgmma_128x128_bf16"),
+        ([2, 2, 256, 512, 512, 3, 1, 1], "conv2d_forward_wgmma_128x64_bf16"),
+        ([28, 24, 16, 128, 128, 3, 1, 1], "conv2d_forward_wgmma_128x128_bf16"),
+        ([28, 24, 1, 128, 128, 3, 1, 1], "conv2d_forward_mma"),
+        ([56, 48, 1, 64, 64, 3, 1, 1], "conv2d_forward_mma"),
+        ([28, 24, 16, 128, 256, 3, 2, 1], "conv2d_forward_mma"),
+    ] {
+        let case = cases::conv2d_passes(sizes).into_iter().find(|case| case.op.name() == "conv2d_forward");
+        let case = case.and_then(|case| case.in_bf16()).unwrap();
+        let launches = launches(&case, &context).unwrap();
+        assert!(launches[0].kernel.starts_with(kernel), "{}: {}", case.name, launches[0].kernel);
+    }
+}
+
 #[test]
 fn a_fused_gradient_is_not_stored_on_the_way() {
     for context in contexts() {

@@ -6,14 +6,14 @@ use crate::nvrtc::{Architecture, Nvrtc, Output};
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys::{self, CUdevice_attribute, CUfunction_attribute, CUresult};
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::{CStr, CString, c_void};
+use std::ffi::{CString, c_void};
 use std::time::Duration;
 
 /// First driver that can say how large a kernel's parameters are: 12.4.
 const TELLS_PARAMETERS: i32 = 12_040;
-/// First driver whose graphs let launches overlap: 12.3. First compute capability that can, and what a file of kernels
-/// that do has: see kernels/common.cuh.
-const OVERLAPS: (i32, u32, &CStr) = (12_030, 90, c"kernels_overlap");
+/// First driver whose graphs let launches overlap: 12.3. First compute capability that can, and the name that the image of
+/// kernels that do has in it, as PTX and as machine code: see kernels/common.cuh.
+const OVERLAPS: (i32, u32, &[u8]) = (12_030, 90, b"kernels_overlap");
 /// Shared memory that a block may have without asking for more.
 const PLAIN_SHARED_BYTES: u32 = 48 * 1024;
 /// More parameters than any kernel of ours has.
@@ -48,7 +48,8 @@ pub struct CudaDriver {
     /// Shared memory that a block may have when it asks.
     most_shared_bytes: u32,
     allocations: BTreeSet<u64>,
-    modules: Vec<sys::CUmodule>,
+    /// Each with whether its kernels may begin before the launch before has ended.
+    modules: Vec<(sys::CUmodule, bool)>,
     functions: Vec<Function>,
     graphs: Vec<Option<sys::CUgraphExec>>,
     events: BTreeMap<usize, sys::CUevent>,
@@ -145,13 +146,11 @@ impl CudaDriver {
         self.starts += 1;
     }
 
-    /// Whether the kernels of a module wait for the launch before by themselves, where that can be made use of.
-    fn overlaps(&self, module: sys::CUmodule) -> bool {
-        let (version, capability, marker) = OVERLAPS;
-        let (mut pointer, mut bytes) = (0, 0);
-        // SAFETY: the module is loaded; the name ends in a zero, and both pointers are to integers of ours.
-        let mut found = || unsafe { sys::cuModuleGetGlobal_v2(&mut pointer, &mut bytes, module, marker.as_ptr()) };
-        self.version >= version && self.architecture.number >= capability && found() == CUresult::CUDA_SUCCESS
+    /// Whether the kernels of an image wait for the launch before by themselves, where that can be made use of.
+    fn overlaps(&self, image: &[u8]) -> bool {
+        let (version, capability, name) = OVERLAPS;
+        let can = self.version >= version && self.architecture.number >= capability;
+        can && image.windows(name.len()).any(|found| found == name)
     }
 
     /// Sizes of a kernel's parameters, in order.
@@ -197,7 +196,7 @@ impl Driver for CudaDriver {
         // SAFETY: the image lives during the call; the driver checks it and makes a copy.
         let module = unsafe { result::module::load_data(terminated.as_ptr().cast()) }
             .map_err(|error| self.blame(&format!("cuModuleLoadData for sm_{}", self.architecture), error))?;
-        self.modules.push(module);
+        self.modules.push((module, self.overlaps(image)));
         Ok(ModuleId(self.modules.len() - 1))
     }
 
@@ -206,7 +205,7 @@ impl Driver for CudaDriver {
         let failed = |what: &str, error: DriverError| named(&format!("{name}: {what}"), error);
         let text = CString::new(name).map_err(|_| format!("{name}: a name with a zero byte"))?;
         // SAFETY: the module is loaded and stays so until Drop.
-        let handle = unsafe { result::module::get_function(self.modules[module.0], text) }
+        let handle = unsafe { result::module::get_function(self.modules[module.0].0, text) }
             .map_err(|error| failed("cuModuleGetFunction", error))?;
         // SAFETY: the function was just given.
         let get = |attribute| unsafe { result::function::get_function_attribute(handle, attribute) };
@@ -227,7 +226,7 @@ impl Driver for CudaDriver {
                 .map_err(|error| failed("cuFuncSetAttribute", error))?;
         }
         let parameters = self.parameters(handle);
-        let overlaps = self.overlaps(self.modules[module.0]);
+        let overlaps = self.modules[module.0].1;
         self.functions.push(Function { handle, name: name.to_owned(), parameters, overlaps });
         Ok(FunctionId(self.functions.len() - 1))
     }
@@ -442,7 +441,7 @@ impl Drop for CudaDriver {
             for &event in self.events.values() {
                 let _ = result::event::destroy(event);
             }
-            for &module in &self.modules {
+            for &(module, _) in &self.modules {
                 let _ = result::module::unload(module);
             }
             for &pointer in &self.allocations {

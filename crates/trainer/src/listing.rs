@@ -40,6 +40,7 @@ fn described(loss: &Loss) -> String {
     for line in wrapped(loss.explanation, WIDTH - 2) {
         let _ = writeln!(text, "  {line}");
     }
+    let symbols = loss.parameters.iter().map(|parameter| parameter.symbol.chars().count()).max().unwrap_or(0).max(2);
     for parameter in loss.parameters {
         let option = match parameter.setting.key() {
             Some("m") if !loss.margins.is_empty() => "--m; ".into(),
@@ -47,8 +48,8 @@ fn described(loss: &Loss) -> String {
             None => String::new(),
         };
         let line = format!("{} ({option}default: {})", parameter.meaning, parameter.setting.default());
-        for (i, line) in wrapped(&line, WIDTH - 7).iter().enumerate() {
-            let _ = writeln!(text, "    {:<2} {line}", if i == 0 { parameter.symbol } else { "" });
+        for (i, line) in wrapped(&line, WIDTH - 5 - symbols).iter().enumerate() {
+            let _ = writeln!(text, "    {:<symbols$} {line}", if i == 0 { parameter.symbol } else { "" });
         }
     }
     for line in wrapped(&format!("Source: {}", loss.source), WIDTH - 2) {

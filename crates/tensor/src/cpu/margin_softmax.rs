@@ -270,12 +270,13 @@ pub(super) fn forward(spec: MarginSoftmax, operands: &Operands<'_>) -> Kernel {
     let sizes = Sizes::new(&spec, operands);
     let Sizes { dimension, pitch, .. } = sizes;
     let tasks = TILE.min(spec.classes).div_ceil(ROWS);
-    let lengths = [sizes.tile, sizes.weights, PARTIALS * pitch, tasks * PARTIALS * pitch, pitch, pitch];
+    let energies = if spec.energy == 0.0 { 0 } else { energy::WORDS * spec.classes };
+    let lengths = [sizes.tile, sizes.weights, PARTIALS * pitch, tasks * PARTIALS * pitch, pitch, pitch, energies];
     let workspace = sizes.head.iter().chain(&lengths).sum();
     Kernel::new(workspace, move |mut io| {
         let mut scratch = io.workspace;
         let head = Head::new(&spec, sizes, &io.reads, &mut scratch);
-        let [products, rounded, total, partial, factor, label] = take(&mut scratch, lengths);
+        let [products, rounded, total, partial, factor, label, energies] = take(&mut scratch, lengths);
         let count = bytemuck::cast_slice::<f32, u32>(io.reads[3])[0] as usize;
         let bias = io.reads.get(6).map_or(0.0, |bias| f64::from(bias[0]));
         let others = (!spec.is_plain()).then_some(Others { spec: &spec, rows: head.rows, pitch, bias });
@@ -328,7 +329,7 @@ pub(super) fn forward(spec: MarginSoftmax, operands: &Operands<'_>) -> Kernel {
         }
         let of_weights = match spec.energy {
             0.0 => 0.0,
-            share => f64::from(share) * Charges { weight: head.weight, inverse_norm }.energy(),
+            share => f64::from(share) * Charges { weight: head.weight, inverse_norm }.energy(energies),
         };
         let hits: &mut [u32] = bytemuck::cast_slice_mut(hits);
         let [rival, sum, third] = total;

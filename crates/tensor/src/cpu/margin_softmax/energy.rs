@@ -4,6 +4,9 @@ use crate::cpu::dot::dot;
 use crate::op::margin_softmax::FARTHEST;
 use rayon::prelude::*;
 
+/// Words of a workspace of f32 that hold an f64.
+pub(super) const WORDS: usize = 2;
+
 /// Class weights `[classes, D]` with what their norms are divided by.
 pub(super) struct Charges<'a> {
     pub(super) weight: &'a [f32],
@@ -20,17 +23,21 @@ impl Charges<'_> {
         self.weight.chunks_exact(self.dimension()).map(|w| (w, dot(w, w).sqrt().recip()))
     }
 
-    /// Mean of `θ⁻²` over all pairs.
-    pub(super) fn energy(&self) -> f64 {
+    /// Mean of `θ⁻²` over all pairs. `sums` has [`WORDS`] for each class.
+    pub(super) fn energy(&self, sums: &mut [f32]) -> f64 {
         let classes = self.inverse_norm.len();
         let of_one = |(i, w): (usize, &[f32])| -> f64 {
             let inverse = dot(w, w).sqrt().recip();
             let cosines = self.rows().take(i).map(|(other, of_other)| dot(w, other) * inverse * of_other);
             cosines.map(|c| c.clamp(-FARTHEST, FARTHEST).acos().powi(-2)).sum()
         };
-        // Collected, so that the sum has one order for any number of threads.
-        let sums: Vec<f64> = self.weight.par_chunks_exact(self.dimension()).enumerate().map(of_one).collect();
-        sums.iter().sum::<f64>() / (classes as f64 * (classes as f64 - 1.0) / 2.0)
+        // Kept, so that the sum has one order for any number of threads.
+        let weights = self.weight.par_chunks_exact(self.dimension()).enumerate();
+        weights.zip(sums.par_chunks_exact_mut(WORDS)).for_each(|(class, sum)| {
+            sum.copy_from_slice(bytemuck::cast_slice(&[of_one(class)]));
+        });
+        let sums = sums.chunks_exact(WORDS).map(|sum| bytemuck::pod_read_unaligned::<f64>(bytemuck::cast_slice(sum)));
+        sums.sum::<f64>() / (classes as f64 * (classes as f64 - 1.0) / 2.0)
     }
 
     /// Adds `factor` times its gradient.

@@ -110,13 +110,13 @@ CONV2D_PRODUCTS(32x32, bf16, bf16)
         await_previous();                                                                                             \
         direct(x, filter, PreluEpilogue<T>{bias, slope, residual, y, out, int(sizes.outputs), bool(vectors)}, sizes); \
     }                                                                                                                 \
-    extern "C" __global__ void __launch_bounds__(GRADIENT_THREADS)                                                    \
+    extern "C" __global__ void __launch_bounds__(GRADIENT_THREADS, 2)                                                 \
     conv2d_backward_weight_direct_1_##DTYPE(const T *x, const T *d_y, float *filter_sums, float *bias_sums,           \
                                             Conv2d sizes, u32 vectors) {                                              \
         await_previous();                                                                                             \
         direct_gradient<1>(x, d_y, filter_sums, bias_sums, sizes, bool(vectors));                                     \
     }                                                                                                                 \
-    extern "C" __global__ void __launch_bounds__(GRADIENT_THREADS)                                                    \
+    extern "C" __global__ void __launch_bounds__(GRADIENT_THREADS, 1)                                                 \
     conv2d_backward_weight_direct_3_##DTYPE(const T *x, const T *d_y, float *filter_sums, float *bias_sums,           \
                                             Conv2d sizes, u32 vectors) {                                              \
         await_previous();                                                                                             \

@@ -132,7 +132,7 @@ __device__ __forceinline__ void pixel_product(const TensorMap &source, const Ten
         u32 first = (to_row * p.result_width + to_column) * p.batch + tile.n;
         u32 rows = min(p.pixels, horizontal.pixels - tile.j) * min(p.images, p.batch - tile.n);
         // The pixels of a class lie between those of the others.
-        WarpRows<Epilogue> to{epilogue, warp * 16, rows, first, p.image_bits, (horizontal.pixel_step - 1) * p.batch};
+        WarpRows<Epilogue> to{epilogue, warp * 16, rows, first, p.image_bits, u32((horizontal.pixel_step - 1) * p.batch)};
         typename WarpRows<Epilogue>::Operands operands[PARTS];
         if constexpr (EARLY) {
 #pragma unroll

@@ -38,6 +38,15 @@ struct PreluEpilogue {
 
     __device__ __forceinline__ void write(u32 row, int column, const Terms &terms, Four value,
                                           const Operands &operands) const {
+        finish(row, column, terms, value, [&](u64, int) { return widened(operands); });
+    }
+    __device__ __forceinline__ void write(u32 row, int column, const Terms &terms, Four value) const {
+        finish(row, column, terms, value, [&](u64 at, int valid) { return read_four(addend + at, valid, vectors); });
+    }
+
+    // addends(at, valid): four of `addend`, if there is one.
+    template <class Addends>
+    __device__ __forceinline__ void finish(u32 row, int column, const Terms &terms, Four value, Addends addends) const {
         u64 at = u64(row) * columns + column;
         int valid = columns - column;
 #pragma unroll
@@ -46,14 +55,11 @@ struct PreluEpilogue {
 #pragma unroll
         for (int i = 0; i < 4; ++i) value.values[i] *= value.values[i] > 0 ? 1.0f : terms.slope.values[i];
         if (addend) {
-            Four addends = widened(operands);
+            Four of = addends(at, valid);
 #pragma unroll
-            for (int i = 0; i < 4; ++i) value.values[i] += addends.values[i];
+            for (int i = 0; i < 4; ++i) value.values[i] += of.values[i];
         }
         write_four(out + at, value, valid, vectors);
-    }
-    __device__ __forceinline__ void write(u32 row, int column, const Terms &terms, const Four &value) const {
-        write(row, column, terms, value, read(row, column));
     }
 };
 
@@ -96,16 +102,28 @@ struct PreluGradientEpilogue {
 
     __device__ __forceinline__ void write(u32 row, int column, Terms &terms, Four value,
                                           const Operands &operands) const {
+        finish(row, column, terms, value, [&](u64, int) { return widened(operands.addend); },
+               [&](u64, int) { return widened(operands.pre); });
+    }
+    __device__ __forceinline__ void write(u32 row, int column, Terms &terms, Four value) const {
+        finish(row, column, terms, value, [&](u64 at, int valid) { return read_four(addend + at, valid, vectors); },
+               [&](u64 at, int valid) { return read_four(pre + at, valid, vectors); });
+    }
+
+    // addends(at, valid), pres(at, valid): four of `addend` and `pre`, if there are such.
+    template <class Addends, class Pres>
+    __device__ __forceinline__ void finish(u32 row, int column, Terms &terms, Four value, Addends addends,
+                                           Pres pres) const {
         u64 at = u64(row) * columns + column;
         int valid = columns - column;
         if (addend) {
-            Four addends = widened(operands.addend);
+            Four of = addends(at, valid);
 #pragma unroll
-            for (int i = 0; i < 4; ++i) value.values[i] += addends.values[i];
+            for (int i = 0; i < 4; ++i) value.values[i] += of.values[i];
         }
         if (kept) write_four(kept + at, value, valid, vectors);
         if (pre) {
-            Four before = widened(operands.pre);
+            Four before = pres(at, valid);
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
                 bool positive = before.values[i] > 0;
@@ -114,9 +132,6 @@ struct PreluGradientEpilogue {
             }
         }
         write_four(out + at, value, valid, vectors);
-    }
-    __device__ __forceinline__ void write(u32 row, int column, Terms &terms, const Four &value) const {
-        write(row, column, terms, value, read(row, column));
     }
 };
 

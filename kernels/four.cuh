@@ -37,7 +37,15 @@ __device__ __forceinline__ Four widened(uint2 bits) {
 }
 
 __device__ __forceinline__ Four read_four(const bf16 *from, int valid, bool vectors) {
-    return widened(stored_four(from, valid, vectors));
+    Four value = {};
+    if (vectors) {
+        if (valid <= 0) return value;
+        return widened(*reinterpret_cast<const uint2 *>(from));
+    }
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+        if (i < valid) value.values[i] = to_float(from[i]);
+    return value;
 }
 
 template <class T>

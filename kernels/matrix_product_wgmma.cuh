@@ -158,7 +158,8 @@ struct WarpRows {
             if (row >= end) continue;
             Four four = *reinterpret_cast<const Four *>(exchange + place_of<PIECES>(line, piece));
             row = place(row);
-            epilogue.write(row, column, terms, four, operands ? operands->of[pass] : epilogue.read(row, column));
+            if (operands) epilogue.write(row, column, terms, four, operands->of[pass]);
+            else epilogue.write(row, column, terms, four);
         }
         if constexpr (Epilogue::SUMS) return terms.sum;
         else return {};

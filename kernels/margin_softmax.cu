@@ -75,7 +75,7 @@ margin_softmax_forward_small(const float *embedding, const float *weight, const 
                   {loss, log_sum_exp, target_cosine, norm, inverse_norm, hits});
 }
 
-// Writes slopes [N] and partial [blocks, C, D] for the next launch. Grid: N / 16 blocks, rounded up.
+// Writes slopes [N] and partial [blocks, C, D] for the next launch. Grid: N / 8 blocks, rounded up.
 extern "C" __global__ void __launch_bounds__(SMALL_THREADS, ROW_BLOCKS)
 margin_softmax_backward_small(const float *embedding, const float *weight, const u32 *labels, const u32 *count,
                               const float *lambdas, const u32 *counter, const float *bias, const float *log_sum_exp,

@@ -2,7 +2,7 @@
 # Checks and measures this project on a machine with an NVIDIA GPU, Python with PyTorch and neither Rust nor network.
 #
 # `cargo xtask kit` puts this script beside what it runs. The most important parts come first; every part has a limit, and
-# all of them together end within nine minutes, of which the bench has three at least. Results are written as they
+# all of them together end within nine minutes, of which the bench has a third at least. Results are written as they
 # come, into text files under $OUT (default: results), and into a folder of the bench, which `cargo xtask bench --readme
 # FOLDER` takes into benches/runs and the README; the last lines on the screen are the summary. Exit code: 0 when everything
 # was right.
@@ -99,12 +99,13 @@ one_test() {
     return 1
 }
 tests() {
-    local list="$scratch/tests"
-    "$kit/bin/kernels" --list 2>/dev/null | sed -n 's/: test$//p' >"$scratch/list"
-    xargs -a "$scratch/list" -P "$(nproc)" -I{} bash -c 'one_test {}' >"$list"
-    cat "$list"
-    echo "$(grep -c '^ok' "$list") of $(grep -c . "$scratch/list") tests passed"
-    [ "$(grep -c '^ok' "$list")" = "$(grep -c . "$scratch/list")" ]
+    local names="$scratch/names" results="$scratch/results" passed all
+    "$kit/bin/kernels" --list 2>/dev/null | sed -n 's/: test$//p' >"$names"
+    xargs -a "$names" -P "$(nproc)" -I{} bash -c 'one_test {}' >"$results"
+    cat "$results"
+    passed=$(grep -c '^ok ' "$results") all=$(grep -c . "$names")
+    echo "$passed of $all tests passed"
+    [ "$all" -gt 0 ] && [ "$passed" = "$all" ]
 }
 export -f train one_test tests
 export kit device patience scratch

@@ -4,6 +4,13 @@ use super::{Formula, Loss, Parameter, Setting};
 use sphereface_tensor::op::{Bent, Link, MARGIN_PARAMETERS, Margin, MarginSoftmax, Scale};
 use std::sync::Arc;
 
+/// Where the trained bias of yes and no begins.
+pub(super) const START: Parameter = Parameter {
+    symbol: "start",
+    meaning: "the cosine at which yes and no balance before the first step, which gives the first b, -1 to 1",
+    setting: Setting::Number { key: "start", mnist: 1.0, faces: 0.0, range: [-1.0, 1.0] },
+};
+
 pub(super) const LOSS: Loss = Loss {
     key: "sphereface2",
     title: "SphereFace2",
@@ -67,11 +74,7 @@ pub(super) const LOSS: Loss = Loss {
             meaning: "weight of the loss, which is multiplied by w / r",
             setting: Setting::Number { key: "w", mnist: 10.0, faces: 50.0, range: [1e-6, 1e6] },
         },
-        Parameter {
-            symbol: "start",
-            meaning: "the cosine at which yes and no balance before the first step, which gives the first b, -1 to 1",
-            setting: Setting::Number { key: "start", mnist: 1.0, faces: 0.0, range: [-1.0, 1.0] },
-        },
+        START,
     ],
     margins: &[],
     annealed: false,

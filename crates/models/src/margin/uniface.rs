@@ -1,6 +1,6 @@
 //! UniFace: a yes or no for each class, with one threshold for all of them.
 
-use super::sphereface2::balanced_bias;
+use super::sphereface2::{START, balanced_bias};
 use super::{Formula, Loss, Parameter, SCALE, Setting, SphereFace2};
 use sphereface_tensor::op::{Link, MarginSoftmax, Scale};
 use std::sync::Arc;
@@ -46,11 +46,7 @@ pub(super) const LOSS: Loss = Loss {
             meaning: "weight of the other classes, above 0",
             setting: Setting::Number { key: "l", mnist: 0.2, faces: 0.7, range: [1e-6, 1e3] },
         },
-        Parameter {
-            symbol: "start",
-            meaning: "the cosine at which yes and no balance before the first step, which gives the first b, -1 to 1",
-            setting: Setting::Number { key: "start", mnist: 1.0, faces: 0.0, range: [-1.0, 1.0] },
-        },
+        START,
     ],
     margins: &[],
     annealed: false,

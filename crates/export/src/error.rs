@@ -58,16 +58,8 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Model(source) => Some(source),
-            Self::Header(source) => Some(source),
-            Self::Sprite(source) => Some(source),
-            Self::Values { .. } | Self::TooLarge { .. } | Self::File { .. } => None,
-        }
-    }
-}
+// What caused it stands in the line already: a chain of causes would tell it twice.
+impl std::error::Error for Error {}
 
 impl From<sphereface_tensor::Error> for Error {
     fn from(source: sphereface_tensor::Error) -> Self {

@@ -52,16 +52,8 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Error::Plan(source) => Some(source),
-            Error::File { source, .. } => Some(source),
-            Error::Unreadable { source, .. } => Some(source),
-            Error::Given { .. } => None,
-        }
-    }
-}
+// What caused it stands in the line already: a chain of causes would tell it twice.
+impl std::error::Error for Error {}
 
 impl From<sphereface_tensor::Error> for Error {
     fn from(source: sphereface_tensor::Error) -> Self {

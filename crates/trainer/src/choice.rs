@@ -104,15 +104,19 @@ impl Choice {
         title + &self.of_gradient()
     }
 
-    /// What another gradient than the loss's own is.
+    /// Whether a gradient is asked for by name.
+    pub(crate) fn differs_in_gradient(&self) -> bool {
+        self.gradient.is_some()
+    }
+
+    /// Which derivative is followed.
     pub(crate) fn gradient_words(&self) -> &'static str {
-        match self.gradient {
-            None => "",
-            Some(Gradient::True) => "Its gradient is the derivative of the loss.",
-            Some(Gradient::Detached) => {
+        match self.head(2).gradient {
+            Gradient::True => "Its gradient is the derivative of the loss.",
+            Gradient::Detached => {
                 "Its gradient is detached: the value is that of the margin, the derivative that of the plain cosine."
             }
-            Some(Gradient::Caffe) => {
+            Gradient::Caffe => {
                 "Its gradient is that of the authors’ layer: what the margin’s logit gives the embedding is a sum of class \
                  weight and embedding, whose two coefficients are scaled to a length of 1 together; class weights are trained \
                  as without a margin, and brought to length 1 before each step."

@@ -12,10 +12,10 @@
 //! // The 10,000 digits inside the program; `Locations::from_environment(None)` finds or fetches all of MNIST.
 //! let digits = load(Choice::Mnist10k, &Locations::default(), &mut |_| {})?;
 //!
-//! // A small network with embeddings of 3 dimensions, under A-Softmax as it is set for digits; 20 is λ's first value.
+//! // A small network with embeddings of 3 dimensions, under A-Softmax, trained as digits are, but for one epoch.
 //! let network = Network::input([28, 28, 1]).stage(8, 0).stage(16, 0).stage(32, 0).linear(3);
 //! let head = loss("sphereface").ok_or("no such loss")?.head(digits.classes);
-//! let recipe = Recipe { epochs: 1, lambda: 20.0, ..DIGITS };
+//! let recipe = Recipe { epochs: 1, ..DIGITS };
 //! let cpu = || CpuBackend::new(0).map(Box::new); // on as many threads as there are cores
 //! let mut session = Session::with_recipe(cpu()?, Model { network, head }, &recipe, &digits.train, &digits.test)?;
 //! session.finish()?;

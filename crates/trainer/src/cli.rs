@@ -1,7 +1,8 @@
 //! The command line.
 
-use crate::choice::{ALL, parse_setting};
-use crate::config::{Config, known};
+use crate::choice::{ALL, FOR_CAFFE, parse_setting};
+use crate::config::Config;
+use crate::names::known;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use sphereface_models::{GRADIENTS, LOSSES, loss, loss_and_gradient};
@@ -341,7 +342,7 @@ fn with_gradient(losses: &mut [String], gradient: Option<&str>) -> Result<()> {
         let name = format!("{key}-{gradient}");
         anyhow::ensure!(
             loss(key).is_none() || loss_and_gradient(&name).is_some(),
-            "--gradient: expected a loss with embeddings of any length and class weights of length 1 for {gradient}, found {key}"
+            "--gradient: {FOR_CAFFE}, found {key}"
         );
         *key = name;
     }

@@ -4,7 +4,7 @@ use crate::cli::DoctorArgs;
 use crate::event::{Cause, Event, Finding, Found, sentence};
 use crate::folder::{Folder, Line, METRICS, SUMMARY, Summary, TrainingSummary, events};
 use crate::guard::{Guard, short};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
@@ -56,6 +56,11 @@ fn examine(path: &Path) -> Result<Vec<(String, Verdict)>> {
         .filter(|name| folder.inside(name).file(METRICS).is_file())
         .collect();
     inside.sort();
+    ensure!(
+        !inside.is_empty() || folder.file(METRICS).is_file(),
+        "{}: expected the folder of a run, found no {METRICS} in it",
+        path.display()
+    );
     let whole = path.display().to_string();
     let command = if inside.is_empty() { "train" } else { "compare" };
     let resume = format!("to go on: trainer {command} --resume {whole}");
@@ -299,6 +304,13 @@ fn recovered(found: &[Event], summary: &TrainingSummary) -> Verdict {
                 first.sentence
             ),
             format!("To begin where it ended up: {} of training.rate{lambda}.", short(factor)),
+        );
+    }
+    // A training that is this short says nothing about its settings.
+    if summary.epochs < 1.0 {
+        return Verdict::new(
+            format!("Nothing went wrong, but the training ended before it had seen every image once: {accuracy}."),
+            "Train longer: --epochs 5 is the default.",
         );
     }
     Verdict::new(format!("The training ended well: {accuracy}."), "Nothing to change.")

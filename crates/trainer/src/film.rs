@@ -44,8 +44,11 @@ impl Recording {
     /// A film without frames of a training that is about to begin.
     pub(crate) fn new(session: &Session) -> Recording {
         let shown = (2..=3).contains(&session.model().network.embedding);
-        let planned =
-            if shown { planned(session.train_images(), session.batch(), session.steps()) } else { Vec::new() };
+        let planned = if shown {
+            planned(session.training().source.images, session.training().batch, session.steps())
+        } else {
+            Vec::new()
+        };
         Recording { planned, ..Recording::default() }
     }
 

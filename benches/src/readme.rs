@@ -30,7 +30,7 @@ fn write_block(run: &Run, text: &mut String) -> std::fmt::Result {
     let peers: Vec<&str> = run.peers.iter().map(|peer| peer.name.as_str()).filter(|name| timed(name)).collect();
     write!(text, "| | ours |")?;
     peers.iter().try_for_each(|name| write!(text, " {name} |"))?;
-    writeln!(text, " the best of them over ours |\n|---|---|{}---|", "---|".repeat(peers.len()))?;
+    writeln!(text, " speed-up over the best |\n|---|---|{}---|", "---|".repeat(peers.len()))?;
     for case in headline {
         let cell = |seconds: f64| match &case.items {
             Some((count, name)) if *count > 1 => format!("{} {name}/s", three_digits(*count as f64 / seconds)),

@@ -43,6 +43,11 @@ fn a_slowed_kernel_is_caught_and_nothing_else() {
     let back = compare(&slowed, &before).text;
     assert!(!back.lines().any(|line| line.starts_with("gemm") && line.ends_with("slower")), "{back}");
     assert!(!compare(&before, &before).regressed);
+    let mut broken = before.clone();
+    (broken.cases[0].ours, broken.cases[0].skipped) = (None, Some("wrong by 3%".into()));
+    let comparison = compare(&before, &broken);
+    assert!(comparison.regressed && comparison.text.contains("not after: wrong by 3%"), "{}", comparison.text);
+    assert!(!compare(&broken, &before).regressed);
 }
 
 #[test]

@@ -249,6 +249,11 @@ impl<N: Backbone> Session<N> {
         Ok(rows.map(Metrics::new).fold(Metrics::default(), Metrics::add))
     }
 
+    /// Number of test images.
+    pub fn test_images(&self) -> usize {
+        self.test.source.images
+    }
+
     /// Embeds the first `images` images of the test set, or all if there are fewer. Other images: [`Embedder`](crate::Embedder).
     ///
     /// # Errors

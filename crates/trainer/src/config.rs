@@ -115,7 +115,7 @@ pub(crate) struct AugmentationConfig {
 pub(crate) struct BackendConfig {
     pub(crate) device: String,
     pub(crate) precision: String,
-    /// `auto`, `simt` or `mma`: the best instructions that products of a CUDA device may use.
+    /// `auto`, `simt`, `mma` or `wgmma`: the best instructions that products of a CUDA device may use.
     pub(crate) tier: String,
     /// `shared` or `separate`: how a CUDA device places activations.
     pub(crate) arena: String,

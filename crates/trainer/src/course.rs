@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::event::{Event, Finding, Recovery};
 use crate::film::{self, Recording};
 use crate::folder::{Folder, Line, Log};
-use crate::guard::{self, Guard, Mode, NotFinite};
+use crate::guard::{self, Guard, Mode, NotFinite, Stopped};
 use crate::interrupt;
 use crate::progress::{Progress, Verbosity};
 use crate::recovery::{self, GoodStates};
@@ -264,7 +264,7 @@ impl<'a> Course<'a> {
         let seconds = self.seconds();
         self.log.write(&Line::Guard { event: Event::Stopped(finding.written_down()), seconds })?;
         self.log.flush()?;
-        bail!(message)
+        bail!(Stopped(message))
     }
 }
 

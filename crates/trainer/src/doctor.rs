@@ -5,6 +5,7 @@ use crate::event::{Cause, Event, Finding, Found, sentence};
 use crate::folder::{Folder, Line, METRICS, SUMMARY, Summary, TrainingSummary, events};
 use crate::guard::{Guard, short};
 use anyhow::{Context, Result, bail, ensure};
+use sphereface_models::loss_and_gradient;
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
@@ -134,6 +135,11 @@ struct Step {
     feature_norm: f64,
 }
 
+/// Whether λ takes part in a loss, whatever its gradient.
+fn is_annealed(key: &str) -> bool {
+    loss_and_gradient(key).is_some_and(|(loss, _)| loss.annealed)
+}
+
 /// The verdict on one training, from its log and, if it has ended, its summary.
 fn verdict(lines: &[Line], summary: Option<&TrainingSummary>, resume: &str) -> Verdict {
     let steps: Vec<Step> = lines
@@ -146,7 +152,7 @@ fn verdict(lines: &[Line], summary: Option<&TrainingSummary>, resume: &str) -> V
         })
         .collect();
     let annealed =
-        steps.iter().any(|step| step.lambda > 0.0) || summary.is_some_and(|summary| summary.loss == "sphereface");
+        steps.iter().any(|step| step.lambda > 0.0) || summary.is_some_and(|summary| is_annealed(&summary.loss));
     let Some(last) = steps.last() else {
         return Verdict::new("The training stopped before its first step.", sentence(resume));
     };

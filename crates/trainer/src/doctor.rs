@@ -173,6 +173,7 @@ fn verdict(lines: &[Line], summary: Option<&TrainingSummary>, resume: &str) -> V
         .map(|warned| ignored(warned, annealed))
         .or_else(|| shrunk(tail, summary).filter(|_| annealed))
         .or_else(|| long(tail))
+        .or_else(|| brief(summary).filter(|_| found.is_empty()))
         .or_else(|| missing(summary));
     if let Some(verdict) = verdict {
         return verdict;
@@ -272,6 +273,19 @@ fn long(tail: &[Step]) -> Option<Verdict> {
     ))
 }
 
+fn accuracy(summary: &TrainingSummary) -> String {
+    format!("test accuracy {:.4} after {} steps", summary.test_accuracy, summary.steps)
+}
+
+/// A training so short that it says nothing about its settings.
+fn brief(summary: Option<&TrainingSummary>) -> Option<Verdict> {
+    let accuracy = accuracy(summary.filter(|summary| summary.epochs < 1.0)?);
+    Some(Verdict::new(
+        format!("Nothing went wrong, but the training ended before it had seen every image once: {accuracy}."),
+        "Train longer: --epochs 5 is the default.",
+    ))
+}
+
 /// Classes that no test image is taken for.
 fn missing(summary: Option<&TrainingSummary>) -> Option<Verdict> {
     let accuracies = &summary?.class_accuracy;
@@ -294,7 +308,7 @@ fn ignored(warned: &Found, annealed: bool) -> Verdict {
 
 /// A training that ended well.
 fn recovered(found: &[Event], summary: &TrainingSummary) -> Verdict {
-    let accuracy = format!("test accuracy {:.4} after {} steps", summary.test_accuracy, summary.steps);
+    let accuracy = accuracy(summary);
     let recoveries: Vec<_> = found
         .iter()
         .filter_map(|event| if let Event::Recovered(recovery) = event { Some(recovery) } else { None })
@@ -310,13 +324,6 @@ fn recovered(found: &[Event], summary: &TrainingSummary) -> Verdict {
                 first.sentence
             ),
             format!("To begin where it ended up: {} of training.rate{lambda}.", short(factor)),
-        );
-    }
-    // A training that is this short says nothing about its settings.
-    if summary.epochs < 1.0 {
-        return Verdict::new(
-            format!("Nothing went wrong, but the training ended before it had seen every image once: {accuracy}."),
-            "Train longer: --epochs 5 is the default.",
         );
     }
     Verdict::new(format!("The training ended well: {accuracy}."), "Nothing to change.")

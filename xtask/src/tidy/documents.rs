@@ -16,7 +16,7 @@ pub(super) fn dependency_sentences(files: &[File]) -> Vec<Finding> {
     let mut seen = Vec::new();
     for manifest in files.iter().filter(|file| file.path.ends_with("Cargo.toml")) {
         for (number, name) in dependencies(&manifest.text) {
-            if name.starts_with("sphereface-") || seen.contains(&name) {
+            if name == "sphereface" || name.starts_with("sphereface-") || seen.contains(&name) {
                 continue;
             }
             if !architecture.text.contains(&format!("`{name}`")) {

@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_file_without_a_known_loss_or_size_is_refused_by_name() {
-        let message = |file: &[u8]| super::model(file).unwrap_err().to_string();
+        let message = |file: &[u8]| model(file).unwrap_err().to_string();
         let (model, values, _) = file(Network::input([9, 8, 1]).stage(4, 0).linear(2), "softmax", &[]);
         let parameters = model.parameters().unwrap();
         let of = |facts: &[(&'static str, String)]| {
@@ -201,7 +201,7 @@ mod tests {
         let (mut random, mut read) = (Random(5), 0);
         for _ in 0..inputs(1000) {
             let damaged = mutated(&mut random, &corpus);
-            let decoded = super::model(&damaged).and_then(|model| decode(&damaged, &model, &model.parameters()?));
+            let decoded = model(&damaged).and_then(|model| decode(&damaged, &model, &model.parameters()?));
             match decoded {
                 Ok(values) => {
                     assert!(values.iter().all(|value| value.is_finite()));

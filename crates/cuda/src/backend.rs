@@ -1,12 +1,13 @@
 //! Plans on a device: memory, launches, graphs.
 
 use crate::driver::{Driver, Extent, FunctionId, GraphId};
-use crate::launch::{Io, Kernel, Operands, Slice};
+use crate::launch::{Io, Kernel, Slice};
 use crate::launcher::{Context, kernel};
 use crate::library::{Library, Progress};
+use crate::lowering::{Lowering, Operand};
 use crate::nvrtc::Architecture;
 use sphereface_tensor::arena::{Request, assign};
-use sphereface_tensor::{Backend, BufferId, Error, Lifetime, Place, Plan, Program, Step, StepTime, Type};
+use sphereface_tensor::{Backend, Error, Lifetime, Place, Plan, Program, StepTime, Type};
 use std::collections::{BTreeSet, HashMap};
 
 /// Every buffer starts at a multiple of this.
@@ -79,8 +80,19 @@ enum Spot {
     Arena { offset: u64, bytes: u64 },
 }
 
-/// A step with its operands' places.
+impl Spot {
+    fn part(self, offset: u64, bytes: u64) -> Spot {
+        match self {
+            Spot::Fixed(slice) => Spot::Fixed(slice.part(offset, bytes)),
+            Spot::Arena { offset: first, .. } => Spot::Arena { offset: first + offset, bytes },
+        }
+    }
+}
+
+/// A step with its operands' places, or the sums between steps.
 struct LoweredStep {
+    /// The plan's step that it belongs to.
+    number: usize,
     label: String,
     op: &'static str,
     kernel: Kernel,
@@ -88,6 +100,7 @@ struct LoweredStep {
     writes: Vec<Spot>,
     updates: Vec<Spot>,
     workspace: Spot,
+    parts: Vec<Spot>,
     constants: Slice,
 }
 
@@ -296,6 +309,7 @@ impl<D: Driver> CudaBackend<D> {
                 writes: slices(&step.writes),
                 updates: slices(&step.updates),
                 workspace: slice(&step.workspace),
+                parts: slices(&step.parts),
                 constants: step.constants,
             };
             launches.extend((step.kernel.build)(&io).into_iter().map(|launch| (number, launch)));
@@ -354,10 +368,6 @@ fn start(driver: &mut impl Driver, ready: &Ready, steps: &[LoweredStep]) -> Resu
     driver.launch(*function, *extent, arguments).map_err(|error| failed(format!("{}: {error}", steps[*step].label)))
 }
 
-fn operands<'a>(plan: &'a Plan, step: &Step) -> Operands<'a> {
-    Operands { reads: plan.kinds(&step.reads), writes: plan.kinds(&step.writes), updates: plan.kinds(&step.updates) }
-}
-
 impl<D: Driver> Backend for CudaBackend<D> {
     fn name(&self) -> String {
         let precision = match self.context.options.precision {
@@ -381,36 +391,41 @@ impl<D: Driver> Backend for CudaBackend<D> {
         let persistent = self.persistent_slices(plan)?;
         let portable = Context { mma: false, wgmma: false, options: self.context.options };
         let context = |op: &str| if self.refused.contains(op) { &portable } else { &self.context };
-        let kernels: Vec<Kernel> = plan
-            .steps
-            .iter()
-            .map(|step| kernel(&step.op, &operands(plan, step), context(step.op.name())))
-            .collect::<Result<_, _>>()?;
+        let Lowering { items, regions } = Lowering::new(plan, |op, operands| kernel(op, operands, context(op.name())))?;
         let lifetimes = plan.lifetimes();
         let buffers: Vec<(usize, Lifetime)> =
             lifetimes.iter().enumerate().filter_map(|(index, life)| Some((index, (*life)?))).collect();
         let mut requests: Vec<(usize, Lifetime)> =
             buffers.iter().map(|&(index, life)| (plan.buffers[index].kind.bytes(), life)).collect();
+        requests.extend(regions.iter().map(|&(bytes, life)| (bytes as usize, life)));
         let at = |step| Lifetime { first: step, last: step };
-        requests.extend(kernels.iter().enumerate().map(|(step, kernel)| (kernel.workspace_bytes as usize, at(step))));
+        requests.extend(items.iter().map(|item| (item.kernel.workspace_bytes as usize, at(item.step))));
         let mut places = self.place(&requests)?;
-        let workspaces = places.split_off(buffers.len());
+        let workspaces = places.split_off(buffers.len() + regions.len());
+        let regions = places.split_off(buffers.len());
         let mut spots: Vec<Option<Spot>> = persistent.into_iter().map(|slice| slice.map(Spot::Fixed)).collect();
         for ((index, _), place) in buffers.into_iter().zip(places) {
             spots[index] = Some(place);
         }
-        let mut steps = Vec::with_capacity(plan.steps.len());
-        for ((step, kernel), workspace) in plan.steps.iter().zip(kernels).zip(workspaces) {
-            let places = |ids: &[BufferId]| ids.iter().filter_map(|id| spots[id.0]).collect();
-            let constants = self.constants(&kernel.constants)?;
+        let mut steps = Vec::with_capacity(items.len());
+        for (item, workspace) in items.into_iter().zip(workspaces) {
+            let spot = |operand: &Operand| match *operand {
+                Operand::Buffer(id) => spots[id.0],
+                Operand::Parts { region, offset, bytes } => Some(regions[region].part(offset, bytes)),
+            };
+            let places = |operands: &[Operand]| operands.iter().filter_map(spot).collect();
+            let constants = self.constants(&item.kernel.constants)?;
+            let step = &plan.steps[item.step];
             steps.push(LoweredStep {
+                number: item.step,
                 label: step.label.clone(),
                 op: step.op.name(),
-                kernel,
-                reads: places(&step.reads),
-                writes: places(&step.writes),
-                updates: places(&step.updates),
+                kernel: item.kernel,
+                reads: places(&item.reads),
+                writes: places(&item.writes),
+                updates: places(&item.updates),
                 workspace,
+                parts: places(&item.parts),
                 constants,
             });
         }
@@ -439,18 +454,21 @@ impl<D: Driver> Backend for CudaBackend<D> {
         let index = self.built(program)?;
         let LoweredPlan { launches, steps, runs, .. } = &mut self.programs[index];
         let mut launches = launches.iter().peekable();
-        // Event 0 is the start, event i + 1 the end of step i.
+        // What one step of the plan comes to. Event 0 is the start, event i + 1 the end of step i.
+        let of_plan = || steps.chunk_by(|one, next| one.number == next.number);
         self.driver.record(0).map_err(failed)?;
-        for number in 0..steps.len() {
-            while let Some(ready) = launches.next_if(|ready| ready.step == number) {
+        let mut end = 0;
+        for (number, step) in of_plan().enumerate() {
+            end += step.len();
+            while let Some(ready) = launches.next_if(|ready| ready.step < end) {
                 start(&mut self.driver, ready, steps)?;
             }
             self.driver.record(number + 1).map_err(failed)?;
         }
         *runs += 1;
-        let timed = steps.iter().enumerate().map(|(number, step)| {
+        let timed = of_plan().enumerate().map(|(number, step)| {
             let time = self.driver.elapsed(number, number + 1).map_err(failed)?;
-            Ok(StepTime { label: step.label.clone(), op: step.op, time })
+            Ok(StepTime { label: step[0].label.clone(), op: step[0].op, time })
         });
         timed.collect()
     }

@@ -10,6 +10,7 @@ pub mod driver;
 mod launch;
 mod launcher;
 mod library;
+mod lowering;
 pub mod nvrtc;
 pub mod resources;
 mod self_check;

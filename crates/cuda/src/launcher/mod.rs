@@ -22,10 +22,13 @@ mod matrix_product;
 mod metrics;
 mod mma;
 mod optimizer;
+mod part_sum;
 mod prelu;
 mod tile;
 mod unit_rows;
 mod wgmma;
+
+pub(crate) use part_sum::{PlacedSum, part_sum};
 
 use crate::backend::Options;
 use crate::launch::{Kernel, Operands};

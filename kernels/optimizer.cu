@@ -19,6 +19,8 @@
 // Partners: crates/tensor/src/op/optimizer.rs, crates/tensor/src/cpu/optimizer.rs, crates/cuda/src/launcher/optimizer.rs.
 #include "common.cuh"
 
+KERNELS_OVERLAP
+
 constexpr u32 TILE = 1024;
 constexpr u32 THREADS = TILE / 4;
 
@@ -60,9 +62,10 @@ __device__ __forceinline__ void for_tile(const Tile &tile, Update4 update4, Upda
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-optimizer_sgd(const float *__restrict__ gradients, const float *__restrict__ gradient_norm,
-              const float *__restrict__ rates, const u32 *__restrict__ counter, float *__restrict__ parameters,
-              float *__restrict__ velocity, const Tile *__restrict__ tiles, u32 steps, float clip, Sgd rule) {
+optimizer_sgd(const float *gradients, const float *gradient_norm,
+              const float *rates, const u32 *counter, float *parameters,
+              float *velocity, const Tile *tiles, u32 steps, float clip, Sgd rule) {
+    await_previous();
     Tile tile = tiles[blockIdx.x];
     float factor = clip_factor(gradient_norm, clip), rate = rate_at(rates, counter, steps) * tile.rate;
     auto update = [&](float &p, float g, float &v) {
@@ -91,11 +94,12 @@ __device__ __forceinline__ float bias_correction(float beta, u32 n) {
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-optimizer_adam(const float *__restrict__ gradients, const float *__restrict__ gradient_norm,
-               const float *__restrict__ rates, const u32 *__restrict__ counter, float *__restrict__ parameters,
-               float *__restrict__ first_moment, float *__restrict__ second_moment, const Tile *__restrict__ tiles,
+optimizer_adam(const float *gradients, const float *gradient_norm,
+               const float *rates, const u32 *counter, float *parameters,
+               float *first_moment, float *second_moment, const Tile *tiles,
                u32 steps, float clip, Adam rule) {
     __shared__ float corrections[2];
+    await_previous();
     if (threadIdx.x < 2) corrections[threadIdx.x] = bias_correction(threadIdx.x == 0 ? rule.beta1 : rule.beta2, counter[0] + 1);
     __syncthreads();
     Tile tile = tiles[blockIdx.x];

@@ -144,9 +144,9 @@ impl Lowering {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::{Options, Precision};
     use crate::launch::{Io, Slice};
     use crate::launcher::{Context, kernel};
+    use crate::options::{Options, Precision};
     use sphereface_testkit::TrainingCase;
     use std::collections::BTreeMap;
 
@@ -170,7 +170,12 @@ mod tests {
             operands.iter().map(|operand| slice(bytes(operand))).collect()
         };
         let mut counts = BTreeMap::new();
-        for item in &lowering.items {
+        // An update keeps up the copies of parameters: these are made once.
+        let is_kept = |item: &&Item| {
+            let step = &plan.steps[item.step];
+            matches!(step.op, Op::Cast(_)) && plan.buffer(step.writes[0]).place == Place::Persistent
+        };
+        for item in lowering.items.iter().filter(|item| !is_kept(item)) {
             let io = Io {
                 reads: slices(&item.reads),
                 writes: slices(&item.writes),
@@ -189,7 +194,7 @@ mod tests {
     /// `cargo test -p sphereface-cuda launches_of_a_step -- --nocapture` lists them.
     #[test]
     fn launches_of_a_step_are_few() {
-        for (key, most) in [("sphereface20", 94), ("mnist", 90)] {
+        for (key, most) in [("sphereface20", 80), ("mnist", 61)] {
             let counts = launches(key);
             let all: usize = counts.values().sum();
             println!("{key}: {all} launches");

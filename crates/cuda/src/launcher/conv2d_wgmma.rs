@@ -2,9 +2,9 @@
 
 use super::Context;
 use super::epilogue::{PreluEpilogue, PreluGradientEpilogue, slope_sum};
-use crate::backend::Precision;
 use crate::driver::{Access, Swizzle, TensorMap};
 use crate::launch::{Io, Kernel, Launch, Slice};
+use crate::options::Precision;
 use bytemuck::{Pod, Zeroable};
 use sphereface_tensor::DType;
 use sphereface_tensor::op::{Conv2dBackwardData, Conv2dGeometry};

@@ -1,9 +1,9 @@
 //! Launches of sizes that no emulator could run: SphereFace-20 on faces, a million classes, large images.
 
 use super::{Context, kernel};
-use crate::backend::{Options, Precision};
 use crate::driver::Argument;
 use crate::launch::{Io, Launch, MOST_BLOCKS_Y, Operands, PartSum, Slice};
+use crate::options::{Options, Precision};
 use sphereface_tensor::op::{Op, Rule};
 use sphereface_tensor::{Error, Type};
 use sphereface_testkit::TrainingCase;

@@ -49,6 +49,7 @@ fn layouts() -> Vec<Layout> {
         layout!(margin_softmax::Head { batch, dimension, classes, steps, scale, constant, rounded, pitch, parameters }),
         layout!(part_sum::Tile { first, out, columns, valid, parts, groups }),
         layout!(optimizer::Tile { start, length, decay, rate }),
+        layout!(optimizer::Copy { first, length }),
         layout!(optimizer::Sgd { momentum, nesterov }),
         layout!(optimizer::Adam { beta1, beta2, epsilon, decoupled }),
         layout!(

@@ -30,8 +30,8 @@ mod wgmma;
 
 pub(crate) use part_sum::{PlacedSum, part_sum};
 
-use crate::backend::Options;
 use crate::launch::{Kernel, Operands};
+use crate::options::Options;
 use sphereface_tensor::Error;
 use sphereface_tensor::op::Op;
 

@@ -381,6 +381,12 @@ fn narrowed_plans_convert_each_weight_once_and_compute_the_same() {
     for step in narrowed.steps.iter().filter(|step| matches!(step.op, Op::Conv2dForward(_))) {
         assert!(step.writes.iter().all(|id| dtype(id) == DType::Bf16), "{}", step.label);
     }
+    // What is converted of the parameters, the update keeps up.
+    let of_parameters = |cast: &&&Step| narrowed.buffer(cast.writes[0]).place == Place::Persistent;
+    let copy = casts.iter().find(of_parameters).unwrap().writes[0];
+    let update = narrowed.steps.iter().find(|step| matches!(step.op, Op::Optimizer(_))).unwrap();
+    assert_eq!(update.updates.last(), Some(&copy));
+    assert!(update.op.outputs(&narrowed.kinds(&update.reads), &narrowed.kinds(&update.updates)).is_ok());
     assert!(plan.buffers.iter().zip(&narrowed.buffers).all(|(a, b)| a.place == Place::Arena || a == b));
     // A plan that casts by itself still does: there is nothing in it to narrow.
     let mut builder = PlanBuilder::new(&parameters);

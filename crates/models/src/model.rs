@@ -137,7 +137,7 @@ impl<N: Backbone> Model<N> {
         let mut updates = vec![plan.block(sphereface_tensor::PARAMETERS)];
         updates.extend(training.rule.states().iter().map(|state| plan.block(state)));
         let groups = parameters.groups(training.decay);
-        let optimizer = Optimizer { rule: training.rule, groups, clip: training.clip };
+        let optimizer = Optimizer { rule: training.rule, groups, clip: training.clip, copied: None };
         plan.push(optimizer, &[gradients, gradient_norm, rates, counter], &updates)?;
         let log = plan.persistent(LOG, log_type(training.log_rows));
         plan.push(Metrics, &[loss, hits, norm, batch.count, counter, gradient_norm], &[log])?;

@@ -1,9 +1,9 @@
 //! Heads of many classes, forward: tiles of products, and what both passes share.
 
 use super::{Launcher, WARPS};
-use crate::backend::Precision;
 use crate::launch::{Io, Kernel, Launch, Slice};
 use crate::launcher::Context;
+use crate::options::Precision;
 use sphereface_tensor::op::FEW_CLASSES;
 use std::ops::{Deref, Range};
 

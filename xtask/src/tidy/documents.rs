@@ -169,7 +169,7 @@ mod tests {
         let architecture = ("ARCHITECTURE.md", "`half` holds 16-bit floats.");
         assert_eq!(
             found(dependency_sentences, &[manifest, architecture]),
-            ["Cargo.toml:4: ARCHITECTURE.md has no sentence on `serde`"]
+            ["Cargo.toml:5: ARCHITECTURE.md has no sentence on `serde`"]
         );
         assert_eq!(found(dependency_sentences, &[manifest]), ["ARCHITECTURE.md:0: the file is missing"]);
     }

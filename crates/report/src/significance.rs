@@ -72,6 +72,9 @@ fn differences(a: &Group<'_>, b: &Group<'_>) -> Vec<f64> {
     a.runs.iter().filter_map(|ours| Some(ours.test_accuracy - of_seed(ours.seed)?.test_accuracy)).collect()
 }
 
+/// Pairs that do not differ significantly are told one by one up to this many.
+const MOST_TOLD: usize = 6;
+
 /// What may be said about the order of the losses, one sentence an embedding size, or for all of them if seeds are too few
 /// everywhere; empty with a single loss.
 pub(crate) fn sentences(groups: &[Group<'_>]) -> Vec<String> {
@@ -116,13 +119,15 @@ fn sentence(pairs: &[Comparison]) -> String {
         pairs.map(|p| format!("{} above {} by {:.4} ({})", p.higher, p.lower, p.difference, probability(p))).collect()
     };
     let (significant, others) = (told(true), told(false));
+    // Of many losses there are too many pairs to read.
+    let others = if others.len() > MOST_TOLD { format!("{} pairs", others.len()) } else { others.join("; ") };
     let mut text = format!("{dim}-D, {seeds} seeds: ");
     if significant.is_empty() {
-        text += &format!("not significant: {}. No order between the losses is claimed.", others.join("; "));
+        text += &format!("not significant: {others}. No order between the losses is claimed.");
     } else {
         text += &format!("significant: {}.", significant.join("; "));
         if !others.is_empty() {
-            text += &format!(" Not significant: {}.", others.join("; "));
+            text += &format!(" Not significant: {others}.");
         }
     }
     text
@@ -172,7 +177,7 @@ mod tests {
             .collect();
         let groups: Vec<Group<'_>> = trainings
             .iter()
-            .zip(["a", "b", "c"])
+            .zip(["a", "b", "c", "d", "e"])
             .map(|(runs, title)| Group {
                 info: None,
                 title,
@@ -230,6 +235,12 @@ mod tests {
         // Only seeds that both have are compared: two here.
         let (found, sentences) = said(&[A, &B[..2]]);
         assert!(found[0].seeds == 2 && sentences[0].starts_with("Two seeds say nothing"), "{sentences:?}");
+    }
+
+    #[test]
+    fn many_pairs_are_counted() {
+        let (found, sentences) = said(&[A, B, A, B, A]);
+        assert!(found.len() == 10 && sentences[0].contains("10 pairs"), "{sentences:?}");
     }
 
     #[test]

@@ -326,8 +326,7 @@ impl Report {
     /// `accuracy`, `intervals`, `psi` if a loss has a margin, `embedding-<D>d-<loss>` for embeddings of size 2 and 3,
     /// `embeddings` (all of them), `angles`, and `network`, if its layers are known, with `network.dot` and
     /// `network.txt`. Trainings that were filmed play in `embedding-2d.gif` and `embedding-3d.gif`, each under 3 MB.
-    /// Each file is written under a temporary name and then renamed, and nothing is written before everything has been
-    /// drawn.
+    /// Each file is whole or not there, and nothing is written before everything has been drawn.
     ///
     /// # Errors
     /// [`Error::NoTrainings`], [`Error::Invalid`] or [`Error::Draw`] before anything is written; [`Error::Write`] if

@@ -177,10 +177,10 @@ pub struct GuardEvent {
 }
 
 /// Measurements of one training step. A NaN becomes a gap in its curve.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct StepRecord {
     /// Number of the step.
-    pub step: u64,
+    pub step: usize,
     /// Passes over the training images so far, with the fraction of the current one.
     #[serde(with = "crate::gap")]
     pub epoch: f64,
@@ -208,7 +208,7 @@ pub struct StepRecord {
 }
 
 /// Measurements after one epoch. A NaN becomes a gap in its curve.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct EpochRecord {
     /// Epochs done: 1 after the first.
     pub epoch: usize,

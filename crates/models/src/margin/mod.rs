@@ -162,6 +162,20 @@ const SCALE: Parameter = Parameter {
     setting: Setting::Number { key: "s", mnist: 10.0, faces: 64.0, range: [1e-3, 1e4] },
 };
 
+/// Where embeddings are brought to one length, that length.
+const LENGTH: Parameter = Parameter {
+    symbol: "s",
+    meaning: "the length that embeddings are brought to, above 0",
+    setting: Setting::Number { key: "s", mnist: 10.0, faces: 30.0, range: [1e-3, 1e4] },
+};
+
+/// A margin that multiplies the angle of the true class, by any number.
+const MULTIPLE: Parameter = Parameter {
+    symbol: "m",
+    meaning: "how often the angle of the true class counts, 1 to 8",
+    setting: Setting::Number { key: "m", mnist: 1.5, faces: 1.5, range: [1.0, 8.0] },
+};
+
 /// All losses.
 pub const LOSSES: [&Loss; 13] = [
     &softmax::LOSS,

@@ -310,12 +310,7 @@ fn start(driver: &mut impl Driver, ready: &Ready, steps: &[LoweredStep]) -> Resu
 
 impl<D: Driver> Backend for CudaBackend<D> {
     fn name(&self) -> String {
-        let precision = match self.context.options.precision {
-            Precision::Fp32 => "fp32",
-            Precision::Tf32 => "tf32",
-            Precision::Bf16 => "bf16",
-        };
-        format!("{}, {precision}", self.driver.name())
+        format!("{}, {}", self.driver.name(), self.context.options.precision)
     }
 
     fn lower(&mut self, plan: &Plan) -> Result<Program, Error> {

@@ -3,7 +3,9 @@
 mod margin_softmax;
 
 pub(crate) use margin_softmax::bias;
-pub use margin_softmax::{HEADS, margin_softmax_backward_of, margin_softmax_forward, margin_softmax_forward_of};
+pub use margin_softmax::{
+    HEAD_FORMS, HEADS, margin_softmax_backward_of, margin_softmax_forward, margin_softmax_forward_of,
+};
 
 use crate::compare::Tolerance;
 use sphereface_tensor::op::{

@@ -16,6 +16,14 @@ pub const HEADS: [[usize; 4]; 7] = [
     [1025, 512, 2, 2],
 ];
 
+/// The forms of a head: products of operands as they are or rounded to directions in bf16, logits computed twice or kept.
+pub const HEAD_FORMS: [fn(Case) -> Case; 4] = [
+    |case| case,
+    Case::with_kept_cosines,
+    Case::with_rounded_directions,
+    |case| case.with_kept_cosines().with_rounded_directions(),
+];
+
 /// Forward passes of margin_softmax over all [`HEADS`].
 pub fn margin_softmax_forward(head: &MarginSoftmax, lambda: f64) -> Vec<Case> {
     HEADS.into_iter().map(|sizes| margin_softmax_forward_of(head, lambda, sizes)).collect()

@@ -63,6 +63,7 @@ pub const HEADERS: &[File] = files![
     "margin_softmax_large.cuh",
     "margin_softmax_small.cuh",
     "margin_softmax_tile.cuh",
+    "margin_softmax_wgmma.cuh",
     "matrix_product.cuh",
     "matrix_product_mma.cuh",
     "matrix_product_wgmma.cuh",

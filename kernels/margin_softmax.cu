@@ -57,6 +57,48 @@
 //
 // Partners: crates/tensor/src/op/margin_softmax.rs, crates/tensor/src/cpu/margin_softmax.rs,
 // crates/cuda/src/launcher/margin_softmax.rs, crates/models/src/margin/, gemm.cu.
+#ifdef TIER_WGMMA
+#include "margin_softmax_wgmma.cuh"
+
+KERNELS_OVERLAP
+
+// The passes over tiles of a chunk of classes by warpgroups, and their gradients turned times embeddings; launches as
+// matrix_product_wgmma.cuh has them. partial and kept are updated from the second chunk on.
+#define MARGIN_SOFTMAX_WGMMA(COLUMNS, DTYPE, T)                                                                       \
+    extern "C" __global__ void __cluster_dims__(COLUMNS / 128, 1, 1) __launch_bounds__(WGMMA_THREADS, 1)              \
+    margin_softmax_forward_tiles_wgmma_128x##COLUMNS##_##DTYPE(                                                       \
+        const __grid_constant__ TensorMap rows, const __grid_constant__ TensorMap classes, const RowTerms *terms,     \
+        const float *inverse_norm, const float *bias, Online *partial, const __grid_constant__ TensorMap kept,        \
+        Head head, ForwardChunk chunk, MatrixProduct p) {                                                             \
+        forward_tiles_wgmma<COLUMNS>(rows, classes, kept, head, terms, inverse_norm, bias, partial, chunk, p);        \
+    }                                                                                                                 \
+    extern "C" __global__ void __cluster_dims__(COLUMNS / 128, 1, 1) __launch_bounds__(WGMMA_THREADS, 1)              \
+    margin_softmax_backward_tiles_wgmma_128x##COLUMNS##_##DTYPE(                                                      \
+        const __grid_constant__ TensorMap rows, const __grid_constant__ TensorMap classes, const u32 *labels,         \
+        const u32 *count, const float *log_sum_exp, const float *norm, const float *inverse_norm, const float *bias,  \
+        const Slopes *slopes, const __grid_constant__ TensorMap gradients, float *along, Head head, u32 first,        \
+        MatrixProduct p) {                                                                                            \
+        backward_tiles_wgmma<COLUMNS>(rows, classes, gradients, head, labels, count, log_sum_exp, norm, inverse_norm, \
+                                      bias, slopes, along, first, p);                                                 \
+    }
+
+FOR_EACH_WGMMA_TILE(MARGIN_SOFTMAX_WGMMA)
+
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+// d_weight [classes, D] of a chunk from its gradients and what they give along ŵ, [groups, to_eight(classes)]. Bound by
+// memory, so with the small tile: reads the weights and writes their gradient once.
+extern "C" __global__ void __launch_bounds__(WGMMA_THREADS, 1)
+margin_softmax_backward_weight_wgmma_128x128_bf16(const __grid_constant__ TensorMap gradients,
+                                                  const __grid_constant__ TensorMap rows, const float *weight,
+                                                  const float *inverse_norm, const float *along, float *d_weight,
+                                                  Head head, u32 groups, MatrixProduct p) {
+    WeightEpilogue epilogue{weight,          inverse_norm, along,
+                            d_weight,        int(head.dimension), head.dimension % 4 == 0,
+                            groups,          to_eight(p.rows)};
+    matrix_product_wgmma<bf16, TN, 128>(gradients, rows, epilogue, nullptr, p);
+}
+#endif
+#else
 #include "margin_softmax_energy.cuh"
 #include "margin_softmax_large.cuh"
 #include "margin_softmax_small.cuh"
@@ -198,4 +240,5 @@ MARGIN_SOFTMAX_TILES(bf16, SimtTile, bf16, 2)
 #if __CUDA_ARCH__ >= 800
 MARGIN_SOFTMAX_TILES(mma_tf32, TensorTile, float, 3)
 MARGIN_SOFTMAX_TILES(mma_bf16, TensorTile, bf16, 3)
+#endif
 #endif

@@ -74,6 +74,39 @@ __device__ __forceinline__ void write_directions(const Head &head, const float *
     }
 }
 
+// Takes note of the class `at` of a row, of its product with the embedding as it makes a logit and as it makes a cosine;
+// classes from `end` on are none. Returns the logit.
+__device__ __forceinline__ float see_class(const Head &head, const RowTerms &row, float product, float cosine, u32 at,
+                                           u32 end, float bias, Online &online) {
+    float logit = other_logit(head, row.factor * product, cosine * row.cosine);
+    bool is_other = at != row.label && at < end;
+    if (is_other) {
+        online.rival = larger(online.rival, logit);
+        online.rival_cosine = larger(online.rival_cosine, cosine);
+    }
+    if (BENDS_OTHERS && head.link == LINK_BINARY) {
+        online.largest += is_other ? sigmoid(logit + bias) : 0.0f;
+        online.sum += is_other ? softplus(logit + bias) : 0.0f;
+        return logit;
+    }
+    if (at == row.label) logit = row.penalised;
+    if (at < end) online.largest = larger(online.largest, logit);
+    return logit;
+}
+
+// What the lanes that hold one row have seen, in each of them; but for sums of exponentials, which are still to be taken.
+template <int LANES>
+__device__ __forceinline__ void join_lanes(const Head &head, Online &online) {
+    online.rival = row_max<LANES>(online.rival);
+    online.rival_cosine = row_max<LANES>(online.rival_cosine);
+    if (BENDS_OTHERS && head.link == LINK_BINARY) {
+        online.largest = row_sum<LANES>(online.largest);
+        online.sum = row_sum<LANES>(online.sum);
+    } else {
+        online.largest = row_max<LANES>(online.largest);
+    }
+}
+
 // The softmax of one row over a warp's classes of a tile, in each of the lanes that hold the row; classes from `end` on
 // are none.
 template <class Tile>
@@ -83,31 +116,11 @@ __device__ __forceinline__ Online tile_softmax(const Head &head, const RowTerms 
     Online online = nothing_seen(head);
     float logits[TILE_OF_THREAD];
 #pragma unroll
-    for (int j = 0; j < TILE_OF_THREAD; ++j) {
-        u32 at = first_class + Tile::column(j);
-        float logit = row.factor * (products[j] * terms.logit(head, j));
-        logit = other_logit(head, logit, products[j] * terms.cosine(j) * row.cosine);
-        if (at != row.label && at < end) {
-            online.rival = larger(online.rival, logit);
-            online.rival_cosine = larger(online.rival_cosine, products[j] * terms.cosine(j));
-        }
-        logits[j] = at == row.label ? row.penalised : logit;
-        if (BENDS_OTHERS && head.link == LINK_BINARY) {
-            bool counts = at != row.label && at < end;
-            online.largest += counts ? sigmoid(logit + bias) : 0.0f;
-            online.sum += counts ? softplus(logit + bias) : 0.0f;
-        } else if (at < end) {
-            online.largest = larger(online.largest, logits[j]);
-        }
-    }
-    online.rival = row_max<Tile::LANES>(online.rival);
-    online.rival_cosine = row_max<Tile::LANES>(online.rival_cosine);
-    if (BENDS_OTHERS && head.link == LINK_BINARY) {
-        online.largest = row_sum<Tile::LANES>(online.largest);
-        online.sum = row_sum<Tile::LANES>(online.sum);
-        return online;
-    }
-    online.largest = row_max<Tile::LANES>(online.largest);
+    for (int j = 0; j < TILE_OF_THREAD; ++j)
+        logits[j] = see_class(head, row, products[j] * terms.logit(head, j), products[j] * terms.cosine(j),
+                              first_class + Tile::column(j), end, bias, online);
+    join_lanes<Tile::LANES>(head, online);
+    if (BENDS_OTHERS && head.link == LINK_BINARY) return online;
 #pragma unroll
     for (int j = 0; j < TILE_OF_THREAD; ++j)
         if (first_class + Tile::column(j) < end) online.sum += expf(logits[j] - online.largest);

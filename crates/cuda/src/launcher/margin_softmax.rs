@@ -1,8 +1,10 @@
-//! The fused head: of few classes in `small`, of many in `large` and, backward, in `chunk`.
+//! The fused head: of few classes in `small`, of many in `large` and, backward, in `chunk`; of these what Hopper's
+//! warpgroups do in `warpgroups`.
 
 mod chunk;
 mod large;
 mod small;
+mod warpgroups;
 
 use super::Context;
 use crate::launch::{Io, Kernel, Launch, Operands, Slice};

@@ -1,5 +1,6 @@
 //! Heads of many classes, forward: tiles of products, and what both passes share.
 
+use super::warpgroups;
 use super::{Launcher, WARPS};
 use crate::backend::Precision;
 use crate::launch::{Io, Kernel, Launch, Slice};
@@ -18,6 +19,8 @@ const TILE_THREADS: u32 = 128;
 /// The most elements of what exists of a chunk of classes at a time, so that the L2 cache of a large GPU holds it: 16 MiB
 /// of directions or gradients in bf16, 32 MiB of gradients in f32.
 pub(super) const CHUNK_ELEMENTS: usize = 8 << 20;
+/// Classes of a chunk are a multiple of these, if another follows: whole tiles.
+pub(super) const CHUNK_STEP: usize = 256;
 /// The most classes of a chunk of the forward pass.
 const FORWARD_CLASSES: usize = 16_384;
 
@@ -63,7 +66,8 @@ pub(super) fn forward(launcher: Launcher, context: &Context) -> Kernel {
     let longest = chunks.iter().map(Range::len).max().unwrap_or(0);
     let splits = launcher.splits(longest);
     let terms_bytes = TERMS_BYTES * launcher.batch() as u64;
-    let parts = splits * launcher.tile.parts;
+    let scheme = warpgroups::tiles(&launcher, context, longest);
+    let parts = scheme.map_or(splits * launcher.tile.parts, |scheme| longest.div_ceil(scheme.tile.columns));
     let partial_bytes = ONLINE_BYTES * (launcher.batch() * parts) as u64;
     let [rows_bytes, classes_bytes] = [launcher.batch(), longest].map(|count| launcher.directions_bytes(count));
     let energy_bytes = launcher.energy_bytes();
@@ -89,20 +93,12 @@ pub(super) fn forward(launcher: Launcher, context: &Context) -> Kernel {
             let of_chunk = inverse_norm.part(4 * chunk.start as u64, 4 * chunk.len() as u64);
             let (classes, directions) = launcher.chunk_weights(io, chunk, class_directions, Some(of_chunk));
             launches.extend(directions);
-            let tiles = launcher
-                .tiles("margin_softmax_forward_tiles", splits)
-                .read(launcher.rows(io, row_directions).0)
-                .read(classes)
-                .read(terms)
-                .read(inverse_norm)
-                .read_if(launcher.bias(io));
-            // The first chunk writes, the others go on.
-            let results = [Some(partial), kept.first().copied()];
-            let tiles = results.into_iter().fold(tiles, |launch, result| match result {
-                Some(result) if chunk.start > 0 => launch.update(result),
-                result => launch.write_if(result),
+            let operands = [launcher.rows(io, row_directions).0, classes];
+            let results = Softmaxes { terms, partial, kept: kept.first().copied() };
+            launches.push(match &scheme {
+                Some(scheme) => launcher.forward_warpgroups(io, scheme, chunk, operands, &results, parts),
+                None => launcher.forward_tiles(io, splits, chunk, operands, &results),
             });
-            launches.push(tiles.value(launcher.head).value(chunk.start as u32).value(chunk.len() as u32));
         }
         let merge = launcher
             .reads(launcher.launch("margin_softmax_forward_merge", launcher.batch().div_ceil(WARPS)), io)
@@ -120,6 +116,13 @@ pub(super) fn forward(launcher: Launcher, context: &Context) -> Kernel {
     })
 }
 
+/// What the tiles of the forward pass read of rows, and what they write of them.
+pub(super) struct Softmaxes {
+    pub(super) terms: Slice,
+    pub(super) partial: Slice,
+    pub(super) kept: Option<Slice>,
+}
+
 impl Large {
     pub(super) fn new(launcher: Launcher, context: &Context) -> Self {
         // Tensor cores take operands from where 16 bytes at a time were copied to: rounded ones are padded to that.
@@ -133,6 +136,25 @@ impl Large {
             (false, _) => SIMT_F32,
         };
         Large { launcher, tile }
+    }
+
+    /// The softmaxes of a chunk of classes, on from those of the chunks before.
+    fn forward_tiles(
+        &self,
+        io: &Io,
+        splits: usize,
+        chunk: &Range<usize>,
+        operands: [Slice; 2],
+        results: &Softmaxes,
+    ) -> Launch {
+        let tiles = operands.into_iter().fold(self.tiles("margin_softmax_forward_tiles", splits), Launch::read);
+        let tiles = tiles.read(results.terms).read(io.writes[4]).read_if(self.bias(io));
+        // The first chunk writes, the others go on.
+        let tiles = [Some(results.partial), results.kept].into_iter().fold(tiles, |launch, result| match result {
+            Some(result) if chunk.start > 0 => launch.update(result),
+            result => launch.write_if(result),
+        });
+        tiles.value(self.head).value(chunk.start as u32).value(chunk.len() as u32)
     }
 
     /// A launch over tiles of all rows.
@@ -154,7 +176,7 @@ impl Large {
 
     /// Chunks of classes whose directions exist at a time; all classes, where products are of the weights as they are.
     fn forward_chunks(&self) -> Vec<Range<usize>> {
-        let longest = (CHUNK_ELEMENTS / self.pitch()).clamp(1, FORWARD_CLASSES).next_multiple_of(TILE_CLASSES);
+        let longest = (CHUNK_ELEMENTS / self.pitch()).clamp(1, FORWARD_CLASSES).next_multiple_of(CHUNK_STEP);
         let longest = if self.rounded() { longest } else { self.classes() };
         let firsts = (0..self.classes()).step_by(longest);
         firsts.map(|first| first..self.classes().min(first + longest)).collect()

@@ -31,7 +31,7 @@
 // 6 N C D backward are microseconds. fp32 in every precision.
 //
 // More classes (margin_softmax_large.cuh): tiles of 128 rows × 64 classes, 128 threads, each followed by an online
-// softmax in registers. Forward: terms of rows and classes; tiles, with a running softmax (largest logit, sum, rivals)
+// softmax in registers. Forward: terms of rows and classes, directions; tiles, with a running softmax (largest logit, sum, rivals)
 // for each row and split of the classes; merge of the splits. Backward, over chunks of classes: the gradients with
 // respect to the products [N, chunk], to a workspace that stays in the L2 cache; their two products with weights and
 // embeddings (gemm.cu); what norms add to those. What the products of a tile are, and by which engine:
@@ -40,11 +40,14 @@
 //   bf16, mma_bf16  x̂ · ŵ rounded to bf16, by the same engines: what a plan of bf16 activations asks for. Directions
 //             have 8 bits each and no scale, so that κ and ‖w‖ multiply sums, in f32. Gradients of products are bf16,
 //             too: small ones keep their 8 bits, as its exponents are those of f32.
+//   wgmma_bf16  the same in tiles of 128 rows × 256 or 128 classes by the warpgroups of sm_90a, in a unit of their own:
+//             margin_softmax_wgmma.cuh, which says what bounds them. The gradient of the weights is finished where it is
+//             summed, by what the tiles sum along the columns.
 //
 // Rows of directions are padded with zeros to a multiple of 8, and so are the classes of a chunk: D and C may be odd.
 // They are written once a pass, not converted where they are loaded: cp.async copies bytes as they are, and each weight
 // is loaded by every tile of rows. A bf16 copy of all weights would be 1 GB at C = 10⁶, D = 512; that of a chunk of
-// 16,384 classes (8,192 backward) is 16 MiB (8), written to and read from the L2 cache, so that DRAM sees the f32 weights
+// 16,384 classes (8,192 backward, but with warpgroups) is 16 MiB (8), written to and read from the L2 cache, so that DRAM sees the f32 weights
 // only: once forward, where the norm is taken on the way, twice backward.
 //
 // Kept cosines replace the tiles of the backward pass by a pass over 2 N C bytes: written and read at N = 512, C = 10⁶
@@ -69,8 +72,9 @@ KERNELS_OVERLAP
     margin_softmax_forward_tiles_wgmma_128x##COLUMNS##_##DTYPE(                                                       \
         const __grid_constant__ TensorMap rows, const __grid_constant__ TensorMap classes, const RowTerms *terms,     \
         const float *inverse_norm, const float *bias, Online *partial, const __grid_constant__ TensorMap kept,        \
-        Head head, ForwardChunk chunk, MatrixProduct p) {                                                             \
-        forward_tiles_wgmma<COLUMNS>(rows, classes, kept, head, terms, inverse_norm, bias, partial, chunk, p);        \
+        Head head, u32 first, u32 parts, u32 keeps, MatrixProduct p) {                                                \
+        forward_tiles_wgmma<COLUMNS>(rows, classes, kept, head, terms, inverse_norm, bias, partial,                   \
+                                     {first, parts, bool(keeps)}, p);                                                 \
     }                                                                                                                 \
     extern "C" __global__ void __cluster_dims__(COLUMNS / 128, 1, 1) __launch_bounds__(WGMMA_THREADS, 1)              \
     margin_softmax_backward_tiles_wgmma_128x##COLUMNS##_##DTYPE(                                                      \
@@ -92,10 +96,7 @@ margin_softmax_backward_weight_wgmma_128x128_bf16(const __grid_constant__ Tensor
                                                   const __grid_constant__ TensorMap rows, const float *weight,
                                                   const float *inverse_norm, const float *along, float *d_weight,
                                                   Head head, u32 groups, MatrixProduct p) {
-    WeightEpilogue epilogue{weight,          inverse_norm, along,
-                            d_weight,        int(head.dimension), head.dimension % 4 == 0,
-                            groups,          to_eight(p.rows)};
-    matrix_product_wgmma<bf16, TN, 128>(gradients, rows, epilogue, nullptr, p);
+    backward_weight_wgmma(gradients, rows, head, weight, inverse_norm, along, d_weight, groups, p);
 }
 #endif
 #else
@@ -137,12 +138,15 @@ margin_softmax_backward_weight(const float *weight, const u32 *labels, const u32
                     d_weight, first, classes, parts);
 }
 
-// Grid: (N + C) / 8 blocks, rounded up, of 256 threads.
+// Directions are null where products are of operands as they are. Grid: (N + C) / 8 blocks, rounded up, of 256 threads;
+// with directions for N to a multiple of 8 and the `classes` of the first chunk.
 extern "C" __global__ void __launch_bounds__(256, ROW_BLOCKS)
 margin_softmax_forward_rows(const float *embedding, const float *weight, const u32 *labels, const u32 *count,
                             const float *lambdas, const u32 *counter, const float *bias, RowTerms *terms,
-                            float *inverse_norm, Head head) {
-    forward_rows(head, {embedding, weight, labels, count, lambdas, counter, bias}, terms, inverse_norm);
+                            float *inverse_norm, bf16 *row_directions, bf16 *class_directions, Head head,
+                            u32 classes) {
+    forward_rows(head, {embedding, weight, labels, count, lambdas, counter, bias}, terms, inverse_norm,
+                 {row_directions, class_directions, classes});
 }
 
 // Grid: N / 8 blocks, rounded up, of 256 threads.
@@ -155,16 +159,17 @@ margin_softmax_forward_merge(const float *embedding, const float *weight, const 
                   {loss, log_sum_exp, target_cosine, norm, nullptr, hits}, splits);
 }
 
-// Grid: N / 8 blocks, rounded up, of 256 threads.
+// Directions as above. Grid: N / 8 blocks, rounded up, of 256 threads, or as above.
 extern "C" __global__ void __launch_bounds__(256, ROW_BLOCKS)
 margin_softmax_backward_rows(const float *embedding, const float *weight, const u32 *labels, const u32 *count,
                              const float *lambdas, const u32 *counter, const float *bias, const float *log_sum_exp,
-                             Slopes *slopes, Head head) {
-    backward_rows(head, {embedding, weight, labels, count, lambdas, counter, bias}, log_sum_exp, slopes);
+                             Slopes *slopes, bf16 *row_directions, bf16 *class_directions, Head head, u32 classes) {
+    backward_rows(head, {embedding, weight, labels, count, lambdas, counter, bias}, log_sum_exp, slopes,
+                  {row_directions, class_directions, classes});
 }
 
-// Grid: N / 8 blocks, rounded up, of 256 threads.
-extern "C" __global__ void __launch_bounds__(256)
+// Grid: N blocks.
+extern "C" __global__ void __launch_bounds__(EMBEDDING_THREADS)
 margin_softmax_backward_embedding(const float *embedding, const float *weight, const u32 *labels, const u32 *count,
                                   const float *norm, const float *inverse_norm, const Slopes *slopes,
                                   const float *parts, float *d_embedding, Head head, u32 splits, u32 is_first,
@@ -197,11 +202,11 @@ margin_softmax_backward_energy(const float *weight, float *d_weight, Head head) 
     add_energy_gradient(head, weight, d_weight);
 }
 
-// Directions of the vectors [count, D], embeddings or the weights of a chunk of classes. Grid: count / 8 blocks, rounded
-// up, of 256 threads.
+// Directions of the weights of a chunk of classes after the first. Grid: classes / 8 blocks, rounded up, of 256 threads.
 extern "C" __global__ void __launch_bounds__(256)
-margin_softmax_directions(const float *vectors, float *inverse_norm, bf16 *directions, Head head, u32 count) {
-    write_directions(head, vectors, inverse_norm, directions, count);
+margin_softmax_directions(const float *weight, float *inverse_norm, bf16 *directions, Head head, u32 classes) {
+    u32 line = global_thread() / WARP;
+    if (line < to_eight(classes)) write_direction(head, weight, inverse_norm, directions, classes, line);
 }
 
 // The gradients of the products of a chunk of classes from kept cosines. Grid: any, of 256 threads.

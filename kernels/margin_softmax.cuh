@@ -1,6 +1,6 @@
 // What the passes of the head share: its sizes, the target's entry of a row, the running softmax.
 #pragma once
-#include "common.cuh"
+#include "four.cuh"
 
 // Value and slope of the target's logit as a function of its cosine, before the scale.
 struct Bent {
@@ -82,13 +82,29 @@ __device__ __forceinline__ double floored(double norm) { return norm < 1e-12 ? 1
 constexpr float LOWEST = -3.402823466e38f;
 
 // The larger, as a running maximum wants it: a NaN leaves it as it is, and shows in the sum of exponentials.
-__device__ __forceinline__ float larger(float a, float b) { return b > a ? b : a; }
+__device__ __forceinline__ float larger(float a, float b) { return fmaxf(a, b); }
+
+// Four neighbouring values of a vector, zeros past its end.
+__device__ __forceinline__ Four four_of(const float *vector, u32 d, u32 length) {
+    return read_four(vector + d, int(length) - int(d), length % 4 == 0);
+}
+
+// The lane's part of ‖vector‖². Whether fours are VECTORS is told once, so that several loads are under way at a time.
+template <bool VECTORS>
+__device__ __forceinline__ double lane_square(const float *__restrict__ vector, u32 length) {
+    double square = 0;
+#pragma unroll 4
+    for (u32 d = threadIdx.x % WARP * 4; d < length; d += WARP * 4) {
+        Four values = read_four(vector + d, int(length - d), VECTORS);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) square += double(values.values[i]) * double(values.values[i]);
+    }
+    return square;
+}
 
 // ‖vector‖² in f64, by a warp: the same bits in every lane.
 __device__ __forceinline__ double warp_square(const float *__restrict__ vector, u32 length) {
-    double square = 0;
-    for (u32 d = threadIdx.x % WARP; d < length; d += WARP) square += double(vector[d]) * double(vector[d]);
-    return warp_sum(square);
+    return warp_sum(length % 4 == 0 ? lane_square<true>(vector, length) : lane_square<false>(vector, length));
 }
 
 // The target's entry of a row, in f64 from the f32 operands: margins multiply what is lost in a cosine by up to m².
@@ -111,11 +127,15 @@ __device__ __forceinline__ Target target_of(const Head &head, const Operands &in
     entry.label = in.labels[row];
     const float *w = in.weight + u64(entry.label) * head.dimension;
     double product = 0, square = 0, weight_square = 0;
-    for (u32 d = threadIdx.x % WARP; d < head.dimension; d += WARP) {
-        double a = x[d], b = w[d];
-        product += a * b;
-        square += a * a;
-        weight_square += b * b;
+    for (u32 d = threadIdx.x % WARP * 4; d < head.dimension; d += WARP * 4) {
+        Four of_x = four_of(x, d, head.dimension), of_w = four_of(w, d, head.dimension);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            double a = of_x.values[i], b = of_w.values[i];
+            product += a * b;
+            square += a * a;
+            weight_square += b * b;
+        }
     }
     entry.norm = floored(sqrt(warp_sum(square)));
     double weight_norm = floored(sqrt(warp_sum(weight_square)));

@@ -1,8 +1,8 @@
 //! Heads of many classes, backward: a chunk of classes at a time.
 
-use super::large::{CHUNK_ELEMENTS, CHUNK_STEP, Large, TILE_CLASSES};
+use super::large::{CHUNK_ELEMENTS, CHUNK_STEP, Directions, Large, TILE_CLASSES};
 use super::warpgroups::{self, Backward};
-use super::{Launcher, SLOPES_BYTES, THREADS, WARPS};
+use super::{Launcher, SLOPES_BYTES, THREADS};
 use crate::backend::{Options, Precision};
 use crate::launch::{Io, Kernel, Launch, Slice, blocks};
 use crate::launcher::Context;
@@ -15,6 +15,8 @@ use std::ops::Range;
 /// The most classes of a chunk; of one that leaves no sums of the weights' gradients.
 const CHUNK_CLASSES: usize = 8192;
 const CHUNK_CLASSES_WGMMA: usize = 16_384;
+/// Threads of a block that adds up a row of `d_embedding`.
+const EMBEDDING_THREADS: u32 = 128;
 /// The most blocks that walk over kept cosines.
 const KEPT_BLOCKS: u32 = 8 * 132;
 
@@ -70,8 +72,7 @@ struct Workspace {
     gradients: Slice,
     sums: Slice,
     parts: Slice,
-    row_directions: Slice,
-    class_directions: Slice,
+    directions: Directions,
 }
 
 pub(super) fn backward(launcher: Launcher, context: &Context) -> Kernel {
@@ -88,14 +89,16 @@ pub(super) fn backward(launcher: Launcher, context: &Context) -> Kernel {
     ];
     Kernel::new(sizes.iter().sum(), move |io| {
         let mut at = 0;
-        let [slopes, gradients, sums, parts, row_directions, class_directions] = sizes.map(|bytes| {
+        let [slopes, gradients, sums, parts, rows, classes] = sizes.map(|bytes| {
             at += bytes;
             io.workspace.part(at - bytes, bytes)
         });
-        let workspace = Workspace { slopes, gradients, sums, parts, row_directions, class_directions };
-        let rows = launcher.launch("margin_softmax_backward_rows", launcher.batch().div_ceil(WARPS));
-        let mut launches = vec![launcher.reads(rows, io).read(io.reads[6]).write(slopes).value(launcher.head)];
-        launches.extend(launcher.rows(io, row_directions).1);
+        let workspace = Workspace { slopes, gradients, sums, parts, directions: Directions { rows, classes } };
+        let (directions, first) = (&workspace.directions, &chunks[0].classes);
+        let rows = launcher.with_directions("margin_softmax_backward_rows", io, directions, first, |launch| {
+            launch.read(io.reads[6]).write(slopes)
+        });
+        let mut launches = vec![rows];
         for chunk in &chunks {
             launches.extend(launcher.backward_chunk(io, chunk, &workspace));
         }
@@ -154,9 +157,9 @@ impl Large {
         let slopes = workspace.slopes;
         let gradients = workspace.gradients.part(0, self.gradients_bytes(chunk));
         let (sums, parts) = (workspace.sums.part(0, self.sums_bytes(chunk)), workspace.parts.part(0, by_row.bytes()));
-        let (rows, _) = self.rows(io, workspace.row_directions);
-        let (weights, directions) = self.chunk_weights(io, classes, workspace.class_directions, None);
-        let mut launches: Vec<Launch> = directions.into_iter().collect();
+        let [rows, weights] = self.operands(io, classes, &workspace.directions);
+        let later = self.later_directions(io, classes, workspace.directions.classes, None);
+        let mut launches: Vec<Launch> = later.into_iter().collect();
         match by_class {
             ByClass::Finished(backward) => {
                 let made = [gradients, sums];
@@ -172,7 +175,8 @@ impl Large {
         }
         launches.push(by_row.launch("gemm_nn", gradients, weights, parts));
         let embedding = self
-            .launch("margin_softmax_backward_embedding", self.batch().div_ceil(WARPS))
+            .launch("margin_softmax_backward_embedding", self.batch())
+            .block(EMBEDDING_THREADS)
             .read(io.reads[0])
             .read(io.reads[1])
             .read(io.reads[2])

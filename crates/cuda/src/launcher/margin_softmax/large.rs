@@ -81,19 +81,15 @@ pub(super) fn forward(launcher: Launcher, context: &Context) -> Kernel {
         let [loss, log_sum_exp, target_cosine, norm, inverse_norm, hits, ref kept @ ..] = io.writes[..] else {
             return vec![];
         };
-        let warps = launcher.batch() + if launcher.rounded() { 0 } else { launcher.classes() };
-        let rows = launcher
-            .reads(launcher.launch("margin_softmax_forward_rows", warps.div_ceil(WARPS)), io)
-            .write(terms)
-            .write_if((!launcher.rounded()).then_some(inverse_norm))
-            .value(launcher.head);
+        let directions = Directions { rows: row_directions, classes: class_directions };
+        let rows = launcher.with_directions("margin_softmax_forward_rows", io, &directions, &chunks[0], |launch| {
+            launch.write(terms).write(inverse_norm.part(0, 4 * chunks[0].len() as u64))
+        });
         let mut launches = vec![rows];
-        launches.extend(launcher.rows(io, row_directions).1);
         for chunk in &chunks {
             let of_chunk = inverse_norm.part(4 * chunk.start as u64, 4 * chunk.len() as u64);
-            let (classes, directions) = launcher.chunk_weights(io, chunk, class_directions, Some(of_chunk));
-            launches.extend(directions);
-            let operands = [launcher.rows(io, row_directions).0, classes];
+            launches.extend(launcher.later_directions(io, chunk, class_directions, Some(of_chunk)));
+            let operands = launcher.operands(io, chunk, &directions);
             let results = Softmaxes { terms, partial, kept: kept.first().copied() };
             launches.push(match &scheme {
                 Some(scheme) => launcher.forward_warpgroups(io, scheme, chunk, operands, &results, parts),
@@ -121,6 +117,12 @@ pub(super) struct Softmaxes {
     pub(super) terms: Slice,
     pub(super) partial: Slice,
     pub(super) kept: Option<Slice>,
+}
+
+/// Where directions are, of rows and of a chunk of classes at a time.
+pub(super) struct Directions {
+    pub(super) rows: Slice,
+    pub(super) classes: Slice,
 }
 
 impl Large {
@@ -187,37 +189,55 @@ impl Large {
         if self.rounded() { (2 * self.lines(vectors) * self.pitch()) as u64 } else { 0 }
     }
 
-    fn directions(&self, vectors: Slice, count: usize, out: Slice, inverse_norm: Option<Slice>) -> Launch {
-        self.launch("margin_softmax_directions", count.div_ceil(WARPS))
-            .read(vectors)
-            .write_if(inverse_norm)
-            .write(out)
+    /// A launch with a warp for each row, and each class of the first chunk: what it writes of rows, then their directions,
+    /// if there are any.
+    pub(super) fn with_directions(
+        &self,
+        kernel: &str,
+        io: &Io,
+        directions: &Directions,
+        first: &Range<usize>,
+        write: impl FnOnce(Launch) -> Launch,
+    ) -> Launch {
+        let warps = self.lines(self.batch()) + self.lines(first.len());
+        let given = |slice: Slice, count| self.rounded().then(|| slice.part(0, self.directions_bytes(count)));
+        write(self.reads(self.launch(kernel, warps.div_ceil(WARPS)), io))
+            .write_if(given(directions.rows, self.batch()))
+            .write_if(given(directions.classes, first.len()))
             .value(self.head)
-            .value(count as u32)
+            .value(first.len() as u32)
     }
 
-    /// The embeddings as products take them, and the launch that makes them of embeddings as they are.
-    pub(super) fn rows(&self, io: &Io, directions: Slice) -> (Slice, Option<Launch>) {
-        if !self.rounded() {
-            return (io.reads[0], None);
-        }
-        (directions, Some(self.directions(io.reads[0], self.batch(), directions, None)))
-    }
-
-    /// The same of the weights of a chunk of classes.
-    pub(super) fn chunk_weights(
+    /// The launch that makes directions of the weights of a chunk of classes, if it is not the first one.
+    pub(super) fn later_directions(
         &self,
         io: &Io,
         chunk: &Range<usize>,
         directions: Slice,
         inverse_norm: Option<Slice>,
-    ) -> (Slice, Option<Launch>) {
-        let row_bytes = 4 * self.dimension() as u64;
-        let weights = io.reads[1].part(chunk.start as u64 * row_bytes, chunk.len() as u64 * row_bytes);
-        if !self.rounded() {
-            return (weights, None);
+    ) -> Option<Launch> {
+        let launch = || {
+            self.launch("margin_softmax_directions", chunk.len().div_ceil(WARPS))
+                .read(self.weights(io, chunk))
+                .write_if(inverse_norm)
+                .write(directions.part(0, self.directions_bytes(chunk.len())))
+                .value(self.head)
+                .value(chunk.len() as u32)
+        };
+        (self.rounded() && chunk.start > 0).then(launch)
+    }
+
+    /// Embeddings, and the weights of a chunk of classes, as products take them.
+    pub(super) fn operands(&self, io: &Io, chunk: &Range<usize>, directions: &Directions) -> [Slice; 2] {
+        if self.rounded() {
+            [directions.rows, directions.classes.part(0, self.directions_bytes(chunk.len()))]
+        } else {
+            [io.reads[0], self.weights(io, chunk)]
         }
-        let directions = directions.part(0, self.directions_bytes(chunk.len()));
-        (directions, Some(self.directions(weights, chunk.len(), directions, inverse_norm)))
+    }
+
+    fn weights(&self, io: &Io, chunk: &Range<usize>) -> Slice {
+        let row_bytes = 4 * self.dimension() as u64;
+        io.reads[1].part(chunk.start as u64 * row_bytes, chunk.len() as u64 * row_bytes)
     }
 }

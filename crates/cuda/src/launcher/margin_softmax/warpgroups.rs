@@ -103,7 +103,9 @@ impl Large {
         launch
             .tensor(results.kept, access, &kept)
             .value(self.head)
-            .value([chunk.start as u32, parts as u32, u32::from(results.kept.is_some())])
+            .value(chunk.start as u32)
+            .value(parts as u32)
+            .value(u32::from(results.kept.is_some()))
             .value(products.structure(scheme))
     }
 

@@ -177,6 +177,30 @@ __device__ __forceinline__ void sync_cluster() {
     asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
 
+// Where an address of the own shared memory lies in block `rank` of the cluster.
+__device__ __forceinline__ u32 in_block(u32 address, u32 rank) {
+    u32 there;
+    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(address), "r"(rank));
+    return there;
+}
+
+// Stores 16 bytes to shared memory of any block of the cluster. Between two sync_cluster: the first shows that nobody uses
+// the place any more, the second makes the stores seen there.
+__device__ __forceinline__ void store_in_block(u32 address, float a, float b, float c, float d) {
+    asm volatile("st.shared::cluster.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(address), "f"(a), "f"(b), "f"(c), "f"(d)
+                 : "memory");
+}
+
+// 16 bytes of the own shared memory.
+__device__ __forceinline__ Pack<float, 4> load_four(u32 address) {
+    Pack<float, 4> four;
+    asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+                 : "=f"(four.values[0]), "=f"(four.values[1]), "=f"(four.values[2]), "=f"(four.values[3])
+                 : "r"(address)
+                 : "memory");
+    return four;
+}
+
 // Arrives at the barrier at the same place in block `rank` of the cluster. Orders no plain accesses to memory (with
 // .release.cluster the compiler would put a fence of the whole GPU before it): for stages that only products have read.
 __device__ __forceinline__ void arrive_at(u32 barrier, u32 rank) {

@@ -1,4 +1,4 @@
-// Sums over the rows of a matrix, in two levels: chunks of rows in parallel, then the chunks in order.
+// Sums over the rows of a matrix, in chunks of rows; part_sum adds up the chunks.
 #pragma once
 #include "common.cuh"
 
@@ -24,14 +24,4 @@ __device__ __forceinline__ void column_sum_chunk(u32 rows, u32 columns, u32 rows
 #pragma unroll
     for (u32 other = 1; other < SUM_WARPS; ++other) sum += partial[other][lane];
     sums[u64(blockIdx.y) * columns + column] = sum;
-}
-
-// out[column] = Σ sums[chunk, column], in order. Grid: ⌈columns / block⌉.
-__device__ __forceinline__ void column_sum_finish(const float *sums, float *out, u32 chunks, u32 columns) {
-    u32 column = global_thread();
-    if (column >= columns) return;
-    float sum = 0;
-#pragma unroll 16
-    for (u32 chunk = 0; chunk < chunks; ++chunk) sum += sums[u64(chunk) * columns + column];
-    out[column] = sum;
 }

@@ -13,8 +13,8 @@
 // addend, pre             [H, W, N, C] T        read; pre is the value before the prelu that backward passes
 // bias, slope             [K] f32               read; slope of the prelu that backward passes: [C]
 // d_filter, d_bias        [R, S, C, K], [K] f32 written
-// slope_sums              [tiles of rows, C]    f32 workspace: what each tile finds of d_slope
-// partial                 f32 workspace: the result's shape for each split of a reduction
+// slope_sums              [tiles of rows, C]    f32 written: what each tile finds of d_slope
+// partial                 f32: the result's shape for each split of a reduction; workspace, or d_filter for part_sum
 //
 // T is float or bf16, converted when it is read; products and sums are fp32, and d_x is not rounded on its way to d_pre.
 // Backward, `out` is d_pre and `kept` d_x where a prelu is fused, else out is d_x. Bias, slope, residual, addend, pre, y
@@ -31,12 +31,13 @@
 // conv2d_forward_wgmma_64_bf16, conv2d_backward_data_wgmma_64_bf16: 64 to 64 channels by the instructions of sm_90a; see
 //   conv2d_wgmma.cuh. conv2d_…_wgmma_128_<bf16, tf32>: many; see conv2d_wgmma_wide.cuh. conv2d_…_wgmma_128x<64, 128>_
 //   <bf16, tf32>: small images, and strides; see conv2d_wgmma_pixels.cuh.
-// conv2d_backward_weight_wgmma_bf16: multiples of 64; see conv2d_wgmma_weight.cuh.
+// conv2d_backward_weight_wgmma_bf16, …_wgmma_cluster<2, 4, 8>_bf16: multiples of 64; see conv2d_wgmma_weight.cuh.
 // conv2d_sum, conv2d_backward_data_sum: add up the splits of a reduction, in order, and finish them. See sum_splits.
+// What is left of d_filter, d_bias and d_slope in parts, part_sum adds up.
 // conv2d_forward_direct: for few input channels. Grid: (⌈P·Q·N / 64⌉, ⌈K / 64⌉); 128 threads; R·S·C·256 B shared.
-// conv2d_backward_weight_direct_<1, 3>: the gradients of filter and bias for so many, 3×3 taps; parts of which
-//   conv2d_column_sum adds up. Grid: (any, ⌈K / 64⌉); 256 threads.
-// conv2d_column_sum, …_finish: columns of d_y for d_bias, of slope_sums for d_slope; see column_sum.cuh.
+// conv2d_backward_weight_direct_<1, 3>: the gradients of filter and bias for so many, 3×3 taps, in parts. Grid: (any,
+//   ⌈K / 64⌉); 256 threads.
+// conv2d_column_sum: columns of d_y for d_bias, in parts; see column_sum.cuh.
 //
 // A sum has at most 4,096 terms before it is added to others: the launcher splits accordingly, by shape alone.
 // Floor: 2·R·S·C·K·P·Q·N FLOPs of each pass, less those with padding; each operand once.
@@ -131,10 +132,4 @@ CONV2D_PRODUCTS(32x32, bf16, bf16)
 
 CONV2D_KERNELS(f32, float)
 CONV2D_KERNELS(bf16, bf16)
-
-extern "C" __global__ void __launch_bounds__(256)
-conv2d_column_sum_finish(const float *sums, float *out, u32 chunks, u32 columns) {
-    await_previous();
-    column_sum_finish(sums, out, chunks, columns);
-}
 #endif

@@ -4,9 +4,9 @@
 //
 // x     [H, W, N, C] bf16          boxes of 64 × images × pixels + 2 × 1 row, 128-byte swizzle
 // d_y   [H, W, N, K] bf16          boxes of 64 × images × pixels × 1 row
-// out   [splits, 9, C, K] f32      written: a part of the reduction each
-// Grid: (C / 64 · K / 64, splits), 512 threads; dynamic shared memory: slots of rows of x, three rows of d_y, and 1 KB to
-// align them.
+// out   [parts, 9, C, K] f32       written: a part of the reduction each, which part_sum adds up
+// Grid: (C / 64 · K / 64, parts · blocks of a cluster), 512 threads; dynamic shared memory: slots of rows of x, three rows
+// of d_y, and 1 KB to align them; at least 145 KB where there are clusters.
 //
 // A block has 64 of C, 64 of K and all taps. The reduction runs over steps: a row of `pixels` times `images`, 128
 // together, of d_y, and the same of x with a pixel of border on each side, row by row down an image. Warpgroup u multiplies by row u of
@@ -21,6 +21,9 @@
 //   from L2       d_y 16,384 bytes, x at 16 pixels 18,432: 15 a cycle, 3.5 TB/s for 132 at 1.755 GHz
 //   registers     96 of sums, of 160 a thread
 //   at the end    147,456 bytes, and as much again for adding up the parts: at 64 channels 132 parts, 19 MB twice, 12 µs
+// Where a block has few steps, that is as much as they. So 2, 4 or 8 blocks of a cluster, one part each, add up theirs:
+// each stores the share of each of the others in that one's shared memory, where the rings were, and that one adds them in
+// the order of their ranks. 147,456 bytes go over the network of the cluster, and what goes to memory is that much less.
 // Measured on an H200 at 14 × 12 × 256, batch 256: 72 µs.
 //
 // A part has at most 8,192 terms, sixteen at once: 512 additions.
@@ -56,7 +59,9 @@ struct Strips {
 };
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-__device__ __forceinline__ void multiply_strips(Ring rows, Ring d_y, int u, float *out, const WeightTiles &p) {
+// `memory`: where the rings begin.
+template <u32 BLOCKS>
+__device__ __forceinline__ void multiply_strips(Ring rows, Ring d_y, u32 memory, int u, float *out, const WeightTiles &p) {
     bool first_lane = threadIdx.x % WARP == 0;
     auto release = [&](u32 barrier) {
         if (first_lane) arrive(barrier);
@@ -96,18 +101,52 @@ __device__ __forceinline__ void multiply_strips(Ring rows, Ring d_y, int u, floa
     settle(sum);
     u32 blocks = p.outputs / 64, lane = threadIdx.x % WARP;
     u32 input = blockIdx.x / blocks * 64 + lane % 4 * 2, output = blockIdx.x % blocks * 64 + result_channel();
-    out += size_t((blockIdx.y * 9 + u * 3) * p.inputs + input) * p.outputs + output;
+    out += size_t((blockIdx.y / BLOCKS * 9 + u * 3) * p.inputs + input) * p.outputs + output;
     u32 next_tap = (p.inputs - 64) * p.outputs, next_columns = 8 * p.outputs;
+    auto write = [&](float *to, float a, float b, float c, float d) {
+        to[0] = a;
+        to[p.outputs] = b;
+        to[8] = c;
+        to[p.outputs + 8] = d;
+    };
+    if constexpr (BLOCKS == 1) {
 #pragma unroll
-    for (u32 i = 0; i < WEIGHT_COLUMNS / 2; i += 4) {
-        out[0] = sum[i];
-        out[p.outputs] = sum[i + 1];
-        out[8] = sum[i + 2];
-        out[p.outputs + 8] = sum[i + 3];
-        out += i % 32 == 28 ? next_columns + next_tap : next_columns;
+        for (u32 i = 0; i < WEIGHT_COLUMNS / 2; i += 4) {
+            write(out, sum[i], sum[i + 1], sum[i + 2], sum[i + 3]);
+            out += i % 32 == 28 ? next_columns + next_tap : next_columns;
+        }
+    } else {
+        // Of each thread's fours of sums every block has a share, [blocks, fours of a share, threads].
+        constexpr u32 SHARE = WEIGHT_COLUMNS / 2 / 4 / BLOCKS, THREADS = WEIGHT_THREADS - 128;
+        u32 rank = blockIdx.y % BLOCKS, thread = threadIdx.x - 128;
+        sync_cluster();
+#pragma unroll
+        for (u32 to = 0; to < BLOCKS; ++to) {
+            u32 there = in_block(memory + (rank * SHARE * THREADS + thread) * 16, to);
+#pragma unroll
+            for (u32 i = 0; i < SHARE; ++i) {
+                const float *four = sum + (to * SHARE + i) * 4;
+                store_in_block(there + i * THREADS * 16, four[0], four[1], four[2], four[3]);
+            }
+        }
+        sync_cluster();
+#pragma unroll
+        for (u32 i = 0; i < SHARE; ++i) {
+            Four total = {};
+#pragma unroll
+            for (u32 from = 0; from < BLOCKS; ++from) {
+                Four part = load_four(memory + ((from * SHARE + i) * THREADS + thread) * 16);
+#pragma unroll
+                for (u32 k = 0; k < 4; ++k) total.values[k] += part.values[k];
+            }
+            u32 four = rank * SHARE + i;
+            write(out + four * next_columns + four / 8 * next_tap, total.values[0], total.values[1], total.values[2],
+                  total.values[3]);
+        }
     }
 }
 
+template <u32 BLOCKS>
 __device__ __forceinline__ void weight_product(const TensorMap &x, const TensorMap &d_y, float *out,
                                                const WeightTiles &p) {
     extern __shared__ unsigned char unaligned[];
@@ -128,7 +167,7 @@ __device__ __forceinline__ void weight_product(const TensorMap &x, const TensorM
     u32 warp = __shfl_sync(0xffffffffu, threadIdx.x / WARP, 0);
     if (warp >= 4) {
         more_registers<160>();
-        multiply_strips(rows, of_d_y, warp / 4 - 1, out, p);
+        multiply_strips<BLOCKS>(rows, of_d_y, memory, warp / 4 - 1, out, p);
         return;
     }
     fewer_registers<24>();
@@ -154,9 +193,19 @@ __device__ __forceinline__ void weight_product(const TensorMap &x, const TensorM
     }
 }
 
+#define CONV2D_WEIGHT_WGMMA(NAME, BLOCKS)                                                                             \
+    extern "C" __global__ void __cluster_dims__(1, BLOCKS, 1) __launch_bounds__(WEIGHT_THREADS, 1)                    \
+    conv2d_backward_weight_##NAME##_bf16(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap d_y,  \
+                                         float *out, WeightTiles p) {                                                 \
+        weight_product<BLOCKS>(x, d_y, out, p);                                                                       \
+    }
+
 extern "C" __global__ void __launch_bounds__(WEIGHT_THREADS, 1)
 conv2d_backward_weight_wgmma_bf16(const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap d_y, float *out,
                                   WeightTiles p) {
-    weight_product(x, d_y, out, p);
+    weight_product<1>(x, d_y, out, p);
 }
+CONV2D_WEIGHT_WGMMA(wgmma_cluster2, 2)
+CONV2D_WEIGHT_WGMMA(wgmma_cluster4, 4)
+CONV2D_WEIGHT_WGMMA(wgmma_cluster8, 8)
 #endif

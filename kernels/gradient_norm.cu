@@ -10,11 +10,14 @@
 // Partners: crates/tensor/src/op/gradient_norm.rs, crates/tensor/src/cpu/gradient_norm.rs, crates/cuda/src/launcher/gradient_norm.rs.
 #include "common.cuh"
 
+KERNELS_OVERLAP
+
 constexpr u32 THREADS = 256;
 constexpr u32 CHUNK = 4096;
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-gradient_norm_chunks(const float *__restrict__ gradients, float *__restrict__ sums, u32 length) {
+gradient_norm_chunks(const float *gradients, float *sums, u32 length) {
+    await_previous();
     u32 begin = blockIdx.x * CHUNK, end = min(begin + CHUNK, length);
     float sum = 0;
 #pragma unroll
@@ -32,7 +35,8 @@ gradient_norm_chunks(const float *__restrict__ gradients, float *__restrict__ su
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-gradient_norm(const float *__restrict__ sums, float *__restrict__ norm, u32 chunks) {
+gradient_norm(const float *sums, float *norm, u32 chunks) {
+    await_previous();
     double sum = 0;
     for (u32 chunk = threadIdx.x; chunk < chunks; chunk += THREADS) sum += double(sums[chunk]);
     sum = block_sum<THREADS>(sum);

@@ -30,6 +30,7 @@ pub const SOURCES: &[File] = files![
     "margin_softmax.cu",
     "metrics.cu",
     "optimizer.cu",
+    "part_sum.cu",
     "prelu.cu",
     "unit_rows.cu",
 ];

@@ -17,11 +17,12 @@
 // the tile 128x64 asks for that.
 //
 // linear_forward_<tile>: one product whose reduction has a segment for each pixel. linear_backward_data_<tile>,
-//   linear_backward_weight_<tile>: a product for each pixel. See matrix_product.cuh. linear_sum adds up splits.
+//   linear_backward_weight_<tile>: a product for each pixel. See matrix_product.cuh. linear_sum adds up splits of the
+//   others.
 // linear_…_mma_<tile>: the same three on tensor cores, in TF32 and bf16; see matrix_product_mma.cuh.
 // linear_…_wgmma_<tile>: on those of Hopper, in bf16, and backward_data in TF32; see matrix_product_wgmma.cuh.
 // linear_…_direct: for D ≤ 4, where a tile would be empty but for a few columns; see there.
-// linear_column_sum, …_finish: column sums of d_out, see column_sum.cuh.
+// linear_column_sum: column sums of d_out, see column_sum.cuh. Of both of its gradients part_sum adds up the parts.
 //
 // A sum has at most 4,096 terms before it is added to others.
 // Floor: 2·H·W·N·C·D FLOPs of each pass; each operand once.
@@ -238,10 +239,4 @@ __device__ __forceinline__ void backward_weight_direct(const T *x, const T *d_ou
 
 LINEAR_KERNELS(f32, float)
 LINEAR_KERNELS(bf16, bf16)
-
-extern "C" __global__ void __launch_bounds__(256)
-linear_column_sum_finish(const float *sums, float *out, u32 chunks, u32 columns) {
-    await_previous();
-    column_sum_finish(sums, out, chunks, columns);
-}
 #endif

@@ -13,13 +13,15 @@
 // Partners: crates/tensor/src/op/metrics.rs, crates/tensor/src/cpu/metrics.rs, crates/cuda/src/launcher/metrics.rs.
 #include "common.cuh"
 
+KERNELS_OVERLAP
+
 constexpr u32 THREADS = 256;
 constexpr u32 COLUMNS = 7;
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-metrics(const float *__restrict__ loss, const u32 *__restrict__ hits, const float *__restrict__ norm,
-        const u32 *__restrict__ count, const u32 *__restrict__ counter, const float *__restrict__ gradient_norm,
-        float *__restrict__ log, u32 log_rows) {
+metrics(const float *loss, const u32 *hits, const float *norm, const u32 *count, const u32 *counter,
+        const float *gradient_norm, float *log, u32 log_rows) {
+    await_previous();
     u32 valid = count[0];
     double losses = 0, norms = 0;
     u32 right[3] = {0, 0, 0};

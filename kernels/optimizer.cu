@@ -12,12 +12,15 @@
 // counter        [1] u32        read
 // parameters     [length] f32   updated
 // momentum or first_moment, second_moment  [length] f32  updated
+// copy           [copied] bf16  updated, or absent (null): the parameters from `first` on
 // tiles          [tiles] Tile   read: up to 1,024 neighbouring elements of one group each
 //
 // Blocks of 16-byte aligned tiles move 16 bytes at a time. Grid: a block of 256 threads a tile; no shared memory but 8 bytes.
-// Floor: SGD 20, Adam 28 · length bytes.
+// Floor: SGD 20, Adam 28 · length bytes; 2 more of each element that is copied.
 // Partners: crates/tensor/src/op/optimizer.rs, crates/tensor/src/cpu/optimizer.rs, crates/cuda/src/launcher/optimizer.rs.
 #include "common.cuh"
+
+KERNELS_OVERLAP
 
 constexpr u32 TILE = 1024;
 constexpr u32 THREADS = TILE / 4;
@@ -46,6 +49,27 @@ __device__ __forceinline__ float rate_at(const float *rates, const u32 *counter,
     return rates[min(counter[0], steps - 1)];
 }
 
+// Where a copy of parameters in bf16 lies, and which of them it has.
+struct Copy {
+    u32 first, length;
+};
+
+// Writes the copy of LENGTH neighbours from i on, of those that have one.
+template <u32 LENGTH>
+__device__ __forceinline__ void write_copy(bf16 *copy, const Copy &copied, u32 i, const float *values) {
+    u32 at = i - copied.first;  // before the first it wraps around
+    if (LENGTH == 4 && at % 4 == 0 && at < copied.length && copied.length - at >= 4) {
+        u32 bits[4] = {};
+#pragma unroll
+        for (u32 k = 0; k < LENGTH; ++k) bits[k] = from_float<bf16>(values[k]).bits;
+        *reinterpret_cast<uint2 *>(copy + at) = {bits[0] | bits[1] << 16, bits[2 % LENGTH] | bits[3 % LENGTH] << 16};
+        return;
+    }
+#pragma unroll
+    for (u32 k = 0; k < LENGTH; ++k)
+        if (at + k < copied.length) copy[at + k] = from_float<bf16>(values[k]);
+}
+
 // Calls `update(i, LENGTH)` for groups of four neighbours where alignment allows, else one by one.
 template <class Update4, class Update1>
 __device__ __forceinline__ void for_tile(const Tile &tile, Update4 update4, Update1 update1) {
@@ -60,9 +84,10 @@ __device__ __forceinline__ void for_tile(const Tile &tile, Update4 update4, Upda
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-optimizer_sgd(const float *__restrict__ gradients, const float *__restrict__ gradient_norm,
-              const float *__restrict__ rates, const u32 *__restrict__ counter, float *__restrict__ parameters,
-              float *__restrict__ velocity, const Tile *__restrict__ tiles, u32 steps, float clip, Sgd rule) {
+optimizer_sgd(const float *gradients, const float *gradient_norm, const float *rates, const u32 *counter,
+              float *parameters, float *velocity, bf16 *copy, const Tile *tiles, u32 steps, float clip, Copy copied,
+              Sgd rule) {
+    await_previous();
     Tile tile = tiles[blockIdx.x];
     float factor = clip_factor(gradient_norm, clip), rate = rate_at(rates, counter, steps) * tile.rate;
     auto update = [&](float &p, float g, float &v) {
@@ -77,9 +102,13 @@ optimizer_sgd(const float *__restrict__ gradients, const float *__restrict__ gra
 #pragma unroll
             for (u32 k = 0; k < 4; ++k) update(p.values[k], g.values[k], v.values[k]);
             store_pack(parameters + i, p);
+            write_copy<4>(copy, copied, i, p.values);
             store_pack(velocity + i, v);
         },
-        [&](u32 i) { update(parameters[i], gradients[i], velocity[i]); });
+        [&](u32 i) {
+            update(parameters[i], gradients[i], velocity[i]);
+            write_copy<1>(copy, copied, i, parameters + i);
+        });
 }
 
 // 1 / (1 − βⁿ), by repeated squaring in fp64.
@@ -91,11 +120,11 @@ __device__ __forceinline__ float bias_correction(float beta, u32 n) {
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-optimizer_adam(const float *__restrict__ gradients, const float *__restrict__ gradient_norm,
-               const float *__restrict__ rates, const u32 *__restrict__ counter, float *__restrict__ parameters,
-               float *__restrict__ first_moment, float *__restrict__ second_moment, const Tile *__restrict__ tiles,
-               u32 steps, float clip, Adam rule) {
+optimizer_adam(const float *gradients, const float *gradient_norm, const float *rates, const u32 *counter,
+               float *parameters, float *first_moment, float *second_moment, bf16 *copy, const Tile *tiles, u32 steps,
+               float clip, Copy copied, Adam rule) {
     __shared__ float corrections[2];
+    await_previous();
     if (threadIdx.x < 2) corrections[threadIdx.x] = bias_correction(threadIdx.x == 0 ? rule.beta1 : rule.beta2, counter[0] + 1);
     __syncthreads();
     Tile tile = tiles[blockIdx.x];
@@ -116,8 +145,12 @@ optimizer_adam(const float *__restrict__ gradients, const float *__restrict__ gr
 #pragma unroll
             for (u32 k = 0; k < 4; ++k) update(p.values[k], g.values[k], m.values[k], s.values[k]);
             store_pack(parameters + i, p);
+            write_copy<4>(copy, copied, i, p.values);
             store_pack(first_moment + i, m);
             store_pack(second_moment + i, s);
         },
-        [&](u32 i) { update(parameters[i], gradients[i], first_moment[i], second_moment[i]); });
+        [&](u32 i) {
+            update(parameters[i], gradients[i], first_moment[i], second_moment[i]);
+            write_copy<1>(copy, copied, i, parameters + i);
+        });
 }

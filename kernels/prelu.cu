@@ -5,8 +5,8 @@
 // Source: He et al., ICCV 2015, equations 1 and 8.
 //
 // x, out, d_out, d_x  [rows, channels] T    rows = H·W·N; x, d_out read; out, d_x written; 16-byte aligned
-// slope, d_slope      [channels] f32        slope read, d_slope written
-// sums                [chunks, channels] f32 workspace
+// slope               [channels] f32        read
+// sums                [chunks, channels] f32 written: d_slope in parts, which part_sum adds up
 //
 // T is float or bf16; sums are fp32, in two levels. NaN goes the way of x ≤ 0: it stays.
 // prelu_forward: any grid, 256 threads. prelu_backward: see column_sum.cuh. No shared memory but its 1 KB.
@@ -77,10 +77,4 @@ prelu_backward_bf16(const bf16 *d_out, const bf16 *x, const float *slope, bf16 *
                     u32 channels, u32 rows_per_chunk) {
     await_previous();
     backward(d_out, x, slope, d_x, sums, rows, channels, rows_per_chunk);
-}
-
-extern "C" __global__ void __launch_bounds__(256)
-prelu_backward_slope(const float *sums, float *d_slope, u32 chunks, u32 channels) {
-    await_previous();
-    column_sum_finish(sums, d_slope, chunks, channels);
 }

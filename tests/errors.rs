@@ -215,7 +215,8 @@ fn the_last_steps_name_each_operand_that_does_not_fit() {
     too_many.push(f32(&one));
     assert_eq!(refusal(Metrics, &too_many, &[log]), "metrics: expected 5 or 6 operands, found 7");
 
-    let sgd = |groups| Optimizer { rule: Rule::Sgd { momentum: 0.9, nesterov: false }, groups, clip: None };
+    let sgd =
+        |groups| Optimizer { rule: Rule::Sgd { momentum: 0.9, nesterov: false }, groups, clip: None, copied: None };
     let group = |range| Group { range, decay: 0.0, rate: 1.0 };
     let block = |length| f32(&[(Dim::Length, length)]);
     let reads = [block(8), block(1), f32(&[(Dim::Steps, 2)]), u32(&one)];

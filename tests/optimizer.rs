@@ -35,7 +35,7 @@ impl Run {
         updates.extend(rule.states().iter().map(|state| plan.persistent(state, block.clone())));
         let norm = plan.push(GradientNorm, &[d], &[]).unwrap()[0];
         let groups = vec![Group { range: 0..LENGTH, decay, rate: 1.0 }];
-        plan.push(Optimizer { rule, groups, clip }, &[d, norm, table, counter], &updates).unwrap();
+        plan.push(Optimizer { rule, groups, clip, copied: None }, &[d, norm, table, counter], &updates).unwrap();
         plan.push(Advance, &[], &[counter]).unwrap();
         let plan = plan.finish();
 

@@ -13,7 +13,7 @@ const REGRESSION: f64 = 1.1;
 pub struct Comparison {
     /// A table for the terminal.
     pub text: String,
-    /// Whether a case got slower by more than a tenth, and by more than its spread.
+    /// Whether a case got slower by more than a tenth, and by more than its spread, or is not timed any more.
     pub regressed: bool,
 }
 
@@ -41,12 +41,19 @@ pub fn compare(before: &Run, after: &Run) -> Comparison {
     let changes =
         after.cases.iter().filter_map(|case| Some(Change { case, before: earlier(&case.name)?, after: case.ours? }));
     let changes: Vec<Change<'_>> = changes.collect();
+    // What was timed before and is refused or wrong now.
+    let broken = |case: &&CaseRecord| case.ours.is_none() && earlier(&case.name).is_some();
+    let broken: Vec<&CaseRecord> = after.cases.iter().filter(broken).collect();
     let mut beyond: Vec<&Change<'_>> = changes.iter().filter(|change| change.beyond_spread()).collect();
     beyond.sort_by(|left, right| right.factor().total_cmp(&left.factor()));
-    let regressed = beyond.iter().any(|change| change.factor() > REGRESSION);
+    let regressed = !broken.is_empty() || beyond.iter().any(|change| change.factor() > REGRESSION);
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = write_text([before, after], changes.len(), &beyond, &mut text);
+    for case in broken {
+        let _ =
+            writeln!(text, "{}: timed before, and not after: {}", case.name, case.skipped.as_deref().unwrap_or("-"));
+    }
     Comparison { text, regressed }
 }
 

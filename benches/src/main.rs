@@ -230,7 +230,7 @@ fn check(device: Choice, threads: usize, entries: &[Entry]) -> Result<ExitCode> 
 }
 
 fn method(quick: bool) -> Method {
-    let (rounds, fewest, budget) = if quick { (5, 1, 4) } else { (9, 3, 40) };
+    let (rounds, fewest, budget) = if quick { (5, 1, 2) } else { (9, 3, 40) };
     Method {
         rounds,
         fewest,

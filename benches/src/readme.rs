@@ -19,13 +19,18 @@ pub fn block(run: &Run) -> String {
     text
 }
 
+/// Timed cases that stand for all.
+fn headlines(run: &Run) -> impl Iterator<Item = &CaseRecord> {
+    run.cases.iter().filter(|case| case.headline && case.ours.is_some())
+}
+
 fn write_block(run: &Run, text: &mut String) -> std::fmt::Result {
-    let headline: Vec<&CaseRecord> = run.cases.iter().filter(|case| case.headline && case.ours.is_some()).collect();
+    let headline: Vec<&CaseRecord> = headlines(run).collect();
     let timed = |name: &str| headline.iter().any(|case| case.rival(name).is_some_and(|rival| rival.seconds.is_some()));
     let peers: Vec<&str> = run.peers.iter().map(|peer| peer.name.as_str()).filter(|name| timed(name)).collect();
     write!(text, "| | ours |")?;
     peers.iter().try_for_each(|name| write!(text, " {name} |"))?;
-    writeln!(text, " the best of them over ours |\n|---|---|{}---|", "---|".repeat(peers.len()))?;
+    writeln!(text, " speed-up over the best |\n|---|---|{}---|", "---|".repeat(peers.len()))?;
     for case in headline {
         let cell = |seconds: f64| match &case.items {
             Some((count, name)) if *count > 1 => format!("{} {name}/s", three_digits(*count as f64 / seconds)),
@@ -87,7 +92,7 @@ pub fn replaced(readme: &str, run: &Run) -> Result<String> {
     }
 }
 
-/// The run of this name, or else the latest one by name.
+/// The run of this name, or else the latest one by name that has timed what stands for all.
 ///
 /// # Errors
 /// When there is none.
@@ -99,6 +104,7 @@ pub fn find_run(runs: &Path, name: Option<&str>) -> Result<PathBuf> {
         return Ok(folder);
     }
     let entries = std::fs::read_dir(runs).with_context(|| runs.display().to_string())?;
-    let folders = entries.flatten().map(|entry| entry.path()).filter(|path| path.join("run.json").is_file());
-    folders.max().with_context(|| format!("{}: expected a run, found none", runs.display()))
+    let stands = |path: &PathBuf| Run::read(path).is_ok_and(|run| headlines(&run).next().is_some());
+    let folders = entries.flatten().map(|entry| entry.path()).filter(stands);
+    folders.max().with_context(|| format!("{}: expected a run of what stands for all, found none", runs.display()))
 }

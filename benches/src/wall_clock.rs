@@ -7,7 +7,7 @@ use crate::statistics::{Spread, significant};
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use sphereface_data::{Choice, Error, ImageSet, Locations};
-use sphereface_models::{DIGITS, ImageSource, Model, Recipe, Training, loss, named_network};
+use sphereface_models::{DIGITS, ImageSource, Model, Training, loss, named_network};
 use sphereface_tensor::op::METRICS;
 use sphereface_tensor::{Backend, Program};
 use sphereface_testkit::TrainingCase;
@@ -120,7 +120,6 @@ fn blank() -> CaseRecord {
 fn recipe(train: ImageSet, classes: usize) -> Result<TrainingCase> {
     let network = named_network(DIGITS.network).with_context(|| format!("expected a network {}", DIGITS.network))?;
     let loss = loss(LOSS).with_context(|| format!("expected a loss {LOSS}"))?;
-    let Recipe { batch, seed, augmentation, .. } = DIGITS;
     let steps = DIGITS.steps(train.len());
     let table = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect();
     Ok(TrainingCase {
@@ -128,17 +127,7 @@ fn recipe(train: ImageSet, classes: usize) -> Result<TrainingCase> {
             network: network.network([train.height, train.width, train.channels], EMBEDDING),
             head: (loss.make)(classes, &[f64::from(DIGITS.m)]),
         },
-        training: Training {
-            source: ImageSource { name: "train", images: train.len() },
-            batch,
-            steps,
-            seed,
-            augmentation,
-            rule: DIGITS.rule(),
-            decay: DIGITS.decay as f32,
-            clip: Some(DIGITS.clip as f32),
-            log_rows: 1,
-        },
+        training: Training { log_rows: 1, ..DIGITS.training(train.len()) },
         rates: table(DIGITS.rate().table(steps)),
         lambdas: table(DIGITS.lambda().table(steps)),
         images: train.images,

@@ -43,6 +43,11 @@ fn a_slowed_kernel_is_caught_and_nothing_else() {
     let back = compare(&slowed, &before).text;
     assert!(!back.lines().any(|line| line.starts_with("gemm") && line.ends_with("slower")), "{back}");
     assert!(!compare(&before, &before).regressed);
+    let mut broken = before.clone();
+    (broken.cases[0].ours, broken.cases[0].skipped) = (None, Some("wrong by 3%".into()));
+    let comparison = compare(&before, &broken);
+    assert!(comparison.regressed && comparison.text.contains("not after: wrong by 3%"), "{}", comparison.text);
+    assert!(!compare(&broken, &before).regressed);
 }
 
 #[test]
@@ -95,6 +100,13 @@ fn a_run_from_elsewhere_is_taken_in_once_and_never_over_another() {
     assert_eq!(second.name, format!("{}-2", first.name));
     assert_eq!(Run::read(&runs.join(&second.name)).unwrap(), second);
     assert_eq!(Run::read(&runs.join(&first.name)).unwrap(), first);
+    // Without a name it is the latest of those that have timed what stands for all.
+    readme::find_run(&runs, None).unwrap_err();
+    let mut headline = Run::read(&before).unwrap();
+    headline.cases[0].headline = true;
+    fs::write(runs.join(&first.name).join("run.json"), headline.to_json().unwrap()).unwrap();
+    assert_eq!(readme::find_run(&runs, None).unwrap(), runs.join(&first.name));
+    assert_eq!(readme::find_run(&runs, Some(&second.name)).unwrap(), runs.join(&second.name));
     fs::remove_dir_all(&scratch).unwrap();
 }
 

@@ -124,7 +124,15 @@ const WEIGHT: [[usize; 8]; 4] = [
 
 #[test]
 fn conv2d_backward_weight_matches_reference() {
-    check("backward_weight", "wgmma_bf16", &WEIGHT);
+    check("backward_weight", "wgmma", &WEIGHT);
+}
+
+/// Clusters of two, four and eight blocks: some that have no step, and several clusters.
+#[test]
+fn conv2d_backward_weight_by_clusters_matches_reference() {
+    check("backward_weight", "wgmma_cluster2", &[[3, 17, 9, 64, 64, 3, 1, 1]]);
+    check("backward_weight", "wgmma_cluster4", &[[4, 17, 9, 64, 64, 3, 1, 1], [14, 17, 9, 64, 64, 3, 1, 1]]);
+    check("backward_weight", "wgmma_cluster8", &[[8, 17, 9, 64, 64, 3, 1, 1]]);
 }
 
 #[test]

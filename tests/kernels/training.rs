@@ -2,8 +2,8 @@
 
 use crate::backend;
 use sphereface_cuda::{Arena, Options, Precision, Tier};
-use sphereface_models::{LOG, LOSSES, Network};
-use sphereface_tensor::op::{Gemm, Gradient, Layout, METRICS};
+use sphereface_models::{LOG, LOSSES, Network, STEP};
+use sphereface_tensor::op::{Gemm, Gradient, Layout, METRICS, Op};
 use sphereface_tensor::{Backend, PARAMETERS};
 use sphereface_testkit::cases::{conv2d_passes, gemm_case};
 use sphereface_testkit::{TrainingCase, prepare_case};
@@ -91,6 +91,34 @@ fn graphs_arenas_and_tiers_of_fp32_do_not_change_a_bit() {
         Options { tier: Tier::Simt, ..Options::default() },
     ] {
         assert_eq!(train(&case, options), Some(expected.clone()), "{options:?}");
+    }
+}
+
+/// An update keeps up the bf16 copies of parameters, so that they are made by the first step only, and again after
+/// parameters came from outside.
+#[test]
+fn copies_of_parameters_are_made_again_where_something_else_changed_them() {
+    let case = case(2);
+    let (parameters, plan) = case.plan().unwrap();
+    let casts = plan.narrowed().unwrap().steps.iter().filter(|step| matches!(step.op, Op::Cast(_))).count() as u64;
+    let bf16 = Options { precision: Precision::Bf16, ..Options::default() };
+    for options in [bf16, Options { graph: false, ..bf16 }] {
+        let Some(mut backend) = backend(options) else { return };
+        let program = backend.lower(&plan).unwrap();
+        let mut results = Vec::new();
+        for run in 1..=3 {
+            case.upload(&parameters, &mut backend).unwrap();
+            backend.upload(STEP, &[0; 4]).unwrap();
+            backend.upload("momentum", &vec![0; 4 * parameters.length()]).unwrap();
+            backend.run(program, STEPS).unwrap();
+            let mut trained = vec![0.0f32; parameters.length()];
+            backend.download(PARAMETERS, bytemuck::cast_slice_mut(&mut trained)).unwrap();
+            results.push(trained);
+            // What a graph replays is not counted: the first run and the capture are.
+            let steps = if options.graph { 2 } else { run * STEPS as u64 };
+            assert_eq!(backend.driver().launches["cast_bf16"], run + steps * (casts - 1), "{options:?}");
+        }
+        assert!(results[1..].iter().all(|result| *result == results[0]), "{options:?}");
     }
 }
 

@@ -21,6 +21,8 @@ const ARROWS: &[(&str, Allowed)] = &[
     ("sphereface-models", Only(&["sphereface-tensor"])),
     ("sphereface-data", Only(&[])),
     ("sphereface-export", Only(&["sphereface-tensor", "sphereface-models"])),
+    // Where a backend meets models: one that is handed in, not one of its own.
+    ("sphereface", Only(&["sphereface-tensor", "sphereface-models", "sphereface-data", "sphereface-export"])),
     ("sphereface-report", Only(&[])),
     ("sphereface-kernels", Only(&[])),
     // A device is checked at its first use by the cases of the tests.
@@ -33,6 +35,7 @@ const ARROWS: &[(&str, Allowed)] = &[
     (
         "trainer",
         Only(&[
+            "sphereface",
             "sphereface-tensor",
             "sphereface-models",
             "sphereface-data",

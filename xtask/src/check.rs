@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::{arrows, cargo, licences, root, tidy};
+use crate::{arrows, cargo, licences, packages, root, tidy};
 
 /// What a part found: a note for its line, or the findings.
 pub(crate) type Outcome = Result<String, Vec<String>>;
@@ -20,7 +20,7 @@ struct Part {
 }
 
 /// The quick parts come first.
-const PARTS: [Part; 6] = [
+const PARTS: [Part; 7] = [
     Part { name: "format", mend: "run `cargo fmt --all`", run: format },
     Part {
         name: "arrows",
@@ -36,6 +36,11 @@ const PARTS: [Part; 6] = [
         name: "licences",
         mend: "choose another dependency, or add the licence to xtask/src/licences.rs if it is as permissive as ours",
         run: || Ok(format!("{}; {}", licences::check(&metadata(&[])?)?, licences::check_fonts(root())?)),
+    },
+    Part {
+        name: "packages",
+        mend: "complete the package's Cargo.toml, or move the file into its folder; `cargo package -p NAME` says more",
+        run: packages::check,
     },
     Part {
         name: "clippy",
@@ -93,7 +98,7 @@ fn format() -> Outcome {
 }
 
 /// Runs a command whose output matters only if it fails.
-fn run_quietly(command: &mut Command) -> Outcome {
+pub(crate) fn run_quietly(command: &mut Command) -> Outcome {
     let output = command.output().map_err(|error| vec![format!("cannot start {command:?}: {error}")])?;
     if output.status.success() {
         return Ok(String::new());
@@ -103,7 +108,7 @@ fn run_quietly(command: &mut Command) -> Outcome {
 }
 
 /// What cargo knows about the packages of the workspace and all they depend on.
-fn metadata(args: &[&str]) -> Result<Value, Vec<String>> {
+pub(crate) fn metadata(args: &[&str]) -> Result<Value, Vec<String>> {
     let mut command = cargo();
     command.args(["metadata", "--format-version", "1", "--quiet"]).args(args);
     let output = command.output().map_err(|error| vec![format!("cannot start {command:?}: {error}")])?;

@@ -7,6 +7,7 @@ mod check;
 mod kernels;
 mod kit;
 mod licences;
+mod packages;
 mod python;
 mod soak;
 mod test;
@@ -24,11 +25,12 @@ Developer commands of this workspace
 Usage: cargo xtask <command> [options]
 
 Commands:
-  check                     Format, clippy, dependency arrows, tidy rules, docs and licences.
+  check                     Format, clippy, dependency arrows, tidy rules, docs, licences and packages.
                             Every part runs; the end lists what failed and how to mend it.
   test [--all] [-- ARGS]    Every test that Rust alone can run. The last line is `N passed, M failed`.
                             --all adds the checks of the report in a headless Chromium, and those of exported files with
-                            Python's packages for them, which it installs into target/python.
+                            Python's packages for them, which it installs into target/python, and a build of every library
+                            from its package.
                             ARGS go to `cargo test`:  cargo xtask test -- -p sphereface-tensor
   report RUN... [--out DIR] The report of finished runs, drawn again; of several side by side: `trainer report`.
   kernels [--document | --sass [PART]]

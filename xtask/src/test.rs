@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 
 use crate::python::{self, Pythons};
-use crate::{browser, cargo, kernels, output_dir};
+use crate::{browser, cargo, kernels, output_dir, packages};
 
 /// Names the file to which a test that cannot run appends a line, `name: reason`.
 const SKIPPED: &str = "SPHEREFACE_SKIPPED";
@@ -40,8 +40,10 @@ pub(crate) fn run(all: bool, cargo_args: &[String]) -> ExitCode {
         for (name, outcome) in browser::check_report() {
             summary.count("browser", &name, outcome.map(|()| String::new()));
         }
+        summary.count("packages", "build_by_themselves", packages::build());
     } else {
-        summary.not_run.push("the checks of the report in a browser: run by `cargo xtask test --all`".to_owned());
+        let more = "the checks of the report in a browser, packages by themselves: run by `cargo xtask test --all`";
+        summary.not_run.push(more.to_owned());
     }
     println!();
     for reason in summary.not_run_lines() {

@@ -1,12 +1,15 @@
 //! Plans on a device: memory, launches, graphs.
 
+use crate::copies::{Copies, Copy, Effect, effects};
 use crate::driver::{Driver, Extent, FunctionId, GraphId};
-use crate::launch::{Io, Kernel, Operands, Slice};
+use crate::launch::{Io, Kernel, Slice};
 use crate::launcher::{Context, kernel};
 use crate::library::{Library, Progress};
+use crate::lowering::{Lowering, Operand};
 use crate::nvrtc::Architecture;
+use crate::options::{Arena, Options, Precision, Tier};
 use sphereface_tensor::arena::{Request, assign};
-use sphereface_tensor::{Backend, BufferId, Error, Lifetime, Place, Plan, Program, Step, StepTime, Type};
+use sphereface_tensor::{Backend, Error, Lifetime, Place, Plan, Program, StepTime, Type};
 use std::collections::{BTreeSet, HashMap};
 
 /// Every buffer starts at a multiple of this.
@@ -14,61 +17,6 @@ const ALIGNMENT: usize = 256;
 
 /// Kernels count the elements of a buffer in 32 bits, and walk past its end by less than another 2³¹.
 const MAX_ELEMENTS: usize = 1 << 31;
-
-/// Arithmetic of products.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Precision {
-    /// Strict fp32.
-    #[default]
-    Fp32,
-    /// Operands rounded to TF32, sums in fp32.
-    Tf32,
-    /// Operands and activations in bf16, sums, parameters and statistics in fp32.
-    Bf16,
-}
-
-/// Which instructions products use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Tier {
-    /// Fused multiply-adds of single threads: any GPU.
-    Simt,
-    /// `mma.sync`: compute capability 8.0 and later.
-    Mma,
-    /// `wgmma`: compute capability 9.0.
-    Wgmma,
-}
-
-/// How activations are placed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Arena {
-    /// In one allocation; buffers that do not live together share their place.
-    #[default]
-    Shared,
-    /// In an allocation each, so that a memory checker sees where one ends.
-    Separate,
-}
-
-/// What a backend is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Options {
-    /// Arithmetic of products.
-    pub precision: Precision,
-    /// The best tier to use; the device may have less.
-    pub tier: Tier,
-    /// Whether the tier makes whatever it can, also where another is thought to be faster, and by so few blocks that one has
-    /// several tiles: so that all of it can be tested at small sizes.
-    pub forced: bool,
-    /// How activations are placed.
-    pub arena: Arena,
-    /// Whether a plan's second run and later ones are replays of a captured graph.
-    pub graph: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Options { precision: Precision::Fp32, tier: Tier::Wgmma, forced: false, arena: Arena::Shared, graph: true }
-    }
-}
 
 /// A place of a buffer.
 #[derive(Clone, Copy, Debug)]
@@ -79,8 +27,19 @@ enum Spot {
     Arena { offset: u64, bytes: u64 },
 }
 
-/// A step with its operands' places.
+impl Spot {
+    fn part(self, offset: u64, bytes: u64) -> Spot {
+        match self {
+            Spot::Fixed(slice) => Spot::Fixed(slice.part(offset, bytes)),
+            Spot::Arena { offset: first, .. } => Spot::Arena { offset: first + offset, bytes },
+        }
+    }
+}
+
+/// A step with its operands' places, or the sums between steps.
 struct LoweredStep {
+    /// The plan's step that it belongs to.
+    number: usize,
     label: String,
     op: &'static str,
     kernel: Kernel,
@@ -88,7 +47,10 @@ struct LoweredStep {
     writes: Vec<Spot>,
     updates: Vec<Spot>,
     workspace: Spot,
+    parts: Vec<Spot>,
     constants: Slice,
+    /// What the step makes, if it may be left out where that is there.
+    copy: Option<Copy>,
 }
 
 /// A launch with its function.
@@ -104,6 +66,7 @@ struct Ready {
 struct LoweredPlan {
     steps: Vec<LoweredStep>,
     launches: Vec<Ready>,
+    effects: Vec<Effect>,
     /// Address of the arena that the launches were built for.
     arena: u64,
     runs: u64,
@@ -119,6 +82,7 @@ pub struct CudaBackend<D> {
     /// Allocation that all plans share.
     arena: Slice,
     programs: Vec<LoweredPlan>,
+    copies: Copies,
     /// Operators that use portable kernels, whatever the tier.
     refused: BTreeSet<String>,
 }
@@ -140,6 +104,7 @@ impl<D: Driver> CudaBackend<D> {
             persistent: HashMap::new(),
             arena: Slice::default(),
             programs: Vec::new(),
+            copies: Copies::default(),
             refused: BTreeSet::new(),
         }
     }
@@ -296,6 +261,7 @@ impl<D: Driver> CudaBackend<D> {
                 writes: slices(&step.writes),
                 updates: slices(&step.updates),
                 workspace: slice(&step.workspace),
+                parts: slices(&step.parts),
                 constants: step.constants,
             };
             launches.extend((step.kernel.build)(&io).into_iter().map(|launch| (number, launch)));
@@ -323,39 +289,60 @@ impl<D: Driver> CudaBackend<D> {
         Ok(index)
     }
 
-    /// Starts every launch of a program, in order.
-    fn launch_all(&mut self, index: usize) -> Result<(), Error> {
+    /// Starts the launches of these steps of a program, in order.
+    fn launch(&mut self, index: usize, which: impl Fn(&LoweredStep) -> bool) -> Result<(), Error> {
         let LoweredPlan { launches, steps, .. } = &self.programs[index];
-        launches.iter().try_for_each(|ready| start(&mut self.driver, ready, steps))
+        let mut launches = launches.iter().filter(|ready| which(&steps[ready.step]));
+        launches.try_for_each(|ready| start(&mut self.driver, ready, steps))
     }
 
-    fn run_once(&mut self, index: usize) -> Result<(), Error> {
+    /// Runs a program by `run`, which is told the copies that hold. Where it fails, none does.
+    fn run_by<T>(
+        &mut self,
+        index: usize,
+        run: impl FnOnce(&mut Self, &Copies) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut copies = std::mem::take(&mut self.copies);
+        let result = run(self, &copies)?;
+        let program = &mut self.programs[index];
+        copies.apply(&program.effects);
+        program.runs += 1;
+        self.copies = copies;
+        Ok(result)
+    }
+
+    fn run_once(&mut self, index: usize, copies: &Copies) -> Result<(), Error> {
         let program = &self.programs[index];
         if program.runs == 0 || !self.context.options.graph {
-            self.launch_all(index)?; // Uncaptured: modules may load lazily now.
-        } else if let Some(graph) = program.graph {
+            return self.launch(index, |step| !step.is_there(copies)); // Uncaptured: modules may load lazily now.
+        }
+        let graph = program.graph;
+        self.launch(index, |step| step.copy.is_some() && !step.is_there(copies))?;
+        if let Some(graph) = graph {
             self.driver.replay(graph).map_err(failed)?;
         } else {
             self.driver.begin_capture().map_err(failed)?;
-            let launched = self.launch_all(index);
+            let launched = self.launch(index, |step| step.copy.is_none());
             let captured = self.driver.end_capture();
             launched?; // First: a launch that fails spoils the capture, too.
             let graph = captured.map_err(failed)?;
             self.programs[index].graph = Some(graph);
             self.driver.replay(graph).map_err(failed)?;
         }
-        self.programs[index].runs += 1;
         Ok(())
+    }
+}
+
+impl LoweredStep {
+    /// Whether all that the step makes is there.
+    fn is_there(&self, copies: &Copies) -> bool {
+        self.copy.is_some_and(|copy| copies.hold(copy))
     }
 }
 
 fn start(driver: &mut impl Driver, ready: &Ready, steps: &[LoweredStep]) -> Result<(), Error> {
     let Ready { function, extent, arguments, step } = ready;
     driver.launch(*function, *extent, arguments).map_err(|error| failed(format!("{}: {error}", steps[*step].label)))
-}
-
-fn operands<'a>(plan: &'a Plan, step: &Step) -> Operands<'a> {
-    Operands { reads: plan.kinds(&step.reads), writes: plan.kinds(&step.writes), updates: plan.kinds(&step.updates) }
 }
 
 impl<D: Driver> Backend for CudaBackend<D> {
@@ -379,42 +366,49 @@ impl<D: Driver> Backend for CudaBackend<D> {
             return Err(Error::Buffer { name: buffer.name.clone(), message });
         }
         let persistent = self.persistent_slices(plan)?;
+        let (effects, copies) = effects(plan, |id| persistent[id.0]);
         let portable = Context { mma: false, wgmma: false, options: self.context.options };
         let context = |op: &str| if self.refused.contains(op) { &portable } else { &self.context };
-        let kernels: Vec<Kernel> = plan
-            .steps
-            .iter()
-            .map(|step| kernel(&step.op, &operands(plan, step), context(step.op.name())))
-            .collect::<Result<_, _>>()?;
+        let Lowering { items, regions } = Lowering::new(plan, |op, operands| kernel(op, operands, context(op.name())))?;
         let lifetimes = plan.lifetimes();
         let buffers: Vec<(usize, Lifetime)> =
             lifetimes.iter().enumerate().filter_map(|(index, life)| Some((index, (*life)?))).collect();
         let mut requests: Vec<(usize, Lifetime)> =
             buffers.iter().map(|&(index, life)| (plan.buffers[index].kind.bytes(), life)).collect();
+        requests.extend(regions.iter().map(|&(bytes, life)| (bytes as usize, life)));
         let at = |step| Lifetime { first: step, last: step };
-        requests.extend(kernels.iter().enumerate().map(|(step, kernel)| (kernel.workspace_bytes as usize, at(step))));
+        requests.extend(items.iter().map(|item| (item.kernel.workspace_bytes as usize, at(item.step))));
         let mut places = self.place(&requests)?;
-        let workspaces = places.split_off(buffers.len());
+        let workspaces = places.split_off(buffers.len() + regions.len());
+        let regions = places.split_off(buffers.len());
         let mut spots: Vec<Option<Spot>> = persistent.into_iter().map(|slice| slice.map(Spot::Fixed)).collect();
         for ((index, _), place) in buffers.into_iter().zip(places) {
             spots[index] = Some(place);
         }
-        let mut steps = Vec::with_capacity(plan.steps.len());
-        for ((step, kernel), workspace) in plan.steps.iter().zip(kernels).zip(workspaces) {
-            let places = |ids: &[BufferId]| ids.iter().filter_map(|id| spots[id.0]).collect();
-            let constants = self.constants(&kernel.constants)?;
+        let mut steps = Vec::with_capacity(items.len());
+        for (item, workspace) in items.into_iter().zip(workspaces) {
+            let spot = |operand: &Operand| match *operand {
+                Operand::Buffer(id) => spots[id.0],
+                Operand::Parts { region, offset, bytes } => Some(regions[region].part(offset, bytes)),
+            };
+            let places = |operands: &[Operand]| operands.iter().filter_map(spot).collect();
+            let constants = self.constants(&item.kernel.constants)?;
+            let step = &plan.steps[item.step];
             steps.push(LoweredStep {
+                number: item.step,
                 label: step.label.clone(),
                 op: step.op.name(),
-                kernel,
-                reads: places(&step.reads),
-                writes: places(&step.writes),
-                updates: places(&step.updates),
+                kernel: item.kernel,
+                reads: places(&item.reads),
+                writes: places(&item.writes),
+                updates: places(&item.updates),
                 workspace,
+                parts: places(&item.parts),
                 constants,
+                copy: copies[item.step],
             });
         }
-        self.programs.push(LoweredPlan { steps, ..LoweredPlan::default() });
+        self.programs.push(LoweredPlan { steps, effects, ..LoweredPlan::default() });
         let index = self.programs.len() - 1;
         self.build(index)?;
         Ok(Program::new(index))
@@ -422,6 +416,7 @@ impl<D: Driver> Backend for CudaBackend<D> {
 
     fn upload(&mut self, buffer: &str, bytes: &[u8]) -> Result<(), Error> {
         let slice = self.find(buffer, bytes.len())?;
+        self.copies.apply(&[Effect::Change(slice)]);
         self.driver.upload(slice.pointer, bytes).map_err(failed)
     }
 
@@ -432,27 +427,34 @@ impl<D: Driver> Backend for CudaBackend<D> {
 
     fn run(&mut self, program: Program, times: usize) -> Result<(), Error> {
         let index = self.built(program)?;
-        (0..times).try_for_each(|_| self.run_once(index))
+        (0..times).try_for_each(|_| self.run_by(index, |backend, copies| backend.run_once(index, copies)))
     }
 
     fn run_timed(&mut self, program: Program) -> Result<Vec<StepTime>, Error> {
         let index = self.built(program)?;
-        let LoweredPlan { launches, steps, runs, .. } = &mut self.programs[index];
-        let mut launches = launches.iter().peekable();
-        // Event 0 is the start, event i + 1 the end of step i.
-        self.driver.record(0).map_err(failed)?;
-        for number in 0..steps.len() {
-            while let Some(ready) = launches.next_if(|ready| ready.step == number) {
-                start(&mut self.driver, ready, steps)?;
+        self.run_by(index, |backend, copies| {
+            let CudaBackend { programs, driver, .. } = backend;
+            let LoweredPlan { launches, steps, .. } = &programs[index];
+            let mut launches = launches.iter().peekable();
+            // What one step of the plan comes to. Event 0 is the start, event i + 1 the end of step i.
+            let of_plan = || steps.chunk_by(|one, next| one.number == next.number);
+            driver.record(0).map_err(failed)?;
+            let mut end = 0;
+            for (number, step) in of_plan().enumerate() {
+                end += step.len();
+                while let Some(ready) = launches.next_if(|ready| ready.step < end) {
+                    if !steps[ready.step].is_there(copies) {
+                        start(driver, ready, steps)?;
+                    }
+                }
+                driver.record(number + 1).map_err(failed)?;
             }
-            self.driver.record(number + 1).map_err(failed)?;
-        }
-        *runs += 1;
-        let timed = steps.iter().enumerate().map(|(number, step)| {
-            let time = self.driver.elapsed(number, number + 1).map_err(failed)?;
-            Ok(StepTime { label: step.label.clone(), op: step.op, time })
-        });
-        timed.collect()
+            let timed = of_plan().enumerate().map(|(number, step)| {
+                let time = driver.elapsed(number, number + 1).map_err(failed)?;
+                Ok(StepTime { label: step[0].label.clone(), op: step[0].op, time })
+            });
+            timed.collect()
+        })
     }
 
     fn sync(&mut self) -> Result<(), Error> {

@@ -29,6 +29,8 @@ pub(crate) struct Io {
     pub(crate) updates: Vec<Slice>,
     /// Scratch memory of the size that the launcher asked for; undefined when the step begins.
     pub(crate) workspace: Slice,
+    /// Where the launches leave the parts of each of the kernel's sums.
+    pub(crate) parts: Vec<Slice>,
     /// Tables of the launcher, read only.
     pub(crate) constants: Slice,
 }
@@ -43,9 +45,27 @@ pub(crate) struct Operands<'a> {
 /// Launches of a step for the places that its memory has.
 type Build = Box<dyn Fn(&Io) -> Vec<Launch>>;
 
+/// A result that the launches of a step leave in parts, `[parts, columns]` f32: the backend adds them up, with those of
+/// other steps, before the result is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PartSum {
+    pub(crate) parts: usize,
+    /// Elements of the result.
+    pub(crate) columns: usize,
+    /// Which of the step's written operands it is.
+    pub(crate) write: usize,
+}
+
+impl PartSum {
+    pub(crate) fn bytes(&self) -> u64 {
+        4 * (self.parts * self.columns) as u64
+    }
+}
+
 /// A step made ready: its workspace, and its launches once memory has its place.
 pub(crate) struct Kernel {
     pub(crate) workspace_bytes: u64,
+    pub(crate) sums: Vec<PartSum>,
     /// Tables that the launches read.
     pub(crate) constants: Vec<u8>,
     pub(crate) build: Build,
@@ -53,7 +73,12 @@ pub(crate) struct Kernel {
 
 impl Kernel {
     pub(crate) fn new(workspace_bytes: u64, build: impl Fn(&Io) -> Vec<Launch> + 'static) -> Self {
-        Kernel { workspace_bytes, constants: Vec::new(), build: Box::new(build) }
+        Kernel { workspace_bytes, sums: Vec::new(), constants: Vec::new(), build: Box::new(build) }
+    }
+
+    /// The same, which leaves some results in parts.
+    pub(crate) fn with_sums(self, sums: impl IntoIterator<Item = PartSum>) -> Self {
+        Kernel { sums: sums.into_iter().collect(), ..self }
     }
 
     /// The same with tables, which are uploaded once.

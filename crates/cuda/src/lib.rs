@@ -6,16 +6,20 @@
 
 mod backend;
 pub mod cache;
+mod copies;
 pub mod driver;
 mod launch;
 mod launcher;
 mod library;
+mod lowering;
 pub mod nvrtc;
+mod options;
 pub mod resources;
 mod self_check;
 
-pub use backend::{Arena, CudaBackend, Options, Precision, Tier};
+pub use backend::CudaBackend;
 pub use driver::{CudaDriver, Driver, EmulatorDriver};
 pub use launch::{Unit, units};
 pub use library::Progress;
+pub use options::{Arena, Options, Precision, Tier};
 pub use self_check::{Finding, self_check};

@@ -1,10 +1,11 @@
 //! A device is judged by its own results before it is used: a GPU that nobody has tried trains correctly, or not at all.
 
-use crate::backend::{CudaBackend, Options, Precision, Tier};
+use crate::backend::CudaBackend;
 use crate::cache::{Job, write_whole};
 use crate::driver::Driver;
 use crate::launch::units;
 use crate::nvrtc::Nvrtc;
+use crate::options::{Options, Precision, Tier};
 use sha2::{Digest, Sha256};
 use sphereface_tensor::op::{MarginSoftmaxBackward, MarginSoftmaxForward, Op};
 use sphereface_testkit::cases::Case;

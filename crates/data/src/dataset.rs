@@ -1,5 +1,7 @@
 //! Data sets in memory: images and labels as bytes, with what a report must say about them.
 
+use crate::error::Error;
+
 /// A data set, checked and ready to train on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dataset {
@@ -71,6 +73,25 @@ impl Dataset {
 }
 
 impl ImageSet {
+    /// Images from any source: `[H, W, C]` is the size of each.
+    ///
+    /// # Shapes
+    ///
+    /// `images` `[N, H, W, C]`, `labels` `[N]`
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Content`], named `name`, where there are not as many pixels as the labels ask for.
+    pub fn new(name: &str, size: [usize; 3], images: Vec<u8>, labels: Vec<u8>) -> Result<ImageSet, Error> {
+        let [height, width, channels] = size;
+        let pixels = size.iter().try_fold(labels.len(), |pixels, &side| pixels.checked_mul(side));
+        if pixels != Some(images.len()) {
+            let expected = format!("{} × {height} × {width} × {channels}", labels.len());
+            return Err(Error::content(name, "pixels", expected, images.len().to_string()));
+        }
+        Ok(ImageSet { height, width, channels, images, labels })
+    }
+
     /// N, the number of images.
     pub fn len(&self) -> usize {
         self.labels.len()
@@ -140,6 +161,15 @@ mod tests {
             train: set(train),
             test: set(5),
         }
+    }
+
+    #[test]
+    fn images_have_as_many_pixels_as_their_labels_ask_for() {
+        let new = |size, pixels| ImageSet::new("faces", size, vec![7; pixels], vec![0, 1, 1]);
+        assert_eq!(new([2, 5, 3], 90).unwrap().image_bytes(), 30);
+        let message = |size, pixels| new(size, pixels).unwrap_err().to_string();
+        assert_eq!(message([2, 5, 3], 60), "faces: pixels: expected 3 × 2 × 5 × 3, found 60");
+        assert!(message([usize::MAX, usize::MAX, 1], 3).ends_with("found 3"));
     }
 
     #[test]

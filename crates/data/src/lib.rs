@@ -23,6 +23,14 @@
 //! assert_eq!((tuning.train.len(), tuning.test.len()), (7_334, 666));
 //! # Ok::<(), sphereface_data::Error>(())
 //! ```
+//!
+//! Data of your own need no loader here: an [`ImageSet`] is bytes, a size and labels, made by [`ImageSet::new`].
+//!
+//! ```
+//! let two = sphereface_data::ImageSet::new("squares", [2, 2, 1], vec![0, 0, 0, 0, 255, 255, 255, 255], vec![0, 1])?;
+//! assert_eq!(two.image(1), [255; 4]);
+//! # Ok::<(), sphereface_data::Error>(())
+//! ```
 
 mod cache;
 mod choice;

@@ -1,6 +1,6 @@
 //! Decoded instructions of sm_90 that work beside the warps: transaction barriers, bulk copies, warpgroup products.
 
-use crate::instruction::{Address, Operands, Row, Value};
+use crate::instruction::{Address, Operands, Row, Value, Values};
 
 /// One of them.
 #[derive(Clone, Debug)]
@@ -36,6 +36,11 @@ pub(crate) enum Asynchronous {
         d: Row,
         a: Row,
         rank: Row,
+    },
+    /// `st.shared::cluster`: a store to any block of the cluster.
+    StoreToBlock {
+        values: Values,
+        address: Address,
     },
     /// `barrier.cluster`, and whether it orders.
     ClusterArrive {

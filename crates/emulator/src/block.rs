@@ -7,7 +7,7 @@ use crate::instruction::{Op, VoteKind};
 use crate::lanes::lanes_of;
 use crate::launch::Launch;
 use crate::mbarrier::Mbarriers;
-use crate::order::Order;
+use crate::order::{Agent, Order};
 use crate::shared::{Shared, Toucher};
 use crate::warp::{Sleep, Warp};
 use crate::{Fault, FaultKind, Site};
@@ -84,6 +84,11 @@ impl Block {
         let [x, y, _] = launch.grid;
         let count = launch.block_threads().div_ceil(32);
         self.shared.reset(launch.shared_bytes());
+        if blocks > 1 {
+            for other in 0..blocks as u32 {
+                self.shared.agent(Agent::Block(other));
+            }
+        }
         self.counters = Counters::default();
         self.index = index;
         self.rank = rank;

@@ -46,8 +46,21 @@ pub(crate) struct Message {
 /// The kinds of messages.
 #[derive(Clone, Debug)]
 pub(crate) enum Remote {
-    Arrive { offset: u64, count: u32, bytes: Option<u32>, release: bool },
+    Arrive {
+        offset: u64,
+        count: u32,
+        bytes: Option<u32>,
+        release: bool,
+    },
     Receive(Rc<Delivery>),
+    /// A plain store, by the block with a rank at a time of its own.
+    Store {
+        offset: u64,
+        bytes: u32,
+        words: [u32; 4],
+        rank: usize,
+        time: u32,
+    },
 }
 
 /// Bytes of a bulk copy, in pieces of 16.

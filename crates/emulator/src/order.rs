@@ -21,6 +21,8 @@ pub(crate) enum Agent {
     Stores(u32),
     /// Asynchronous products of a warpgroup.
     Products(u32),
+    /// Plain stores of the block with this rank in the cluster: the first agents, in order, of a block that has a cluster.
+    Block(u32),
 }
 
 /// What is ordered before a warp, or before whoever a barrier lets go, of one block.

@@ -307,6 +307,11 @@ impl Wrong {
                     Some(Agent::Loads(barrier)) => FaultKind::BulkLoadPending { offset, barrier: u64::from(*barrier) },
                     Some(Agent::Stores(warp)) => FaultKind::BulkStorePending { offset, warp: *warp },
                     Some(Agent::Products(group)) => FaultKind::ProductPending { offset, group: *group },
+                    Some(Agent::Block(rank)) => {
+                        let what =
+                            format!("{order} at offset {offset} of shared memory: no order is given with a store of");
+                        FaultKind::Cluster(format!("{what} block {rank} of the cluster"))
+                    }
                     None => {
                         let other = (thread < 32 * FIRST_AGENT as u16).then_some(u32::from(thread));
                         FaultKind::SharedRace { offset, order, other }

@@ -155,3 +155,46 @@ fn addresses_of_shared_memory_begin_with_the_rank() {
         assert!(matches!(kind, FaultKind::Cluster(_) | FaultKind::SharedOutOfBounds { .. }), "{kind}");
     }
 }
+
+/// Each of two blocks stores its rank, from 5 on, in the other one's memory, and reads its own.
+const EXCHANGE: &str = ".shared .align 16 .b8 tile[16];\nmov.u32 %r0, %cluster_ctarank;\nmov.u32 %r1, tile;\n\
+    xor.b32 %r2, %r0, 1;\nmapa.shared::cluster.u32 %r3, %r1, %r2;\nadd.u32 %r4, %r0, 5;\n\
+    st.shared.v4.u32 [tile], {%r0, %r0, %r0, %r0};\nld.shared.u32 %r5, [tile+8];\n\
+    barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;\n\
+    st.shared::cluster.v2.u32 [%r3+8], {%r4, %r5};\n\
+    barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;\n\
+    ld.shared.v4.u32 {%r6, %r7, %r8, %r9}, [tile];\nmul.wide.u32 %at, %r0, 16;\nadd.s64 %out, %out, %at;\n\
+    st.global.v4.u32 [%out], {%r6, %r7, %r8, %r9};";
+
+fn exchange(body: &str) -> Result<Vec<u32>, Fault> {
+    let text = kernel(body).replace(")\n{", ")\n.explicitcluster\n.reqnctapercluster 2, 1, 1\n{");
+    let module = Module::load(&text).unwrap_or_else(|error| panic!("{error}"));
+    let mut device = Device::new();
+    let out = device.allocate(32);
+    let arguments = [Argument::Pointer(out), Argument::Pointer(out)];
+    device.launch(&module, "test", [2, 1, 1], [1, 1, 1], 0, &arguments)?;
+    Ok(common::download_words(&device, out, 8))
+}
+
+#[test]
+fn stores_reach_other_blocks_and_are_ordered_by_the_barrier_of_the_cluster() {
+    assert_eq!(exchange(EXCHANGE).unwrap(), [0, 0, 6, 1, 1, 1, 5, 0]);
+    let barrier = "barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;\n";
+    let (first, second) = EXCHANGE.split_once(barrier).unwrap();
+    let last = second.rfind(barrier).unwrap();
+    let without_last = format!("{first}{barrier}{}{}", &second[..last], &second[last + barrier.len()..]);
+    for (wrong, words) in [
+        // Before the other block has read its own.
+        (format!("{first}{second}"), "write after"),
+        // Read before they are there, or after the other block has ended.
+        (without_last, "block"),
+        // Two barriers that order nothing.
+        (EXCHANGE.replace("arrive.release", "arrive.relaxed"), "write after"),
+        (format!("{first}{barrier}{}", second.replace("arrive.release", "arrive.relaxed")), "a store of block"),
+    ] {
+        let kind = exchange(&wrong).expect_err("a fault was planted").kind;
+        assert!(kind.to_string().contains(words), "{kind}");
+    }
+    // Where there is no such block.
+    says(exchange(&EXCHANGE.replace("xor.b32 %r2, %r0, 1", "add.u32 %r2, %r0, 2")).unwrap_err().kind, "no block");
+}

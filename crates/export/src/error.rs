@@ -26,8 +26,8 @@ pub enum Error {
     },
     /// A model's file holds something else than the model.
     File {
-        /// The tensor.
-        tensor: String,
+        /// The tensor, or the fact in its metadata.
+        part: String,
         /// What it should be.
         expected: String,
         /// What it is.
@@ -49,8 +49,8 @@ impl fmt::Display for Error {
             Self::TooLarge { format, expected, found } => {
                 write!(f, "export: {format}: expected at most {expected} bytes, found {found}")
             }
-            Self::File { tensor, expected, found } => {
-                write!(f, "tensor '{tensor}': expected {expected}, found {found}")
+            Self::File { part, expected, found } => {
+                write!(f, "'{part}': expected {expected}, found {found}")
             }
             Self::Header(source) => write!(f, "export: safetensors: the header cannot be encoded: {source}"),
             Self::Sprite(source) => write!(f, "export: sprite: the images cannot be encoded: {source}"),
@@ -58,16 +58,8 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Model(source) => Some(source),
-            Self::Header(source) => Some(source),
-            Self::Sprite(source) => Some(source),
-            Self::Values { .. } | Self::TooLarge { .. } | Self::File { .. } => None,
-        }
-    }
-}
+// What caused it stands in the line already: a chain of causes would tell it twice.
+impl std::error::Error for Error {}
 
 impl From<sphereface_tensor::Error> for Error {
     fn from(source: sphereface_tensor::Error) -> Self {

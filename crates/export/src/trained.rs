@@ -5,6 +5,11 @@ use sphereface_models::{CLASS_BIAS, CLASS_WEIGHTS, LayerKind, Model, PIXEL_FACTO
 use sphereface_tensor::op::Scale;
 use sphereface_tensor::{Error as TensorError, Parameter, ParameterSet};
 
+/// The fact that says how large an image is: height, width and channels.
+pub(crate) const IMAGE: &str = "image";
+/// The fact that names the loss, one of those that `sphereface_models` lists; its settings are facts of their own names.
+pub(crate) const LOSS: &str = "loss";
+
 /// A model with its trained values, and what a reader of its file should know.
 #[derive(Clone, Copy, Debug)]
 pub struct Trained<'a> {
@@ -71,6 +76,7 @@ impl Trained<'_> {
             }
         };
         let mut metadata = self.facts.to_vec();
+        metadata.push((IMAGE, format!("{height}x{width}x{channels}")));
         metadata.push(("input", format!("images [N, {channels}, {height}, {width}], f32, each pixel {}", pixel())));
         metadata.push(("output", format!("embeddings [N, {}], not normalised", self.model.network.embedding)));
         metadata.push(("logits", logits));

@@ -1,5 +1,6 @@
 //! A network with its head, and the plans to train, evaluate and embed with it.
 
+use crate::backbone::Backbone;
 use crate::network::Network;
 use sphereface_tensor::op::{
     Advance, Augmentation, GatherBatch, Gradient, GradientNorm, Link, Logits, METRICS, MarginSoftmax, Metrics,
@@ -91,14 +92,14 @@ pub struct Training {
 
 /// A network and the head it is trained with.
 #[derive(Clone, Debug)]
-pub struct Model {
+pub struct Model<N = Network> {
     /// From images to embeddings.
-    pub network: Network,
+    pub network: N,
     /// From embeddings to the loss.
     pub head: MarginSoftmax,
 }
 
-impl Model {
+impl<N: Backbone> Model<N> {
     /// All parameters, class weights last, but for a bias that the head may have.
     ///
     /// # Errors
@@ -106,7 +107,7 @@ impl Model {
     pub fn parameters(&self) -> Result<ParameterSet, Error> {
         let mut parameters = ParameterSet::default();
         self.network.declare(&mut parameters)?;
-        let shape = Shape::matrix((Dim::Classes, self.head.classes), (Dim::D, self.network.embedding));
+        let shape = Shape::matrix((Dim::Classes, self.head.classes), (Dim::D, self.network.embedding()));
         parameters.add(CLASS_WEIGHTS, shape, self.network.classifier_init(), 1.0, 1.0)?;
         if let Link::Binary { initial_bias, .. } = self.head.link {
             parameters.add(CLASS_BIAS, Shape::vector(Dim::Length, 1), Init::Constant(initial_bias), 0.0, 1.0)?;
@@ -136,7 +137,7 @@ impl Model {
         let mut updates = vec![plan.block(sphereface_tensor::PARAMETERS)];
         updates.extend(training.rule.states().iter().map(|state| plan.block(state)));
         let groups = parameters.groups(training.decay);
-        let optimizer = Optimizer { rule: training.rule, groups, clip: training.clip };
+        let optimizer = Optimizer { rule: training.rule, groups, clip: training.clip, copied: None };
         plan.push(optimizer, &[gradients, gradient_norm, rates, counter], &updates)?;
         let log = plan.persistent(LOG, log_type(training.log_rows));
         plan.push(Metrics, &[loss, hits, norm, batch.count, counter, gradient_norm], &[log])?;
@@ -188,7 +189,7 @@ impl Model {
 
     fn gather(&self, batch: usize, seed: u64, shuffle: bool, augmentation: Augmentation) -> GatherBatch {
         let (offset, factor) = (PIXEL_OFFSET, PIXEL_FACTOR);
-        GatherBatch { image: self.network.image, batch, seed, shuffle, augmentation, offset, factor }
+        GatherBatch { image: self.network.image(), batch, seed, shuffle, augmentation, offset, factor }
     }
 
     fn gathered(
@@ -199,7 +200,7 @@ impl Model {
         counter: BufferId,
     ) -> Result<Batch, Error> {
         plan.label("gather");
-        let bytes = self.network.image.iter().fold(1, |bytes: usize, &size| bytes.saturating_mul(size));
+        let bytes = self.network.image().iter().fold(1, |bytes: usize, &size| bytes.saturating_mul(size));
         let images = Shape::matrix((Dim::Images, source.images), (Dim::Length, bytes));
         let images = plan.persistent(&source.images_buffer(), Type::u8(images));
         let labels = plan.persistent(&source.labels_buffer(), Type::u8(Shape::vector(Dim::Images, source.images)));

@@ -1,5 +1,6 @@
 //! SphereFace networks as descriptions: stages of residual units, counted, declared and built from one list of layers.
 
+use crate::backbone::Backbone;
 use sphereface_tensor::{BufferId, Dim, Error, Init, ParameterSet, PlanBuilder, Shape};
 
 /// Filters of every convolution are 3×3, with one pixel of padding.
@@ -175,11 +176,29 @@ impl Network {
         self.layers().iter().map(Layer::multiply_adds).sum()
     }
 
-    /// Declares the parameters. Biases are trained at twice the rate and without weight decay.
-    ///
-    /// # Errors
-    /// [`Error`], when a name is taken.
-    pub fn declare(&self, parameters: &mut ParameterSet) -> Result<(), Error> {
+    fn init(&self, fan_in: usize, in_unit: bool) -> Init {
+        match self.initialisation {
+            Initialisation::He => {
+                let gain = 2.0 / (1.0 + f64::from(SLOPE).powi(2));
+                Init::Normal { std: (gain / fan_in as f64).sqrt() as f32 }
+            }
+            Initialisation::Official if in_unit => Init::Normal { std: 0.01 },
+            Initialisation::Official => xavier(fan_in),
+        }
+    }
+}
+
+impl Backbone for Network {
+    fn image(&self) -> [usize; 3] {
+        self.image
+    }
+
+    fn embedding(&self) -> usize {
+        self.embedding
+    }
+
+    /// Biases are trained at twice the rate and without weight decay.
+    fn declare(&self, parameters: &mut ParameterSet) -> Result<(), Error> {
         for layer in self.layers() {
             let (inputs, outputs) = (layer.input[2], layer.output[2]);
             let name = &layer.name;
@@ -216,30 +235,7 @@ impl Network {
         Ok(())
     }
 
-    fn init(&self, fan_in: usize, in_unit: bool) -> Init {
-        match self.initialisation {
-            Initialisation::He => {
-                let gain = 2.0 / (1.0 + f64::from(SLOPE).powi(2));
-                Init::Normal { std: (gain / fan_in as f64).sqrt() as f32 }
-            }
-            Initialisation::Official if in_unit => Init::Normal { std: 0.01 },
-            Initialisation::Official => xavier(fan_in),
-        }
-    }
-
-    /// How class weights of this network start.
-    pub fn classifier_init(&self) -> Init {
-        match self.initialisation {
-            Initialisation::He => Init::UnitRows,
-            Initialisation::Official => xavier(self.embedding),
-        }
-    }
-
-    /// Appends the forward steps from images `x` to embeddings `[N, D]`.
-    ///
-    /// # Errors
-    /// [`Error`], when the images do not fit, or an embedding or a stage is missing.
-    pub fn build(&self, plan: &mut PlanBuilder<'_>, x: BufferId) -> Result<BufferId, Error> {
+    fn build(&self, plan: &mut PlanBuilder<'_>, x: BufferId) -> Result<BufferId, Error> {
         let mut value = x;
         let mut branch = x;
         for layer in self.layers() {
@@ -261,6 +257,13 @@ impl Network {
             }
         }
         Ok(value)
+    }
+
+    fn classifier_init(&self) -> Init {
+        match self.initialisation {
+            Initialisation::He => Init::UnitRows,
+            Initialisation::Official => xavier(self.embedding),
+        }
     }
 }
 

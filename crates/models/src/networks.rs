@@ -63,6 +63,7 @@ pub fn named_network(key: &str) -> Option<&'static NamedNetwork> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Backbone as _;
     use sphereface_tensor::ParameterSet;
 
     /// Counts from the paper's table and the authors' files; fixed biases are not counted.

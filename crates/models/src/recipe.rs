@@ -1,5 +1,6 @@
 //! How digits are trained unless something else is asked for: by the trainer, and by the bench's whole training.
 
+use crate::model::{ImageSource, Training};
 use crate::schedule::{Lambda, Rate};
 use sphereface_tensor::op::{Augmentation, Rule};
 
@@ -70,5 +71,20 @@ impl Recipe {
     /// Steps of the whole training on a set of this size.
     pub fn steps(&self, images: usize) -> usize {
         (self.epochs * images).div_ceil(self.batch)
+    }
+
+    /// What the plan of a training on a set of this size needs to know; the log has a row for each of 64 steps.
+    pub fn training(&self, images: usize) -> Training {
+        Training {
+            source: ImageSource { name: "train", images },
+            batch: self.batch,
+            steps: self.steps(images),
+            seed: self.seed,
+            augmentation: self.augmentation,
+            rule: self.rule(),
+            decay: self.decay as f32,
+            clip: (self.clip > 0.0).then_some(self.clip as f32),
+            log_rows: 64,
+        }
     }
 }

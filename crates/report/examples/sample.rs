@@ -196,6 +196,7 @@ fn step(random: &mut Random, loss: usize, i: usize) -> StepRecord {
             * if done < 0.15 { done / 0.15 } else { 0.5 + 0.5 * (std::f64::consts::PI * (done - 0.15) / 0.85).cos() },
         lambda,
         gradient_norm: 3.0 * noise * (-2.0 * done).exp(),
+        feature_norm: (1.0 + 30.0 * done) * noise.powf(0.2),
     }
 }
 

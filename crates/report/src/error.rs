@@ -82,17 +82,5 @@ impl std::fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Write { source, .. } | Self::Read { source, .. } => Some(source),
-            Self::Encode(source) => Some(source),
-            Self::Image(source) => Some(source),
-            Self::NoTrainings
-            | Self::Invalid { .. }
-            | Self::Draw { .. }
-            | Self::Damaged { .. }
-            | Self::Unlike { .. } => None,
-        }
-    }
-}
+// What caused it stands in the line already: a chain of causes would tell it twice.
+impl std::error::Error for Error {}

@@ -4,6 +4,11 @@
 
 use serde::{Deserialize, Deserializer, Serializer};
 
+/// A measurement that an older report does not know.
+pub(crate) fn missing() -> f64 {
+    f64::NAN
+}
+
 /// Writes a finite value as it is, anything else as `null`.
 pub(crate) fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
     if value.is_finite() { serializer.serialize_some(value) } else { serializer.serialize_none() }

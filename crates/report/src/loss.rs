@@ -21,6 +21,13 @@ pub struct LossInfo {
     pub parameters: Vec<Parameter>,
     /// What multiplies the cosines.
     pub scale: Scale,
+    /// Key of the loss whose values these are, if another derivative of them is followed: with several derivatives of one
+    /// loss a report shows what they change.
+    #[serde(default)]
+    pub value_of: Option<String>,
+    /// Which derivative is followed, one sentence; empty if unknown.
+    #[serde(default)]
+    pub gradient: String,
     /// Whether λ mixes the plain cosine in while a network trains.
     pub annealed: bool,
     /// Integer margin of the trainings shown, if the loss has one.
@@ -124,6 +131,11 @@ pub struct HeadSample {
 }
 
 impl LossInfo {
+    /// Key of the loss whose values these are.
+    pub(crate) fn family(&self) -> &str {
+        self.value_of.as_deref().unwrap_or(&self.key)
+    }
+
     /// Whether the lengths of the class weights take part in the logits.
     pub(crate) fn scores_by_norms(&self) -> bool {
         self.scale == Scale::InnerProduct

@@ -202,6 +202,9 @@ pub struct StepRecord {
     /// Norm of the gradient before clipping.
     #[serde(with = "crate::gap")]
     pub gradient_norm: f64,
+    /// Mean length of the batch's embeddings.
+    #[serde(with = "crate::gap", default = "crate::gap::missing")]
+    pub feature_norm: f64,
 }
 
 /// Measurements after one epoch. A NaN becomes a gap in its curve.

@@ -72,9 +72,17 @@ fn differences(a: &Group<'_>, b: &Group<'_>) -> Vec<f64> {
     a.runs.iter().filter_map(|ours| Some(ours.test_accuracy - of_seed(ours.seed)?.test_accuracy)).collect()
 }
 
-/// What may be said about the order of the losses, one sentence an embedding size; empty with a single loss.
+/// Pairs that do not differ significantly are told one by one up to this many.
+const MOST_TOLD: usize = 6;
+
+/// What may be said about the order of the losses, one sentence an embedding size, or for all of them if seeds are too few
+/// everywhere; empty with a single loss.
 pub(crate) fn sentences(groups: &[Group<'_>]) -> Vec<String> {
     let all = comparisons(groups);
+    let most = all.iter().map(|pair| pair.seeds).max();
+    if let Some(most) = most.filter(|&most| most < FEWEST_PAIRS) {
+        return vec![too_few(most)];
+    }
     let mut sentences: Vec<String> = all.chunk_by(|a, b| a.embedding_dim == b.embedding_dim).map(sentence).collect();
     if all.iter().any(|pair| pair.p.is_some()) {
         sentences.push(
@@ -86,19 +94,24 @@ pub(crate) fn sentences(groups: &[Group<'_>]) -> Vec<String> {
     sentences
 }
 
+/// What fewer seeds than [`FEWEST_PAIRS`] say.
+fn too_few(seeds: usize) -> String {
+    let seeds = match seeds {
+        0 => "No common seed says",
+        1 => "One seed says",
+        _ => "Two seeds say",
+    };
+    format!(
+        "{seeds} nothing about how much another would differ, so no order between the losses is claimed (three seeds can: \
+         --seeds 3)."
+    )
+}
+
 fn sentence(pairs: &[Comparison]) -> String {
     let dim = pairs[0].embedding_dim;
     let (fewest, most) = pairs.iter().fold((usize::MAX, 0), |(low, high), p| (low.min(p.seeds), high.max(p.seeds)));
     if most < FEWEST_PAIRS {
-        let seeds = match most {
-            0 => "no common seed says",
-            1 => "one seed says",
-            _ => "two seeds say",
-        };
-        return format!(
-            "{dim}-D: {seeds} nothing about how much another would differ, so no order between the losses is claimed \
-             (three seeds can: --seeds 3)."
-        );
+        return format!("{dim}-D: {}", too_few(most));
     }
     let seeds = if fewest < most { format!("{fewest} to {most}") } else { most.to_string() };
     let told = |wanted: bool| -> Vec<String> {
@@ -106,13 +119,15 @@ fn sentence(pairs: &[Comparison]) -> String {
         pairs.map(|p| format!("{} above {} by {:.4} ({})", p.higher, p.lower, p.difference, probability(p))).collect()
     };
     let (significant, others) = (told(true), told(false));
+    // Of many losses there are too many pairs to read.
+    let others = if others.len() > MOST_TOLD { format!("{} pairs", others.len()) } else { others.join("; ") };
     let mut text = format!("{dim}-D, {seeds} seeds: ");
     if significant.is_empty() {
-        text += &format!("not significant: {}. No order between the losses is claimed.", others.join("; "));
+        text += &format!("not significant: {others}. No order between the losses is claimed.");
     } else {
         text += &format!("significant: {}.", significant.join("; "));
         if !others.is_empty() {
-            text += &format!(" Not significant: {}.", others.join("; "));
+            text += &format!(" Not significant: {others}.");
         }
     }
     text
@@ -162,7 +177,7 @@ mod tests {
             .collect();
         let groups: Vec<Group<'_>> = trainings
             .iter()
-            .zip(["a", "b", "c"])
+            .zip(["a", "b", "c", "d", "e"])
             .map(|(runs, title)| Group {
                 info: None,
                 title,
@@ -219,7 +234,13 @@ mod tests {
         assert!(said(&[A]).1.is_empty());
         // Only seeds that both have are compared: two here.
         let (found, sentences) = said(&[A, &B[..2]]);
-        assert!(found[0].seeds == 2 && sentences[0].starts_with("2-D: two seeds say nothing"), "{sentences:?}");
+        assert!(found[0].seeds == 2 && sentences[0].starts_with("Two seeds say nothing"), "{sentences:?}");
+    }
+
+    #[test]
+    fn many_pairs_are_counted() {
+        let (found, sentences) = said(&[A, B, A, B, A]);
+        assert!(found.len() == 10 && sentences[0].contains("10 pairs"), "{sentences:?}");
     }
 
     #[test]

@@ -24,9 +24,9 @@ pub(crate) struct Group<'a> {
 }
 
 impl Group<'_> {
-    /// The published accuracy of this loss, if there is one.
+    /// The published accuracy of this loss, if there is one: those that are known are of two dimensions.
     pub(crate) fn published(&self) -> Option<f64> {
-        self.info.and_then(|loss| loss.published)
+        self.info.and_then(|loss| loss.published).filter(|_| self.dim == 2)
     }
 
     /// Whether the lengths of the class weights take part in the logits.

@@ -372,6 +372,40 @@ fn every_loss_is_explained_without_being_known() {
 }
 
 #[test]
+fn gradients_of_one_loss_stand_side_by_side() {
+    let heading = "One loss, several gradients";
+    let mut report = report(200);
+    assert!(!report.html().expect("it can be drawn").contains(heading));
+    let mut detached = report.losses.iter().find(|loss| loss.key == "sphereface").expect("a loss").clone();
+    detached.value_of = Some(std::mem::replace(&mut detached.key, "sphereface-detached".into()));
+    detached.gradient = "Its <gradient> is detached.".into();
+    report.losses.push(detached);
+    for index in [2, 5] {
+        let mut training = report.trainings[index].clone();
+        training.loss = "sphereface-detached".into();
+        training.title = "Detached".into();
+        report.trainings.push(training);
+    }
+    let page = report.html().expect("it can be drawn");
+    let section = page.split_once("<section id=\"gradients\">").expect("a section").1;
+    let section = section.split_once("</section>").expect("it ends").0;
+    assert!(section.contains(heading) && section.contains("Its &lt;gradient&gt; is detached."));
+    for (of_each_size, count) in [("Loss at the end</th>", 1), ("class=\"chart\"", 4), ("class=\"histogram\"", 2)] {
+        assert_eq!(section.matches(of_each_size).count(), 2 * count, "{of_each_size}");
+    }
+    assert!(!section.contains("modified"), "a loss of another family");
+    // The mean length of points, by hand.
+    let points = report.trainings[2].embeddings.as_ref().expect("embeddings").points.chunks(2);
+    let lengths: Vec<f64> = points.map(|p| f64::from(p[0]).hypot(f64::from(p[1]))).collect();
+    let mean = lengths.iter().sum::<f64>() / lengths.len() as f64;
+    assert!(section.contains(&format!(">{mean:.1}</td>")), "{mean}");
+    let data = json_block(&page);
+    for id in ["loss", "test", "gradient", "norm"].map(|id| format!("gradients-sphereface-{id}-3")) {
+        assert_eq!(data["charts"][&id]["series"].as_array().map(Vec::len), Some(2), "{id}");
+    }
+}
+
+#[test]
 fn losses_are_checked_before_they_are_shown() {
     type Spoil = fn(&mut Report);
     let cases: [(&str, Spoil); 6] = [

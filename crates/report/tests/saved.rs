@@ -132,7 +132,7 @@ fn runs_of_several_seeds_become_one_comparison() {
     assert!(
         page.contains("Machine; Another machine") && !page.contains("on 2 threads") && page.contains("seeds 7 and 9")
     );
-    assert!(page.contains("two seeds say nothing"));
+    assert!(page.contains("Two seeds say nothing"));
     let alone = Report::merged(named(vec![report(60)])).expect("a single report stays");
     assert!(alone.html().expect("a page") == report(60).html().expect("a page"));
 }

@@ -11,7 +11,8 @@ impl Plan {
     /// The same plan with bf16 wherever an operator takes it: activations and their gradients, and copies of the
     /// weights; and with operators that round inside, such as a head of many classes. Parameters, their gradients,
     /// statistics and everything persistent stay as they are. The weights of a block that are wanted in bf16 are converted
-    /// together, in one step with all that lies between them, where the first of them is read.
+    /// together, in one step with all that lies between them, where the first of them is read. An optimizer keeps that copy
+    /// up to date, so that it holds until something else changes the block: a backend may leave the conversion out.
     ///
     /// # Errors
     /// [`Error`], when an operator that takes bf16 would write a persistent buffer in it.
@@ -65,18 +66,27 @@ impl Narrowing<'_> {
                 buffer.kind = kind;
             }
         }
-        // What is changed in place has no valid copy any more.
+        // What is changed in place has no valid copy any more, but for one that is changed alike.
         let plan = &self.plan;
         let block = |id: BufferId| match plan.buffer(id).place {
             Place::View { of, .. } => of,
             _ => id,
         };
-        self.copies.retain(|&of, _| !step.updates.iter().any(|&update| block(update) == block(of)));
-        for update in &step.updates {
-            self.blocks.entry(block(*update)).and_modify(|copy| copy.valid = false);
+        let first = step.updates.first().filter(|&&first| block(first) == first);
+        let kept = first.and_then(|first| {
+            let copy = self.blocks.get(first).filter(|copy| copy.valid)?;
+            Some((step.op.keeping_copy(copy.elements.clone())?, copy.to))
+        });
+        if kept.is_none() {
+            self.copies.retain(|&of, _| !step.updates.iter().any(|&update| block(update) == block(of)));
+            for update in &step.updates {
+                self.blocks.entry(block(*update)).and_modify(|copy| copy.valid = false);
+            }
         }
-        let op = step.op.narrowed().unwrap_or_else(|| step.op.clone());
-        self.plan.steps.push(Step { op, reads, ..step.clone() });
+        let mut updates = step.updates.clone();
+        updates.extend(kept.as_ref().map(|(_, copy)| *copy));
+        let op = kept.map(|(op, _)| op).or_else(|| step.op.narrowed()).unwrap_or_else(|| step.op.clone());
+        self.plan.steps.push(Step { op, reads, updates, ..step.clone() });
         Ok(())
     }
 

@@ -375,7 +375,25 @@ pub fn optimizer() -> Vec<Case> {
     for (rule, clip) in rules.into_iter().flat_map(|rule| [(rule, None), (rule, Some(5.0))]) {
         cases.push(optimizer_of(rule, clip, 20_011));
     }
+    let copied = [0..20_011, 4..17_000, 1025..1026, 2051..20_000].map(|copied| (rules[0], copied));
+    cases.extend(
+        copied.into_iter().chain([(rules[3], 16..18_001)]).map(|(rule, copied)| optimizer_with_copy(rule, copied)),
+    );
     cases
+}
+
+/// The same with a copy in bf16 of some elements.
+pub fn optimizer_with_copy(rule: Rule, copied: std::ops::Range<usize>) -> Case {
+    let mut case = optimizer_of(rule, None, 20_011);
+    let Op::Optimizer(op) = &case.op else { return case };
+    case.name += &format!(" copy of {copied:?}");
+    let kind = Type { dtype: DType::Bf16, shape: Shape::vector(Dim::Length, copied.len()) };
+    let op = Optimizer { copied: Some(copied), ..op.clone() };
+    case.op = op.into();
+    case.updates.push((kind, Fill::Normal));
+    // The parameter that is rounded is off by an ulp, so the copy now and then by one of bf16.
+    case.tolerance = Tolerance::Largest(4e-3);
+    case
 }
 
 /// One update of a block of this length by a rule; most of it in one group, some of it in none.
@@ -391,7 +409,7 @@ pub fn optimizer_of(rule: Rule, clip: Option<f32>, length: usize) -> Case {
     updates.extend(rule.states().iter().map(|_| flat(Fill::Positive)));
     Case {
         name: format!("optimizer {rule:?} clip {clip:?} length {length}"),
-        op: Optimizer { rule, groups, clip }.into(),
+        op: Optimizer { rule, groups, clip, copied: None }.into(),
         reads: vec![flat(Fill::Normal), norm, rates, counter(2.0)],
         updates,
         tolerance: Tolerance::Largest(2e-6),

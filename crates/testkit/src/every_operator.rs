@@ -16,6 +16,9 @@ pub fn every_operator() -> Vec<Case> {
     for shape in [[6, 5, 16, 16, 24, 3, 1, 1], [8, 6, 8, 3, 64, 3, 2, 1]].into_iter().chain(hopper) {
         cases.extend(cases::conv2d_passes(shape));
     }
+    // Gradients of filters that clusters of 2, 4 and 8 blocks make.
+    let clusters = [3, 4, 8].into_iter().flat_map(|height| cases::conv2d_passes([height, 17, 9, 64, 64, 3, 1, 1]));
+    cases.extend(clusters.filter(|case| case.op.name() == "conv2d_backward_weight"));
     cases.extend(cases::linear_passes([2, 2, 33, 24, 40]));
     cases.extend(cases::LAYOUTS.into_iter().flat_map(|layout| cases::gemm_of(layout, [33, 40, 24])));
     // A large tile.

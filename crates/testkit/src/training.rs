@@ -1,6 +1,8 @@
 //! A whole training on made-up images, ready to run on any backend and on the reference.
 
-use sphereface_models::{ImageSource, LAMBDAS, LOSSES, Loss, Model, Network, OF_THE_PAPER, RATES, Training};
+use sphereface_models::{
+    ImageSource, LAMBDAS, LOSSES, Loss, Model, Network, OF_THE_PAPER, RATES, Training, named_network,
+};
 use sphereface_tensor::op::{Augmentation, Logits, Rule};
 use sphereface_tensor::random::{Stream, uniform};
 use sphereface_tensor::{Backend, Error, PARAMETERS, ParameterSet, Plan, Reference};
@@ -47,6 +49,13 @@ impl TrainingCase {
         let network =
             || Network::input([112, 96, 3]).stage(64, 1).stage(128, 2).stage(256, 4).stage(512, 1).linear(512);
         OF_THE_PAPER.map(|loss| TrainingCase::new(network(), loss, 3000, 1, 256)).to_vec()
+    }
+
+    /// The named network on digits, with the first loss of the paper, in batches of 256 of one image: to be lowered, not to
+    /// be run.
+    pub fn digits(key: &str) -> Option<TrainingCase> {
+        let network = named_network(key)?.network([28, 28, 1], 2);
+        Some(TrainingCase::new(network, OF_THE_PAPER[0], 10, 1, 256))
     }
 
     /// `images` pictures of `classes` classes, a pattern of the class under noise, to be trained in batches of `batch`;

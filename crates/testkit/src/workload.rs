@@ -300,6 +300,7 @@ fn optimizer(length: usize) -> (Case, Names) {
         rule: Rule::Sgd { momentum: MOMENTUM, nesterov: false },
         groups: vec![Group { range: 0..length, decay: DECAY, rate: 1.0 }],
         clip: None,
+        copied: None,
     };
     let norm = (Type::f32(Shape::vector(Dim::Length, 1)), Fill::Constant(1.0));
     let rates = (Type::f32(Shape::vector(Dim::Steps, 1)), Fill::Constant(f64::from(RATE)));

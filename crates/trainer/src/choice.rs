@@ -1,6 +1,7 @@
 //! A loss as a configuration asks for it: with a gradient and with settings of its own.
 
-use crate::config::{ModelConfig, known};
+use crate::config::ModelConfig;
+use crate::names::known;
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use sphereface_models::margin::Setting;
@@ -10,6 +11,10 @@ use std::fmt;
 
 /// Stands for all losses where a list of them is expected.
 pub(crate) const ALL: &str = "all";
+
+/// What the gradient of the authors' layer asks for.
+pub(crate) const FOR_CAFFE: &str =
+    "expected a loss with embeddings of any length and class weights of length 1 for the gradient caffe";
 
 /// The value of a setting, as a file has it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,6 +56,10 @@ impl Choice {
     /// The loss of this name in a configuration.
     pub(crate) fn new(key: &str, model: &ModelConfig) -> Result<Choice> {
         let Some((loss, gradient)) = loss_and_gradient(key) else {
+            ensure!(key != ALL, "model.losses: expected '{ALL}' alone, found it among others");
+            if let Some((of, "caffe")) = key.rsplit_once('-').filter(|(of, _)| loss(of).is_some()) {
+                bail!("model.losses: {}, found {of}", FOR_CAFFE);
+            }
             known("model.losses", key, LOSSES.iter().map(|loss| loss.key))?;
             bail!("model.losses: no loss '{key}'");
         };
@@ -95,15 +104,19 @@ impl Choice {
         title + &self.of_gradient()
     }
 
-    /// What another gradient than the loss's own is.
+    /// Whether a gradient is asked for by name.
+    pub(crate) fn differs_in_gradient(&self) -> bool {
+        self.gradient.is_some()
+    }
+
+    /// Which derivative is followed.
     pub(crate) fn gradient_words(&self) -> &'static str {
-        match self.gradient {
-            None => "",
-            Some(Gradient::True) => "Its gradient is the derivative of the loss.",
-            Some(Gradient::Detached) => {
+        match self.head(2).gradient {
+            Gradient::True => "Its gradient is the derivative of the loss.",
+            Gradient::Detached => {
                 "Its gradient is detached: the value is that of the margin, the derivative that of the plain cosine."
             }
-            Some(Gradient::Caffe) => {
+            Gradient::Caffe => {
                 "Its gradient is that of the authors’ layer: what the margin’s logit gives the embedding is a sum of class \
                  weight and embedding, whose two coefficients are scaled to a length of 1 together; class weights are trained \
                  as without a margin, and brought to length 1 before each step."
@@ -195,5 +208,7 @@ mod tests {
         assert!(message("sphereface", "sphereface.m=2").contains("--m"));
         assert!(message("cosface", "cosface.m").contains("LOSS.NAME=VALUE"));
         assert!(message("cosfcae", "cosface.m=0.2").ends_with("did you mean 'cosface'?"));
+        assert!(message("arcface-caffe", "cosface.m=0.2").ends_with("for the gradient caffe, found arcface"));
+        assert!(message("all", "cosface.m=0.2").contains("alone"));
     }
 }

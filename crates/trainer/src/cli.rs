@@ -1,7 +1,8 @@
 //! The command line.
 
-use crate::choice::{ALL, parse_setting};
-use crate::config::{Config, known};
+use crate::choice::{ALL, FOR_CAFFE, parse_setting};
+use crate::config::Config;
+use crate::names::known;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use sphereface_models::{GRADIENTS, LOSSES, loss, loss_and_gradient};
@@ -33,7 +34,7 @@ Examples:
   cargo run -p trainer --release -- report runs/<folder> runs/<folder>
       one report of several finished runs
 
-Exit codes: 0 done; 1 failed, with one line that says why; 2 wrong usage; 130 stopped by Ctrl-C and saved.";
+Exit codes: 0 done; 1 failed, with one line that says why; 2 wrong usage; 130 stopped by Ctrl-C.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -54,7 +55,7 @@ pub(crate) enum Command {
     /// What can compute on this machine
     Devices(DevicesArgs),
     /// Where data sets are looked for, and what was found
-    Data(DataArgs),
+    Data(SurveyArgs),
     /// Every loss with its formulas, parameters, source and curve
     Losses(LossesArgs),
 }
@@ -117,16 +118,17 @@ pub(crate) struct CommonArgs {
     /// there more gently [default: recover]
     #[arg(long, value_name = "MODE", conflicts_with = "resume")]
     pub(crate) guard: Option<String>,
-    /// auto, cpu, cuda, cuda:N or emulator
+    /// auto, cpu, cuda, cuda:N or emulator; auto: the first GPU where there is one, else the CPU [default: auto]
     #[arg(long, value_name = "DEVICE", conflicts_with = "resume")]
     pub(crate) device: Option<String>,
-    /// fp32, tf32 or bf16
+    /// fp32, tf32 or bf16 [default: fp32]
     #[arg(long, value_name = "PRECISION", conflicts_with = "resume")]
     pub(crate) precision: Option<String>,
     /// Best instructions that products of a CUDA device may use: auto, simt, mma or wgmma; with wgmma the emulator is of sm_90a
+    /// [default: auto]
     #[arg(long, value_name = "TIER", conflicts_with = "resume")]
     pub(crate) tier: Option<String>,
-    /// How a CUDA device places activations: shared, or separate for a memory checker
+    /// How a CUDA device places activations: shared, or separate for a memory checker [default: shared]
     #[arg(long, value_name = "ARENA", conflicts_with = "resume")]
     pub(crate) arena: Option<String>,
     /// Launch the kernels of a step one by one on a CUDA device, not as a graph; the results are the same
@@ -138,7 +140,7 @@ pub(crate) struct CommonArgs {
     /// Print at the end what each layer takes of a step's time, or, on the emulator, what each kernel did
     #[arg(long)]
     pub(crate) profile: bool,
-    /// Threads of the CPU; 0 means one for each core. Results do not depend on it
+    /// Threads of the CPU; 0 means one for each core. Results do not depend on it [default: 0]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
     /// Settings to start from: a TOML file, such as the config.toml of a run
@@ -163,7 +165,8 @@ pub(crate) struct CompareArgs {
     /// Number of seeds: more than one gives a mean with its 95% interval
     #[arg(long, value_name = "N")]
     pub(crate) seeds: Option<usize>,
-    /// Go on with the comparison in this folder. Takes no other settings but --data-dir, --threads and --quiet
+    /// Go on with the comparison in this folder. Takes no other settings but --data-dir, --threads,
+    /// --profile and --quiet
     #[arg(long, value_name = "DIR", conflicts_with_all = ["losses", "dims", "seeds", "steps"])]
     pub(crate) resume: Option<PathBuf>,
     #[command(flatten)]
@@ -179,7 +182,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "D")]
     pub(crate) dim: Option<usize>,
     /// Go on with the training in this folder; with --steps N, up to step N. Takes no other settings but --data-dir,
-    /// --threads and --quiet
+    /// --threads, --profile and --quiet
     #[arg(long, value_name = "DIR", conflicts_with_all = ["loss", "dim"])]
     pub(crate) resume: Option<PathBuf>,
     #[command(flatten)]
@@ -191,7 +194,31 @@ pub(crate) struct EvalArgs {
     /// Folder of a run; its config.toml and model.safetensors are enough
     pub(crate) dir: PathBuf,
     #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+    #[command(flatten)]
     pub(crate) data: DataArgs,
+}
+
+/// Where a trained model is used, if not where it was trained.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct ComputeArgs {
+    /// auto, cpu, cuda, cuda:N or emulator [default: the run's]
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
+    /// fp32, tf32 or bf16 [default: the run's]
+    #[arg(long, value_name = "PRECISION")]
+    precision: Option<String>,
+    /// Threads of the CPU; 0 means one for each core [default: the run's]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+}
+
+impl ComputeArgs {
+    pub(crate) fn apply(&self, config: &mut Config) {
+        set(&mut config.backend.device, &self.device);
+        set(&mut config.backend.precision, &self.precision);
+        set(&mut config.backend.threads, &self.threads);
+    }
 }
 
 #[derive(Args, Debug, Clone)]
@@ -201,6 +228,8 @@ pub(crate) struct EmbedArgs {
     /// File to write: .npy (float32 [N, D], labels beside it) or .csv (label, then D columns)
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
     #[command(flatten)]
     pub(crate) data: DataArgs,
 }
@@ -214,6 +243,13 @@ pub(crate) struct ReportArgs {
     /// Folder to write to [default: the run's own; of several runs a new one in runs]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct SurveyArgs {
+    /// The only folder to look in
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
 }
 
 #[derive(Args, Debug, Clone)]
@@ -341,7 +377,7 @@ fn with_gradient(losses: &mut [String], gradient: Option<&str>) -> Result<()> {
         let name = format!("{key}-{gradient}");
         anyhow::ensure!(
             loss(key).is_none() || loss_and_gradient(&name).is_some(),
-            "--gradient: expected a loss with embeddings of any length and class weights of length 1 for {gradient}, found {key}"
+            "--gradient: {FOR_CAFFE}, found {key}"
         );
         *key = name;
     }

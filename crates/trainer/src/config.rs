@@ -1,6 +1,7 @@
 //! The configuration of a run: defaults, TOML file, command line; saved resolved, so that it can be given back.
 
 use crate::choice::{Choice, Value, setting_names};
+use crate::names::{known, nearest};
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use sphereface_models::margin::SphereFace;
@@ -114,7 +115,7 @@ pub(crate) struct AugmentationConfig {
 pub(crate) struct BackendConfig {
     pub(crate) device: String,
     pub(crate) precision: String,
-    /// `auto`, `simt` or `mma`: the best instructions that products of a CUDA device may use.
+    /// `auto`, `simt`, `mma` or `wgmma`: the best instructions that products of a CUDA device may use.
     pub(crate) tier: String,
     /// `shared` or `separate`: how a CUDA device places activations.
     pub(crate) arena: String,
@@ -383,21 +384,6 @@ impl Config {
         let key = &self.model.network;
         named_network(key).with_context(|| format!("model.network: no network '{key}'"))
     }
-}
-
-/// Fails unless `value` is one of the names; suggests the nearest.
-pub(crate) fn known<'a>(field: &str, value: &str, names: impl IntoIterator<Item = &'a str>) -> Result<()> {
-    let names: Vec<&str> = names.into_iter().collect();
-    if names.contains(&value) {
-        return Ok(());
-    }
-    let hint =
-        nearest(value, names.iter().copied()).map(|name| format!("; did you mean '{name}'?")).unwrap_or_default();
-    bail!("{field}: expected one of {}, found '{value}'{hint}", names.join(", "))
-}
-
-fn nearest<'a>(value: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    names.min_by_key(|name| strsim::damerau_levenshtein(value, name))
 }
 
 /// Fails at the first key that no configuration has.

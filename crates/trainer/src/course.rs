@@ -5,12 +5,13 @@ use crate::config::Config;
 use crate::event::{Event, Finding, Recovery};
 use crate::film::{self, Recording};
 use crate::folder::{Folder, Line, Log};
-use crate::guard::{self, Guard, Mode, NotFinite};
+use crate::guard::{self, Guard, Mode, NotFinite, Stopped};
 use crate::interrupt;
 use crate::progress::{Progress, Verbosity};
 use crate::recovery::{self, GoodStates};
-use crate::session::{LOG_ROWS, Row, Session};
+use crate::session::{LOG_ROWS, Session};
 use anyhow::{Result, bail};
+use sphereface::Metrics;
 use sphereface_data::Dataset;
 use std::time::{Duration, Instant};
 
@@ -83,7 +84,7 @@ impl<'a> Course<'a> {
             mode,
             log: folder.continue_log(&history.lines)?,
             before,
-            progress: Progress::new(name, verbosity, step, steps, session.batch()),
+            progress: Progress::new(name, verbosity, step, steps, session.training().batch),
             judged_on: if config.data.validate { "validation" } else { "test" },
             annealed,
             stop_at: stop_at.min(steps),
@@ -263,7 +264,7 @@ impl<'a> Course<'a> {
         let seconds = self.seconds();
         self.log.write(&Line::Guard { event: Event::Stopped(finding.written_down()), seconds })?;
         self.log.flush()?;
-        bail!(message)
+        bail!(Stopped(message))
     }
 }
 
@@ -308,7 +309,7 @@ fn next_chunk(steps: usize, took: Duration) -> usize {
     ((READING_INTERVAL / per_step.max(1e-6)) as usize).clamp(1, LOG_ROWS)
 }
 
-fn step_line(session: &Session, step: usize, row: &Row, seconds: f64) -> Line {
+fn step_line(session: &Session, step: usize, row: &Metrics, seconds: f64) -> Line {
     let (rate, lambda) = session.schedule(step);
     Line::Step {
         step: step + 1,

@@ -2,7 +2,7 @@
 
 use crate::config::{BackendConfig, Config};
 use crate::progress::{Verbosity, warn};
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use sphereface_cuda::nvrtc::{Architecture, Nvrtc, cache_folder};
 use sphereface_cuda::{Arena, CudaBackend, CudaDriver, Driver, EmulatorDriver, Options, Precision, Tier};
 use sphereface_tensor::Backend;
@@ -22,6 +22,8 @@ pub(crate) fn emulator(tier: Tier) -> EmulatorDriver {
 /// A backend, and why it is not another one.
 pub(crate) struct Chosen {
     pub(crate) backend: Box<dyn Backend>,
+    /// The device by which the configuration gets it again: what `auto` has found.
+    pub(crate) device: String,
     /// What `auto` looked for first and did not find.
     pub(crate) instead_of: Option<String>,
 }
@@ -29,11 +31,15 @@ pub(crate) struct Chosen {
 /// The backend that the configuration asks for; a progress bar stands for a terminal that may show how it is made ready.
 pub(crate) fn backend(config: &Config, verbosity: Verbosity) -> Result<Chosen> {
     let settings = &config.backend;
-    let chosen = |backend| Ok(Chosen { backend, instead_of: None });
+    let on = |device: &str, backend| Ok(Chosen { backend, device: device.into(), instead_of: None });
+    let chosen = |backend| on(&settings.device, backend);
     match settings.device.as_str() {
         "auto" => match on_gpu(0, settings, verbosity) {
-            Ok(backend) => chosen(backend),
-            Err(reason) => Ok(Chosen { backend: on_cpu(settings)?, instead_of: Some(reason) }),
+            Ok(backend) => on("cuda", backend),
+            Err(reason) => {
+                let backend = on_cpu(settings).with_context(|| format!("no GPU is used: {reason}"))?;
+                Ok(Chosen { backend, device: "cpu".into(), instead_of: Some(reason) })
+            }
         },
         "cpu" => chosen(on_cpu(settings)?),
         "emulator" => {

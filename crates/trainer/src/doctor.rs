@@ -4,7 +4,8 @@ use crate::cli::DoctorArgs;
 use crate::event::{Cause, Event, Finding, Found, sentence};
 use crate::folder::{Folder, Line, METRICS, SUMMARY, Summary, TrainingSummary, events};
 use crate::guard::{Guard, short};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use sphereface_models::loss_and_gradient;
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
@@ -56,6 +57,11 @@ fn examine(path: &Path) -> Result<Vec<(String, Verdict)>> {
         .filter(|name| folder.inside(name).file(METRICS).is_file())
         .collect();
     inside.sort();
+    ensure!(
+        !inside.is_empty() || folder.file(METRICS).is_file(),
+        "{}: expected the folder of a run, found no {METRICS} in it",
+        path.display()
+    );
     let whole = path.display().to_string();
     let command = if inside.is_empty() { "train" } else { "compare" };
     let resume = format!("to go on: trainer {command} --resume {whole}");
@@ -129,6 +135,11 @@ struct Step {
     feature_norm: f64,
 }
 
+/// Whether λ takes part in a loss, whatever its gradient.
+fn is_annealed(key: &str) -> bool {
+    loss_and_gradient(key).is_some_and(|(loss, _)| loss.annealed)
+}
+
 /// The verdict on one training, from its log and, if it has ended, its summary.
 fn verdict(lines: &[Line], summary: Option<&TrainingSummary>, resume: &str) -> Verdict {
     let steps: Vec<Step> = lines
@@ -141,7 +152,7 @@ fn verdict(lines: &[Line], summary: Option<&TrainingSummary>, resume: &str) -> V
         })
         .collect();
     let annealed =
-        steps.iter().any(|step| step.lambda > 0.0) || summary.is_some_and(|summary| summary.loss == "sphereface");
+        steps.iter().any(|step| step.lambda > 0.0) || summary.is_some_and(|summary| is_annealed(&summary.loss));
     let Some(last) = steps.last() else {
         return Verdict::new("The training stopped before its first step.", sentence(resume));
     };
@@ -162,6 +173,7 @@ fn verdict(lines: &[Line], summary: Option<&TrainingSummary>, resume: &str) -> V
         .map(|warned| ignored(warned, annealed))
         .or_else(|| shrunk(tail, summary).filter(|_| annealed))
         .or_else(|| long(tail))
+        .or_else(|| brief(summary).filter(|_| found.is_empty()))
         .or_else(|| missing(summary));
     if let Some(verdict) = verdict {
         return verdict;
@@ -261,6 +273,19 @@ fn long(tail: &[Step]) -> Option<Verdict> {
     ))
 }
 
+fn accuracy(summary: &TrainingSummary) -> String {
+    format!("test accuracy {:.4} after {} steps", summary.test_accuracy, summary.steps)
+}
+
+/// A training so short that it says nothing about its settings.
+fn brief(summary: Option<&TrainingSummary>) -> Option<Verdict> {
+    let accuracy = accuracy(summary.filter(|summary| summary.epochs < 1.0)?);
+    Some(Verdict::new(
+        format!("Nothing went wrong, but the training ended before it had seen every image once: {accuracy}."),
+        "Train longer: --epochs 5 is the default.",
+    ))
+}
+
 /// Classes that no test image is taken for.
 fn missing(summary: Option<&TrainingSummary>) -> Option<Verdict> {
     let accuracies = &summary?.class_accuracy;
@@ -283,7 +308,7 @@ fn ignored(warned: &Found, annealed: bool) -> Verdict {
 
 /// A training that ended well.
 fn recovered(found: &[Event], summary: &TrainingSummary) -> Verdict {
-    let accuracy = format!("test accuracy {:.4} after {} steps", summary.test_accuracy, summary.steps);
+    let accuracy = accuracy(summary);
     let recoveries: Vec<_> = found
         .iter()
         .filter_map(|event| if let Event::Recovered(recovery) = event { Some(recovery) } else { None })

@@ -3,8 +3,9 @@
 use crate::checkpoint::replace;
 use crate::config::Config;
 use crate::folder::{Folder, Line};
-use crate::session::{Embedded, Session};
+use crate::session::Session;
 use anyhow::{Context, Result};
+use sphereface::Embedded;
 use sphereface_data::Dataset;
 use sphereface_export::curves::{Column, Row};
 use sphereface_export::embeddings::Labelled;
@@ -26,7 +27,7 @@ pub(crate) fn write(
     lines: &[Line],
     embedded: &Embedded,
 ) -> Result<()> {
-    let values = session.parameter_values()?;
+    let values = session.values()?;
     let facts = facts(session, config, dataset)?;
     let (model, parameters) = (session.model(), session.parameters());
     let trained = Trained { model, parameters, values: &values, facts: &facts };

@@ -44,8 +44,11 @@ impl Recording {
     /// A film without frames of a training that is about to begin.
     pub(crate) fn new(session: &Session) -> Recording {
         let shown = (2..=3).contains(&session.model().network.embedding);
-        let planned =
-            if shown { planned(session.train_images(), session.batch(), session.steps()) } else { Vec::new() };
+        let planned = if shown {
+            planned(session.training().source.images, session.training().batch, session.steps())
+        } else {
+            Vec::new()
+        };
         Recording { planned, ..Recording::default() }
     }
 
@@ -55,6 +58,14 @@ impl Recording {
     pub(crate) fn resume(path: &Path, session: &Session) -> Result<Recording> {
         let mut recording = Recording::new(session);
         let Some((steps, film)) = read(path)? else { return Ok(recording) };
+        let images = session.test_images().min(IMAGES);
+        let (dim, classes) = (session.model().network.embedding, session.model().head.classes);
+        let fits = |frame: &Frame| [frame.points.len(), frame.class_weights.len()] == [images * dim, classes * dim];
+        ensure!(
+            film.frames.iter().all(fits),
+            "{}: expected {images} images and {classes} classes in {dim} dimensions, found another training's",
+            path.display()
+        );
         // A stretched training has other moments; those of the shorter one that are not among them are left out.
         let kept = |step: usize| step <= session.steps_done() && recording.planned.binary_search(&step).is_ok();
         let frames = steps.into_iter().zip(film.frames).filter(|(step, _)| kept(*step));

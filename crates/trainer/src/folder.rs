@@ -303,10 +303,28 @@ pub(crate) fn records(lines: &[Line]) -> (Vec<StepRecord>, Vec<EpochRecord>) {
     let (mut steps, mut epochs) = (Vec::new(), Vec::new());
     for line in lines {
         match *line {
-            Line::Step { step, epoch, loss, accuracy, accuracy_penalised, rate, lambda, gradient_norm, .. } => {
-                let step = step as u64;
-                steps.push(StepRecord { step, epoch, loss, accuracy, accuracy_penalised, rate, lambda, gradient_norm });
-            }
+            Line::Step {
+                step,
+                epoch,
+                loss,
+                accuracy,
+                accuracy_penalised,
+                rate,
+                lambda,
+                gradient_norm,
+                feature_norm,
+                ..
+            } => steps.push(StepRecord {
+                step: step as u64,
+                epoch,
+                loss,
+                accuracy,
+                accuracy_penalised,
+                rate,
+                lambda,
+                gradient_norm,
+                feature_norm,
+            }),
             Line::Epoch { epoch, test_accuracy, train_loss, .. } => {
                 epochs.push(EpochRecord { epoch, test_accuracy, train_loss });
             }

@@ -46,6 +46,18 @@ impl fmt::Display for NotFinite {
 
 impl std::error::Error for NotFinite {}
 
+/// The one line of a training that the guard has stopped.
+#[derive(Debug)]
+pub(crate) struct Stopped(pub(crate) String);
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Stopped {}
+
 /// Steps that a judgement on accuracy looks back on: a tenth of the training between these bounds.
 const WINDOW: [usize; 2] = [100, 500];
 /// The largest share of a training in which a rate that still rises excuses that nothing is learned.

@@ -1,7 +1,7 @@
 //! The commands that show something: `plan`, `devices`, `data`.
 
 use crate::checkpoint::replace;
-use crate::cli::{DataArgs, DevicesArgs, PlanArgs};
+use crate::cli::{DevicesArgs, PlanArgs, SurveyArgs};
 use crate::config::{Config, logits};
 use crate::device::{self, EMULATED, HOPPER};
 use crate::network;
@@ -182,7 +182,7 @@ fn check_device<D: Driver>(device: &str, new: &dyn Fn(Tier) -> Result<D, String>
 }
 
 /// Where data sets are looked for.
-pub(crate) fn data(args: &DataArgs) -> Result<()> {
+pub(crate) fn data(args: &SurveyArgs) -> Result<()> {
     for place in sphereface_data::survey(&Locations::from_environment(args.data_dir.clone())) {
         let address = if place.address.is_empty() { String::new() } else { format!("{}: ", place.address) };
         tell!("{:<16} {address}{}", place.kind, place.finding);

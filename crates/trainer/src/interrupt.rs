@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// Exit code of a run that was interrupted and saved.
+/// Exit code of a run that was interrupted.
 pub(crate) const EXIT_CODE: u8 = 130;
 
 /// Starts to listen.

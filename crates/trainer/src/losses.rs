@@ -77,7 +77,11 @@ fn describe_one(choice: &Choice, config: &Config, steps: usize) -> LossInfo {
             .iter()
             .map(|formula| Formula { text: formula.text.into(), mathml: formula.mathml.into() })
             .collect(),
-        explanation: [loss.explanation, choice.gradient_words()].join(" ").trim_end().into(),
+        explanation: if choice.differs_in_gradient() {
+            format!("{} {}", loss.explanation, choice.gradient_words())
+        } else {
+            loss.explanation.into()
+        },
         source: loss.source.into(),
         parameters: loss
             .parameters
@@ -89,6 +93,8 @@ fn describe_one(choice: &Choice, config: &Config, steps: usize) -> LossInfo {
             Scale::FeatureNorm => sphereface_report::Scale::FeatureNorm,
             Scale::Constant(s) => sphereface_report::Scale::Constant(f64::from(s)),
         },
+        value_of: choice.differs_in_gradient().then(|| loss.key.into()),
+        gradient: choice.gradient_words().into(),
         annealed: loss.annealed,
         margin: (!loss.margins.is_empty()).then_some(config.model.m),
         published: loss.published.filter(|_| choice.of_gradient().is_empty()),

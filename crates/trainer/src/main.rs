@@ -28,6 +28,7 @@ mod inspect;
 mod interrupt;
 mod listing;
 mod losses;
+mod names;
 mod network;
 mod prediction;
 mod progress;

@@ -2,8 +2,9 @@
 
 use crate::cli::CommonArgs;
 use crate::config::Config;
-use crate::device;
+use crate::device::{self, Chosen};
 use crate::folder::{Folder, Line, REPORT, Summary};
+use crate::guard::Stopped;
 use crate::losses;
 use crate::network;
 use crate::progress::{Verbosity, short};
@@ -81,11 +82,15 @@ pub(crate) fn run(
     profile: bool,
 ) -> Result<Ended> {
     let started = Instant::now();
-    let chosen = device::backend(config, verbosity)?;
-    let backend = chosen.backend.name();
+    let (backend, device, instead_of) = {
+        let Chosen { backend, device, instead_of } = device::backend(config, verbosity)?;
+        (backend.name(), device, instead_of)
+    };
     let dataset = load_data(config, verbosity)?;
     let mut config = config.clone();
     config.data.sha256 = Some(dataset.sha256.clone());
+    // What goes on later does so where it began, or not at all: other backends give other bits.
+    config.backend.device = device;
     let (config, trainings) = (&config, config.trainings());
     // What a model refuses, it refuses before anything is written.
     trainings.iter().try_for_each(|training| session::model(training, &dataset).map(drop))?;
@@ -98,22 +103,32 @@ pub(crate) fn run(
     };
     let folder = &folder;
     verbosity.say(format_args!("folder: {}\nbackend: {backend}", folder.path().display()));
-    if let Some(reason) = chosen.instead_of {
+    if let Some(reason) = instead_of {
         verbosity.say(format_args!("no GPU is used: {reason}"));
     }
     let _lock = folder.lock()?;
     folder.reopen()?;
     folder.write_config(config)?;
-    let mut finished = Vec::new();
+    let (mut finished, mut trained, mut stopped) = (Vec::new(), Vec::new(), Vec::new());
     for (index, training) in trainings.iter().enumerate() {
         let name = training.training_name(config.training.seeds > 1);
         let inside = if trainings.len() == 1 { folder.clone() } else { folder.inside(&name) };
         let title =
             if trainings.len() == 1 { name.clone() } else { format!("[{}/{}] {name}", index + 1, trainings.len()) };
-        match training::run(training, &dataset, &inside, &title, verbosity, stop_at)? {
+        let outcome = match training::run(training, &dataset, &inside, &title, verbosity, stop_at) {
+            // The others of a comparison are none the worse.
+            Err(error) if trainings.len() > 1 && error.is::<Stopped>() => {
+                verbosity.say(format_args!("{error}"));
+                stopped.push(error.to_string());
+                continue;
+            }
+            outcome => outcome?,
+        };
+        match outcome {
             Outcome::Finished(mut result) => {
                 result.summary.folder = if trainings.len() == 1 { ".".into() } else { name };
                 finished.push(*result);
+                trained.push(training.clone());
             }
             Outcome::Paused { step, steps } => {
                 tell!("{title}: saved at step {step} of {steps}");
@@ -127,6 +142,9 @@ pub(crate) fn run(
             inside.write_summary(&part)?;
         }
     }
+    let failure =
+        format!("the guard stopped {} of {} trainings: {}", stopped.len(), trainings.len(), stopped.join("; "));
+    ensure!(!finished.is_empty(), "{failure}");
     let mut summary = summary(config, &dataset, folder, &finished, command, &backend)?;
     // With what lies between and after the trainings, unless they were trained by other processes.
     summary.total_seconds = summary.total_seconds.max(started.elapsed().as_secs_f64());
@@ -139,7 +157,7 @@ pub(crate) fn run(
             result.profile.as_ref().map(network::Profile::table).into_iter().chain(result.counts.clone())
         })
         .collect();
-    let report = report(config, &dataset, &summary, finished, &backend)?;
+    let report = report(config, &trained, &dataset, &summary, finished, &backend)?;
     summary.comparisons = report.comparisons();
     report.write(folder.path())?;
     folder.write_summary(&summary)?;
@@ -153,6 +171,7 @@ pub(crate) fn run(
         folder.file("report.html").display(),
         short(Duration::from_secs_f64(started.elapsed().as_secs_f64()))
     );
+    ensure!(stopped.is_empty(), "{failure}");
     Ok(Ended::Finished)
 }
 
@@ -206,12 +225,12 @@ fn summary(
 
 fn report(
     config: &Config,
+    trainings: &[Config],
     dataset: &Dataset,
     summary: &Summary,
     finished: Vec<Finished>,
     backend: &str,
 ) -> Result<Report> {
-    let trainings = config.trainings();
     let with_largest = trainings.iter().zip(&finished).max_by_key(|(training, _)| training.model.dims[0]);
     let Some((largest, measured)) = with_largest else { bail!("model: expected at least one training, found none") };
     let activation_bytes = if config.backend.precision == "bf16" { 2 } else { 4 };

@@ -1,7 +1,7 @@
 //! The commands that use a trained model: `eval` and `embed`.
 
 use crate::checkpoint::replace;
-use crate::cli::{EmbedArgs, EvalArgs};
+use crate::cli::{ComputeArgs, DataArgs, EmbedArgs, EvalArgs};
 use crate::config::Config;
 use crate::export;
 use crate::folder::Folder;
@@ -19,6 +19,15 @@ struct Trained {
     name: String,
     folder: Folder,
     config: Config,
+}
+
+impl Trained {
+    /// Changes what the command line asks for.
+    fn apply(&mut self, data: &DataArgs, compute: &ComputeArgs) -> Result<()> {
+        data.apply(&mut self.config);
+        compute.apply(&mut self.config);
+        self.config.check()
+    }
 }
 
 /// The trainings of a run: the run itself, or those inside it.
@@ -59,7 +68,7 @@ fn load(trained: &Trained, dataset: &Dataset) -> Result<Session> {
 /// Prints the accuracy of every training of a run.
 pub(crate) fn eval(args: &EvalArgs) -> Result<()> {
     let mut trainings = trainings(&args.dir)?;
-    trainings.iter_mut().for_each(|trained| args.data.apply(&mut trained.config));
+    trainings.iter_mut().try_for_each(|trained| trained.apply(&args.data, &args.compute))?;
     let Some(first) = trainings.first() else { return Ok(()) };
     let dataset = load_data(&first.config, Verbosity::Plain)?;
     tell!("{:<22} {:>13} {:>9} {:>9} {:>9} {:>9}", "training", "step", "images", "accuracy", "cosines", "loss");
@@ -94,7 +103,7 @@ pub(crate) fn embed(args: &EmbedArgs) -> Result<()> {
     if !["npy", "csv"].contains(&extension) {
         bail!("--out: expected a file that ends in .npy or .csv, found '{}'", args.out.display());
     }
-    args.data.apply(&mut trained.config);
+    trained.apply(&args.data, &args.compute)?;
     let dataset = load_data(&trained.config, Verbosity::Plain)?;
     let mut session = load(trained, &dataset)?;
     let embedded = session.embed_test(dataset.test.len())?;

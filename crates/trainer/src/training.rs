@@ -8,8 +8,9 @@ use crate::film::{self, Recording};
 use crate::folder::{Folder, Line, TrainingSummary, events, records};
 use crate::network::Profile;
 use crate::progress::Verbosity;
-use crate::session::{Embedded, Session};
+use crate::session::Session;
 use anyhow::Result;
+use sphereface::Embedded;
 use sphereface_data::Dataset;
 use sphereface_report::{Embeddings, Training};
 
@@ -79,7 +80,7 @@ pub(crate) fn run(
     let mut finished = finish(&mut session, config, dataset, folder, history)?;
     if config.backend.device != "emulator" {
         let model = session.model().clone();
-        finished.profile = Some(Profile::new(&model, &session.step_times()?)?);
+        finished.profile = Some(Profile::new(&model, &session.into_inner().step_times()?)?);
     }
     Ok(Outcome::Finished(Box::new(finished)))
 }

@@ -73,6 +73,21 @@ fn a_clamped_loss_and_lost_numbers_are_recognised_in_logs_of_other_programs() {
 }
 
 #[test]
+fn a_training_that_was_too_short_is_told_apart_from_one_that_lost_classes() {
+    let folder = folder("doctor-brief");
+    assert!(fail(&folder, "doctor .").contains("expected the folder of a run, found no metrics.jsonl in it"));
+    fs::copy(log("missing").join("metrics.jsonl"), folder.join("metrics.jsonl")).unwrap();
+    let summary = fs::read_to_string(log("missing").join("summary.json")).unwrap();
+    fs::write(folder.join("summary.json"), summary.replace("\"epochs\": 4.8", "\"epochs\": 0.4")).unwrap();
+    let said = succeed(&folder, "doctor .");
+    assert!(
+        said.contains("before it had seen every image once: test accuracy 0.9000") && !said.contains("lost"),
+        "{said}"
+    );
+    assert!(said.contains("--epochs"), "{said}");
+}
+
+#[test]
 fn an_interrupted_comparison_is_examined_training_by_training() {
     let folder = folder_with_small_set("doctor-compare");
     let compare = "compare --data-dir set --losses softmax,modified --dims 2 --batch 16 --steps 500 --quiet --out run";

@@ -186,3 +186,19 @@ fn recoveries_are_bounded_and_the_last_good_state_is_kept() {
     succeed(&folder, "eval run");
     assert_eq!(fail(&folder, "train --resume run --quiet"), line, "it ends the same way again");
 }
+
+#[test]
+fn a_comparison_goes_on_when_one_of_its_trainings_is_stopped() {
+    let folder = folder_with_small_set("one-stopped");
+    fs::write(folder.join("official.toml"), OFFICIAL).unwrap();
+    // Without a guard the softmax overflows; cosines times a constant do not.
+    let compare = format!("{} --config official.toml --guard off", TRAINING.replacen("train", "compare", 1));
+    let line = fail(&folder, &format!("{compare} --losses softmax,normface --dims 2 --out run"));
+    assert!(line.contains("1 of 2 trainings: [1/2] softmax-2d: step "), "{line}");
+    let run = folder.join("run");
+    let summary = summary(&run);
+    let losses: Vec<_> = summary["runs"].as_array().unwrap().iter().map(|run| run["loss"].as_str()).collect();
+    assert_eq!(losses, [Some("normface")]);
+    assert!(run.join("report.html").is_file());
+    succeed(&folder, "report run --out again");
+}

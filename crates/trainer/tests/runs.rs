@@ -89,6 +89,15 @@ fn eval_and_embed_read_a_run_from_anywhere() {
     assert_eq!(first, second_line);
     assert!(elsewhere.join("points.labels.npy").is_file());
 
+    // On another device than that of the run, which its configuration names; the same numbers, but rounded.
+    let config = fs::read_to_string(folder.join("run/config.toml")).unwrap();
+    assert!(config.contains("device = \"cpu\"") || config.contains("device = \"cuda\""), "{config}");
+    succeed(&elsewhere, "embed ../run --out rounded.csv --device cpu --precision bf16 --threads 1");
+    let rounded = fs::read_to_string(elsewhere.join("rounded.csv")).unwrap();
+    assert!(rounded != csv && rounded.lines().count() == csv.lines().count());
+    assert!(fail(&elsewhere, "eval ../run --device cpu --precision tf32").contains("fp32 or bf16"));
+    assert!(fail(&elsewhere, "eval ../run --evaluate 0").contains("data.evaluate"));
+
     assert!(fail(&elsewhere, "embed ../run --out points.txt").contains("points.txt"));
     assert!(fail(&elsewhere, "eval ../nowhere").contains("config.toml"));
 }

@@ -1,12 +1,13 @@
-//! Rules on README.md, ARCHITECTURE.md and CHANGELOG.md.
+//! Rules on README.md, ARCHITECTURE.md, CHANGELOG.md and the README.md of each folder.
 
 use super::Finding;
 use super::source::File;
 
 const ARCHITECTURE: &str = "ARCHITECTURE.md";
 const CHANGELOG: &str = "CHANGELOG.md";
-/// Documents whose links and paths must lead somewhere.
-const DOCUMENTS: &[&str] = &["README.md", ARCHITECTURE, CHANGELOG];
+const README: &str = "README.md";
+/// Documents that must be there.
+const DOCUMENTS: &[&str] = &[README, ARCHITECTURE, CHANGELOG];
 
 pub(super) fn dependency_sentences(files: &[File]) -> Vec<Finding> {
     let Some(architecture) = get(files, ARCHITECTURE) else {
@@ -16,7 +17,7 @@ pub(super) fn dependency_sentences(files: &[File]) -> Vec<Finding> {
     let mut seen = Vec::new();
     for manifest in files.iter().filter(|file| file.path.ends_with("Cargo.toml")) {
         for (number, name) in dependencies(&manifest.text) {
-            if name.starts_with("sphereface-") || seen.contains(&name) {
+            if name.starts_with("sphereface") || seen.contains(&name) {
                 continue;
             }
             if !architecture.text.contains(&format!("`{name}`")) {
@@ -56,12 +57,11 @@ fn dependencies(manifest: &str) -> Vec<(usize, &str)> {
 }
 
 pub(super) fn dead_paths(files: &[File]) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for document in DOCUMENTS {
-        let Some(document) = get(files, document) else {
-            findings.extend(missing(document));
-            continue;
-        };
+    let absent = DOCUMENTS.iter().filter(|document| get(files, document).is_none());
+    let mut findings: Vec<Finding> = absent.flat_map(|document| missing(document)).collect();
+    let is_read = |file: &&File| DOCUMENTS.contains(&file.path.as_str()) || file.path.ends_with(&format!("/{README}"));
+    for document in files.iter().filter(is_read) {
+        let folder = document.path.rsplit_once('/').map_or("", |(folder, _)| folder);
         let mut fenced = false;
         for (index, line) in document.text.lines().enumerate() {
             if line.trim_start().starts_with("```") {
@@ -69,10 +69,12 @@ pub(super) fn dead_paths(files: &[File]) -> Vec<Finding> {
                 continue;
             }
             let links = if fenced { Vec::new() } else { links(line) };
-            for path in links.into_iter().chain(named_paths(line, fenced, files)) {
-                if !exists(path, files) {
-                    findings.push(Finding::new(&document.path, index + 1, format!("`{path}` does not exist")));
-                }
+            // Links begin at the document; what is named in code may begin at the root, too.
+            let dead_links = links.into_iter().filter(|path| !exists(&within(folder, path), files));
+            let named = named_paths(line, fenced, files).into_iter();
+            let dead_names = named.filter(|path| !exists(path, files) && !exists(&within(folder, path), files));
+            for path in dead_links.chain(dead_names) {
+                findings.push(Finding::new(&document.path, index + 1, format!("`{path}` does not exist")));
             }
         }
     }
@@ -111,6 +113,19 @@ fn named_paths<'a>(line: &'a str, fenced: bool, files: &[File]) -> Vec<&'a str> 
 }
 
 /// Whether a tracked file or folder has this path.
+/// A path from the root on, of one that begins in a folder.
+fn within(folder: &str, path: &str) -> String {
+    let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
+    for part in path.split('/') {
+        match part {
+            ".." => drop(parts.pop()),
+            "." | "" => {}
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
 fn exists(path: &str, files: &[File]) -> bool {
     let path = path.trim_start_matches("./").trim_end_matches('/');
     files.iter().any(|file| file.path.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
@@ -164,12 +179,12 @@ mod tests {
     fn a_planted_dependency_without_sentence_is_found() {
         let manifest = (
             "Cargo.toml",
-            "[workspace.dependencies]\nsphereface-data = { path = \"a\" }\nhalf = \"2\"\nserde = \"1\"\n",
+            "[workspace.dependencies]\nsphereface = { path = \"b\" }\nsphereface-data = { path = \"a\" }\nhalf = \"2\"\nserde = \"1\"\n",
         );
         let architecture = ("ARCHITECTURE.md", "`half` holds 16-bit floats.");
         assert_eq!(
             found(dependency_sentences, &[manifest, architecture]),
-            ["Cargo.toml:4: ARCHITECTURE.md has no sentence on `serde`"]
+            ["Cargo.toml:5: ARCHITECTURE.md has no sentence on `serde`"]
         );
         assert_eq!(found(dependency_sentences, &[manifest]), ["ARCHITECTURE.md:0: the file is missing"]);
     }
@@ -184,6 +199,7 @@ mod tests {
             ("ARCHITECTURE.md", ""),
             ("CHANGELOG.md", ""),
             ("crates/data/src/idx.rs", "//! IDX."),
+            ("crates/data/README.md", "[a](src/idx.rs), [b](../../README.md), [c](gone.rs), `crates/data`"),
         ];
         assert_eq!(
             found(dead_paths, &files),
@@ -191,6 +207,7 @@ mod tests {
                 "README.md:1: `gone.md` does not exist",
                 "README.md:2: `crates/gone.rs` does not exist",
                 "README.md:4: `crates/gone/x.toml` does not exist",
+                "crates/data/README.md:1: `gone.rs` does not exist",
             ]
         );
         let without_changelog = found(dead_paths, &[files[1], ("README.md", "")]);

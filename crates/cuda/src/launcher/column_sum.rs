@@ -1,6 +1,6 @@
 //! Sums over the rows of a matrix, as kernels/column_sum.cuh makes them.
 
-use crate::launch::{Launch, Slice, blocks, suffix};
+use crate::launch::{Launch, PartSum, Slice, suffix};
 use sphereface_tensor::DType;
 
 const THREADS: u32 = 256;
@@ -21,37 +21,22 @@ pub(super) struct ColumnSum {
 }
 
 impl ColumnSum {
-    /// Sums of all chunks, if there are several.
-    pub(super) fn workspace_bytes(self) -> u64 {
+    /// The sums of all chunks as parts of the written operand of this number, if there are several.
+    pub(super) fn parts(self, write: usize) -> Option<PartSum> {
         let (_, chunks) = chunks(self.rows);
-        if chunks > 1 { 4 * u64::from(chunks) * self.columns as u64 } else { 0 }
+        (chunks > 1).then_some(PartSum { parts: chunks as usize, columns: self.columns, write })
     }
 
-    /// By the kernels of this file.
-    pub(super) fn launches(
-        self,
-        stem: &'static str,
-        dtype: DType,
-        [matrix, workspace, out]: [Slice; 3],
-    ) -> impl Iterator<Item = Launch> {
+    /// By the kernel of this file: to the parts, or to the result where there is one chunk.
+    pub(super) fn launch(self, stem: &'static str, dtype: DType, matrix: Slice, to: Slice) -> Launch {
         let (rows_of_chunk, chunks) = chunks(self.rows);
-        let of_chunks = Launch::new(stem, format!("{stem}_column_sum_{}", suffix(dtype)))
+        Launch::new(stem, format!("{stem}_column_sum_{}", suffix(dtype)))
             .grid([self.columns.div_ceil(COLUMNS) as u32, chunks, 1])
             .block(THREADS)
             .read(matrix)
-            .write(if chunks > 1 { workspace } else { out })
+            .write(to)
             .value(self.rows as u32)
             .value(self.columns as u32)
-            .value(rows_of_chunk);
-        let finish = (chunks > 1).then(|| {
-            Launch::new(stem, format!("{stem}_column_sum_finish"))
-                .grid([blocks(self.columns, THREADS, 1 << 16), 1, 1])
-                .block(THREADS)
-                .read(workspace)
-                .write(out)
-                .value(chunks)
-                .value(self.columns as u32)
-        });
-        [Some(of_chunks), finish].into_iter().flatten()
+            .value(rows_of_chunk)
     }
 }

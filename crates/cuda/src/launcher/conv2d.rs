@@ -4,10 +4,10 @@ use super::column_sum::ColumnSum;
 use super::conv2d_wgmma::Convolution;
 use super::conv2d_wgmma_pixels::Pixels;
 use super::conv2d_wgmma_weight::WeightGradient;
-use super::epilogue::{PreluEpilogue, PreluGradientEpilogue, SUM_ROWS, sum_splits};
+use super::epilogue::{PreluEpilogue, PreluGradientEpilogue, SUM_ROWS, slope_sum, sum_splits};
 use super::tile::{Scheme, fours};
 use super::{Context, mma};
-use crate::launch::{Kernel, Launch, Operands, Slice, suffix};
+use crate::launch::{Kernel, Launch, Operands, PartSum, Slice, suffix};
 use bytemuck::{Pod, Zeroable};
 use sphereface_tensor::op::{Conv2dBackwardData, Conv2dBackwardWeight, Conv2dForward, Conv2dGeometry, Operator};
 use sphereface_tensor::{DType, Error, Type};
@@ -174,7 +174,7 @@ const DIRECT_THREADS: u32 = 128;
 /// Input channels for which there is a direct gradient of the filter, and threads of its blocks.
 const DIRECT_GRADIENTS: [usize; 2] = [1, 3];
 const GRADIENT_THREADS: u32 = 256;
-/// The most blocks of it: as many as one launch adds up.
+/// The most blocks of it, each of which leaves a part.
 const GRADIENT_BLOCKS: usize = 256;
 
 /// Kernels count elements and pixels in 31 bits, offsets of taps in 15.
@@ -255,7 +255,7 @@ pub(super) fn forward(op: Conv2dForward, operands: &Operands<'_>, context: &Cont
     }))
 }
 
-/// Adds up parts of a forward pass, or of a gradient of a filter.
+/// Adds up parts of a forward pass.
 fn sum(dtype: DType, partial: Slice, epilogue: PreluEpilogue, sizes: [usize; 3]) -> Launch {
     let kernel = format!("conv2d_sum_{}", suffix(dtype));
     sum_splits("conv2d", kernel, partial, sizes, |launch| epilogue.arguments(launch))
@@ -299,15 +299,9 @@ pub(super) fn backward_data(
     let row_tiles = |rows: usize| rows.div_ceil(if splits > 1 { SUM_ROWS } else { tile.rows });
     let row_tiles_of: Vec<usize> = products.iter().map(|product| row_tiles(product.rows())).collect();
     let all_tiles = if splits > 1 { row_tiles(rows) } else { row_tiles_of.iter().sum() };
-    let slopes = ColumnSum { rows: all_tiles, columns };
     let bytes_of_tiles = move |tiles: usize| if op.slope { 4 * (tiles * columns) as u64 } else { 0 };
-    let chunk_bytes = if op.slope { slopes.workspace_bytes() } else { 0 };
-    let sums_at = partial_bytes.next_multiple_of(16);
-    let chunks_at = sums_at + bytes_of_tiles(all_tiles).next_multiple_of(16);
-    Ok(Kernel::new(chunks_at + chunk_bytes, move |io| {
-        let partial = io.workspace.part(0, partial_bytes);
-        let column_sums = io.workspace.part(sums_at, bytes_of_tiles(all_tiles));
-        let epilogue = PreluGradientEpilogue::of(op, io, column_sums);
+    let kernel = Kernel::new(partial_bytes, move |io| {
+        let (partial, epilogue) = (io.workspace, PreluGradientEpilogue::of(op, io));
         let mut tiles_before = 0;
         let launch = |(index, product): (usize, &TapProduct)| {
             let launch = scheme
@@ -323,7 +317,7 @@ pub(super) fn backward_data(
             }
             let (before, tiles) = (bytes_of_tiles(tiles_before), row_tiles_of[index]);
             tiles_before += tiles;
-            let column_sums = column_sums.part(before, bytes_of_tiles(tiles));
+            let column_sums = epilogue.column_sums.part(before, bytes_of_tiles(tiles));
             let epilogue = PreluGradientEpilogue { column_sums, ..epilogue };
             epilogue.arguments(launch, first).write(partial).value(*product)
         };
@@ -333,13 +327,9 @@ pub(super) fn backward_data(
             let arguments = |launch| epilogue.arguments(launch, true);
             launches.push(sum_splits("conv2d", kernel, partial, [rows, columns, splits], arguments));
         }
-        if op.slope {
-            let d_slope = io.writes[1 + usize::from(op.keep)];
-            let slices = [column_sums, io.workspace.part(chunks_at, chunk_bytes), d_slope];
-            launches.extend(slopes.launches("conv2d", DType::F32, slices));
-        }
         launches
-    }))
+    });
+    Ok(kernel.with_sums(slope_sum(op, all_tiles, columns)))
 }
 
 pub(super) fn backward_weight(
@@ -360,13 +350,16 @@ pub(super) fn backward_weight(
         Scheme::portable(dtype, 1, [rows, columns], [pixels, g.batch], fours(g.inputs) && fours(g.outputs))
     });
     let splits = hopper.map_or(scheme.splits, |found| found.splits);
-    let partial_bytes = if splits > 1 { 4 * (splits * rows * columns) as u64 } else { 0 };
+    let filter = (splits > 1).then_some(PartSum { parts: splits, columns: rows * columns, write: 0 });
     let bias = ColumnSum { rows: pixels * g.batch, columns };
-    let bias_bytes = if op.bias { bias.workspace_bytes() } else { 0 };
-    Ok(Kernel::new(partial_bytes + bias_bytes, move |io| {
-        let (x, d_y, d_filter) = (io.reads[0], io.reads[1], io.writes[0]);
-        let partial = io.workspace.part(0, partial_bytes);
-        let out = if splits > 1 { partial } else { d_filter };
+    let bias_parts = if op.bias { bias.parts(1) } else { None };
+    let kernel = Kernel::new(0, move |io| {
+        let (x, d_y, mut parts) = (io.reads[0], io.reads[1], io.parts.iter().copied());
+        let mut to = |sum: Option<PartSum>, whole: usize| {
+            let parts = sum.and_then(|_| parts.next());
+            parts.unwrap_or_else(|| io.writes[whole])
+        };
+        let out = to(filter, 0);
         let product = WeightProduct {
             sizes: Conv2d::from(&g),
             splits: splits as i32,
@@ -379,42 +372,30 @@ pub(super) fn backward_weight(
             launch.read(x).read(d_y).write(out).value(product)
         };
         let mut launches = vec![hopper.map_or_else(launch, |found| found.launch(io, out))];
-        let epilogue = PreluEpilogue { out: d_filter, ..PreluEpilogue::default() };
-        launches.extend((splits > 1).then(|| sum(DType::F32, partial, epilogue, [rows, columns, splits])));
-        if op.bias {
-            let sums = io.workspace.part(partial_bytes, bias_bytes);
-            launches.extend(bias.launches("conv2d", dtype, [d_y, sums, io.writes[1]]));
-        }
+        launches.extend(op.bias.then(|| bias.launch("conv2d", dtype, d_y, to(bias_parts, 1))));
         launches
-    }))
+    });
+    Ok(kernel.with_sums([filter, bias_parts].into_iter().flatten()))
 }
 
-/// The gradients of filter and bias for few input channels: parts of both, and their sums.
+/// The gradients of filter and bias for few input channels, in parts.
 fn direct_gradient(op: Conv2dBackwardWeight, g: &Conv2dGeometry, dtype: DType) -> Kernel {
     let g = *g;
     let blocks = (g.output_height * g.output_width).min(GRADIENT_BLOCKS);
-    let filter = ColumnSum { rows: blocks, columns: 9 * g.inputs * g.outputs };
-    let bias = ColumnSum { rows: blocks, columns: g.outputs };
-    let bytes = |sum: ColumnSum| (4 * (sum.rows * sum.columns) as u64).next_multiple_of(16);
-    let chunk_bytes = filter.workspace_bytes().max(bias.workspace_bytes());
-    Kernel::new(bytes(filter) + bytes(bias) + chunk_bytes, move |io| {
-        let filter_sums = io.workspace.part(0, bytes(filter));
-        let bias_sums = op.bias.then(|| io.workspace.part(bytes(filter), bytes(bias)));
-        let chunks = io.workspace.part(bytes(filter) + bytes(bias), chunk_bytes);
-        let launch = Launch::new("conv2d", format!("conv2d_backward_weight_direct_{}_{}", g.inputs, suffix(dtype)))
-            .grid([blocks as u32, g.outputs.div_ceil(DIRECT_TILE) as u32, 1])
-            .block(GRADIENT_THREADS)
-            .read(io.reads[0])
-            .read(io.reads[1])
-            .write(filter_sums)
-            .write_if(bias_sums)
-            .value(Conv2d::from(&g))
-            .value(u32::from(fours(g.outputs)));
-        let mut launches = vec![launch];
-        launches.extend(filter.launches("conv2d", DType::F32, [filter_sums, chunks, io.writes[0]]));
-        if let Some(sums) = bias_sums {
-            launches.extend(bias.launches("conv2d", DType::F32, [sums, chunks, io.writes[1]]));
-        }
-        launches
-    })
+    let filter = PartSum { parts: blocks, columns: 9 * g.inputs * g.outputs, write: 0 };
+    let bias = op.bias.then_some(PartSum { parts: blocks, columns: g.outputs, write: 1 });
+    let kernel = Kernel::new(0, move |io| {
+        vec![
+            Launch::new("conv2d", format!("conv2d_backward_weight_direct_{}_{}", g.inputs, suffix(dtype)))
+                .grid([blocks as u32, g.outputs.div_ceil(DIRECT_TILE) as u32, 1])
+                .block(GRADIENT_THREADS)
+                .read(io.reads[0])
+                .read(io.reads[1])
+                .write(io.parts[0])
+                .write_if(io.parts.get(1).copied())
+                .value(Conv2d::from(&g))
+                .value(u32::from(fours(g.outputs))),
+        ]
+    });
+    kernel.with_sums([Some(filter), bias].into_iter().flatten())
 }

@@ -1,11 +1,10 @@
 //! Convolutions of the Hopper tier: which it takes, and how they are launched.
 
 use super::Context;
-use super::column_sum::ColumnSum;
-use super::epilogue::{PreluEpilogue, PreluGradientEpilogue};
-use crate::backend::Precision;
+use super::epilogue::{PreluEpilogue, PreluGradientEpilogue, slope_sum};
 use crate::driver::{Access, Swizzle, TensorMap};
 use crate::launch::{Io, Kernel, Launch, Slice};
+use crate::options::Precision;
 use bytemuck::{Pod, Zeroable};
 use sphereface_tensor::DType;
 use sphereface_tensor::op::{Conv2dBackwardData, Conv2dGeometry};
@@ -313,12 +312,8 @@ impl Convolution {
     }
 
     pub(super) fn backward_data(self, op: Conv2dBackwardData) -> Kernel {
-        let slopes = ColumnSum { rows: self.slope_parts(), columns: self.results };
-        let sums_bytes = if op.slope { 4 * (slopes.rows * slopes.columns) as u64 } else { 0 };
-        let chunk_bytes = if op.slope { slopes.workspace_bytes() } else { 0 };
-        Kernel::new(sums_bytes + chunk_bytes, move |io| {
-            let column_sums = io.workspace.part(0, sums_bytes);
-            let epilogue = PreluGradientEpilogue::of(op, io, column_sums);
+        let kernel = Kernel::new(0, move |io| {
+            let epilogue = PreluGradientEpilogue::of(op, io);
             let row = self.activations(self.results, 1, self.pixels);
             let launch = self
                 .launch("backward_data", [io.reads[0], io.reads[1]], [self.results, self.inputs])
@@ -327,16 +322,11 @@ impl Convolution {
                 .read_if(epilogue.slope)
                 .tensor(epilogue.kept, Access::Write, &row)
                 .tensor(Some(epilogue.out), Access::Write, &row)
-                .write(column_sums);
+                .write(epilogue.column_sums);
             let operands = [epilogue.addend.is_some(), epilogue.pre.is_some(), epilogue.kept.is_some()];
-            let mut launches = vec![self.sizes(launch, operands)];
-            if op.slope {
-                let d_slope = io.writes[1 + usize::from(op.keep)];
-                let slices = [column_sums, io.workspace.part(sums_bytes, chunk_bytes), d_slope];
-                launches.extend(slopes.launches("conv2d", DType::F32, slices));
-            }
-            launches
-        })
+            vec![self.sizes(launch, operands)]
+        });
+        kernel.with_sums(slope_sum(op, self.slope_parts(), self.results))
     }
 }
 

@@ -1,10 +1,9 @@
 //! Convolutions of the Hopper tier whose tiles are images of one pixel, or of a few: small images, and strides.
 
 use super::Context;
-use super::column_sum::ColumnSum;
 use super::conv2d::{TapAxis, TapProduct};
 use super::conv2d_wgmma::{FORCED_BLOCKS, LINE_BYTES, LINES_BYTES, TIER, activations, exchanged, knows, line_channels};
-use super::epilogue::{PreluEpilogue, PreluGradientEpilogue};
+use super::epilogue::{PreluEpilogue, PreluGradientEpilogue, slope_sum};
 use super::mma::PROCESSORS;
 use crate::driver::{Access, Swizzle, TensorMap};
 use crate::launch::{Io, Kernel, Launch, Slice};
@@ -157,21 +156,11 @@ impl Pixels {
     }
 
     pub(super) fn backward_data(self, op: Conv2dBackwardData) -> Kernel {
-        let slopes = ColumnSum { rows: self.row_tiles(), columns: self.product.columns as usize };
-        let sums_bytes = if op.slope { 4 * (slopes.rows * slopes.columns) as u64 } else { 0 };
-        let chunk_bytes = if op.slope { slopes.workspace_bytes() } else { 0 };
-        Kernel::new(sums_bytes + chunk_bytes, move |io| {
-            let column_sums = io.workspace.part(0, sums_bytes);
+        let kernel = Kernel::new(0, move |io| {
             let launch = self.launch("backward_data", io.reads[0], io.reads[1]);
-            let epilogue = PreluGradientEpilogue::of(op, io, column_sums);
-            let mut launches = vec![epilogue.arguments(launch, true).value(self.product)];
-            if op.slope {
-                let d_slope = io.writes[1 + usize::from(op.keep)];
-                let slices = [column_sums, io.workspace.part(sums_bytes, chunk_bytes), d_slope];
-                launches.extend(slopes.launches("conv2d", DType::F32, slices));
-            }
-            launches
-        })
+            vec![PreluGradientEpilogue::of(op, io).arguments(launch, true).value(self.product)]
+        });
+        kernel.with_sums(slope_sum(op, self.row_tiles(), self.product.columns as usize))
     }
 }
 

@@ -38,12 +38,30 @@ pub(super) struct WeightTiles {
     pub(super) slots: u32,
 }
 
+/// Clusters whose blocks add up what they have, of parts of so many steps at most: with more, the time of a second round of
+/// blocks, where a device has no room for as many clusters, outweighs that of the sum.
+const CLUSTERS: [usize; 3] = [8, 4, 2];
+const CLUSTERED_STEPS: usize = 8;
+/// The most blocks in clusters: graphics processing clusters of 16 or 18 multiprocessors have room for that many.
+const CLUSTERED_BLOCKS: usize = 128;
+
 /// How this tier makes the gradient of a filter.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WeightGradient {
     batch: usize,
+    /// Parts that are left, each of a cluster of so many blocks.
     pub(super) splits: usize,
+    cluster: usize,
     tiles: WeightTiles,
+}
+
+/// Blocks of a cluster, for so many parts of so many blocks each: as few as possible are left, and few blocks idle.
+fn cluster(splits: usize, blocks: usize, steps_of_part: usize) -> usize {
+    let fits = |cluster: &usize| {
+        splits > 1 && steps_of_part <= CLUSTERED_STEPS && splits.next_multiple_of(*cluster) * blocks <= CLUSTERED_BLOCKS
+    };
+    let left_and_idle = |cluster: &usize| splits.div_ceil(*cluster) + splits.next_multiple_of(*cluster) - splits;
+    CLUSTERS.into_iter().filter(fits).min_by_key(left_and_idle).unwrap_or(1)
 }
 
 impl WeightGradient {
@@ -84,7 +102,9 @@ impl WeightGradient {
             slots: slots.min(MOST_SLOTS) as u32,
         };
         let worth = 2 * height * width * batch * blocks >= multiplied;
-        (context.options.forced || worth).then_some(WeightGradient { batch, splits, tiles })
+        let cluster = cluster(splits, blocks, steps_of_part);
+        let splits = splits.div_ceil(cluster);
+        (context.options.forced || worth).then_some(WeightGradient { batch, splits, cluster, tiles })
     }
 
     /// The launch that writes the parts, `[splits, R, S, C, K]`, to `out`.
@@ -97,9 +117,10 @@ impl WeightGradient {
         };
         let row_bytes = (pixels + 2) * images * LINE_BYTES;
         let shared_bytes = slots as usize * row_bytes + D_Y_SLOTS * STEP * LINE_BYTES + LINES_BYTES;
-        Launch::new("conv2d", "conv2d_backward_weight_wgmma_bf16")
+        let algorithm = if self.cluster > 1 { format!("wgmma_cluster{}", self.cluster) } else { "wgmma".into() };
+        Launch::new("conv2d", format!("conv2d_backward_weight_{algorithm}_bf16"))
             .define(TIER.to_owned())
-            .grid([(inputs / CHANNELS * (outputs / CHANNELS)) as u32, self.splits as u32, 1])
+            .grid([(inputs / CHANNELS * (outputs / CHANNELS)) as u32, (self.splits * self.cluster) as u32, 1])
             .block(THREADS)
             .shared(shared_bytes as u32)
             .tensor(Some(io.reads[0]), Access::Read, &map(inputs, pixels + 2))

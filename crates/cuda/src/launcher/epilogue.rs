@@ -1,7 +1,7 @@
 //! What becomes of the sums of products, as kernels/epilogue.cuh has it.
 
 use super::tile::fours;
-use crate::launch::{Io, Launch, Slice};
+use crate::launch::{Io, Launch, PartSum, Slice};
 use sphereface_tensor::op::Conv2dBackwardData;
 
 /// Rows and columns of the tile that a block takes where it adds up parts, and its threads.
@@ -42,8 +42,8 @@ pub(super) struct PreluGradientEpilogue {
 }
 
 impl PreluGradientEpilogue {
-    /// The operands of a convolution's data gradient.
-    pub(super) fn of(op: Conv2dBackwardData, io: &Io, column_sums: Slice) -> Self {
+    /// The operands of a convolution's data gradient, whose kernel has the [`slope_sum`].
+    pub(super) fn of(op: Conv2dBackwardData, io: &Io) -> Self {
         let mut rest = io.reads[2..].iter().copied();
         PreluGradientEpilogue {
             addend: if op.addend { rest.next() } else { None },
@@ -51,7 +51,7 @@ impl PreluGradientEpilogue {
             slope: if op.slope { rest.next() } else { None },
             kept: op.keep.then(|| io.writes[0]),
             out: io.writes[usize::from(op.keep)],
-            column_sums,
+            column_sums: io.parts.first().copied().unwrap_or_default(),
         }
     }
 
@@ -62,6 +62,11 @@ impl PreluGradientEpilogue {
         let launch = if first { launch.write(kept).write(self.out) } else { launch.update(kept).update(self.out) };
         launch.write(self.column_sums)
     }
+}
+
+/// The gradient of the slopes, if there is one, of which every tile of rows leaves its part.
+pub(super) fn slope_sum(op: Conv2dBackwardData, tiles: usize, columns: usize) -> Option<PartSum> {
+    op.slope.then_some(PartSum { parts: tiles, columns, write: 1 + usize::from(op.keep) })
 }
 
 /// Adds up the parts `[splits, rows, columns]` of a split reduction and finishes them, by a kernel of `sum_splits`:

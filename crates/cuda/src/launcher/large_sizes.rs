@@ -1,9 +1,9 @@
 //! Launches of sizes that no emulator could run: SphereFace-20 on faces, a million classes, large images.
 
 use super::{Context, kernel};
-use crate::backend::{Options, Precision};
 use crate::driver::Argument;
-use crate::launch::{Io, Launch, MOST_BLOCKS_Y, Operands, Slice};
+use crate::launch::{Io, Launch, MOST_BLOCKS_Y, Operands, PartSum, Slice};
+use crate::options::{Options, Precision};
 use sphereface_tensor::op::{Op, Rule};
 use sphereface_tensor::{Error, Type};
 use sphereface_testkit::TrainingCase;
@@ -29,7 +29,7 @@ fn launches(case: &Case, context: &Context) -> Result<Vec<Launch>, Error> {
     launches_and_workspace(case, context).map(|(launches, _)| launches)
 }
 
-/// The same with the bytes of workspace.
+/// The same with the bytes of workspace and of parts.
 fn launches_and_workspace(case: &Case, context: &Context) -> Result<(Vec<Launch>, u64), Error> {
     let reads: Vec<&Type> = case.reads.iter().map(|(kind, _)| kind).collect();
     let updates: Vec<&Type> = case.updates.iter().map(|(kind, _)| kind).collect();
@@ -40,7 +40,8 @@ fn launches_and_workspace(case: &Case, context: &Context) -> Result<(Vec<Launch>
     let mut place = |kinds: &[&Type]| slices(&mut at, kinds.iter().map(|kind| kind.bytes() as u64));
     let (reads, writes, updates) = (place(&operands.reads), place(&operands.writes), place(&operands.updates));
     let rest = slices(&mut at, [kernel.workspace_bytes, kernel.constants.len() as u64]);
-    let launches = (kernel.build)(&Io { reads, writes, updates, workspace: rest[0], constants: rest[1] });
+    let parts = slices(&mut at, kernel.sums.iter().map(PartSum::bytes));
+    let launches = (kernel.build)(&Io { reads, writes, updates, workspace: rest[0], parts, constants: rest[1] });
     for launch in &launches {
         for argument in &launch.arguments {
             if let Argument::Memory { pointer, bytes, .. } | Argument::Tensor { pointer, bytes, .. } = argument {
@@ -48,7 +49,8 @@ fn launches_and_workspace(case: &Case, context: &Context) -> Result<(Vec<Launch>
             }
         }
     }
-    Ok((launches, kernel.workspace_bytes))
+    let part_bytes: u64 = kernel.sums.iter().map(PartSum::bytes).sum();
+    Ok((launches, kernel.workspace_bytes + part_bytes))
 }
 
 fn contexts() -> impl Iterator<Item = Context> {

@@ -4,7 +4,7 @@
 
 use super::{
     conv2d, conv2d_wgmma, conv2d_wgmma_pixels, conv2d_wgmma_weight, gather_batch, linear, margin_softmax,
-    matrix_product, optimizer,
+    matrix_product, optimizer, part_sum,
 };
 use crate::nvrtc::{Architecture, Nvrtc, Output};
 use std::mem::offset_of;
@@ -47,7 +47,9 @@ fn layouts() -> Vec<Layout> {
             factor,
         }),
         layout!(margin_softmax::Head { batch, dimension, classes, steps, scale, constant, rounded, pitch, parameters }),
+        layout!(part_sum::Tile { first, out, columns, valid, parts, groups }),
         layout!(optimizer::Tile { start, length, decay, rate }),
+        layout!(optimizer::Copy { first, length }),
         layout!(optimizer::Sgd { momentum, nesterov }),
         layout!(optimizer::Adam { beta1, beta2, epsilon, decoupled }),
         layout!(

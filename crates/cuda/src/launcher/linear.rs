@@ -6,7 +6,7 @@ use super::conv2d::check_sizes;
 use super::epilogue::sum_splits;
 use super::matrix_product::Products;
 use super::tile::{Scheme, fours};
-use crate::launch::{Kernel, Launch, MOST_BLOCKS_Y, Operands, Slice, blocks, suffix};
+use crate::launch::{Kernel, Launch, MOST_BLOCKS_Y, Operands, PartSum, Slice, blocks, suffix};
 use bytemuck::{Pod, Zeroable};
 use sphereface_tensor::op::{Layout, LinearBackwardData, LinearBackwardWeight, LinearForward, Operator};
 use sphereface_tensor::{DType, Error};
@@ -183,28 +183,29 @@ pub(super) fn backward_weight(
         own: [true, false],
     };
     let scheme = products.scheme(context, dtype);
-    let partial_bytes = if few.is_some() { 0 } else { products.partial_bytes(&scheme) };
+    let (splits, elements) = (scheme.splits, products.batch * products.rows * products.columns);
+    let weight = PartSum { parts: splits, columns: elements, write: 0 };
+    let weight_parts = (few.is_none() && splits > 1).then_some(weight);
     let bias = ColumnSum { rows: sizes.batch, columns: sizes.outputs };
-    let bias_bytes = bias.workspace_bytes();
-    Ok(Kernel::new(partial_bytes + bias_bytes, move |io| {
-        let (x, d_out, d_weight) = (io.reads[0], io.reads[1], io.writes[0]);
-        let mut launches = match few {
-            Some(few) => vec![
-                Launch::new("linear", format!("linear_backward_weight_direct_{}", suffix(dtype)))
-                    .grid([(few.pixels * few.inputs).div_ceil(32), 1, 1])
-                    .block(DIRECT_THREADS)
-                    .read(x)
-                    .read(d_out)
-                    .write(d_weight)
-                    .value(few),
-            ],
-            None => {
-                let slices = [x, d_out, d_weight, io.workspace.part(0, partial_bytes)];
-                product("backward_weight", (products, scheme), slices, None, DType::F32)
-            }
+    let bias_parts = bias.parts(1);
+    let kernel = Kernel::new(0, move |io| {
+        let (x, d_out, d_weight, mut parts) = (io.reads[0], io.reads[1], io.writes[0], io.parts.iter().copied());
+        let partial = weight_parts.and_then(|_| parts.next());
+        let launch = match few {
+            Some(few) => Launch::new("linear", format!("linear_backward_weight_direct_{}", suffix(dtype)))
+                .grid([(few.pixels * few.inputs).div_ceil(32), 1, 1])
+                .block(DIRECT_THREADS)
+                .read(x)
+                .read(d_out)
+                .write(d_weight)
+                .value(few),
+            None => products
+                .launch(&scheme, "linear", "linear_backward_weight", [x, d_out])
+                .write_if(partial.is_none().then_some(d_weight))
+                .write_if(partial)
+                .value(products.structure(&scheme)),
         };
-        let sums = io.workspace.part(partial_bytes, bias_bytes);
-        launches.extend(bias.launches("linear", dtype, [d_out, sums, io.writes[1]]));
-        launches
-    }))
+        vec![launch, bias.launch("linear", dtype, d_out, parts.next().unwrap_or(io.writes[1]))]
+    });
+    Ok(kernel.with_sums([weight_parts, bias_parts].into_iter().flatten()))
 }

@@ -2,9 +2,9 @@
 
 use super::tile::{Scheme, fours};
 use super::{Context, mma, wgmma};
-use crate::backend::Tier;
 use crate::driver::Access;
 use crate::launch::{Launch, Slice};
+use crate::options::Tier;
 use bytemuck::{Pod, Zeroable};
 use sphereface_tensor::DType;
 use sphereface_tensor::op::Layout;

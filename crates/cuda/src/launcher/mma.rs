@@ -2,8 +2,8 @@
 
 use super::Context;
 use super::tile::{BLOCKS, Scheme, Tile};
-use crate::backend::{Precision, Tier};
 use crate::launch::{Launch, TIERS};
+use crate::options::{Precision, Tier};
 use sphereface_tensor::DType;
 use sphereface_tensor::op::Conv2dGeometry;
 
@@ -132,7 +132,7 @@ impl Scheme {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::Options;
+    use crate::options::Options;
     use sphereface_tensor::Shape;
 
     fn context() -> Context {

@@ -22,13 +22,16 @@ mod matrix_product;
 mod metrics;
 mod mma;
 mod optimizer;
+mod part_sum;
 mod prelu;
 mod tile;
 mod unit_rows;
 mod wgmma;
 
-use crate::backend::Options;
+pub(crate) use part_sum::{PlacedSum, part_sum};
+
 use crate::launch::{Kernel, Operands};
+use crate::options::Options;
 use sphereface_tensor::Error;
 use sphereface_tensor::op::Op;
 

@@ -18,6 +18,14 @@ pub(super) struct Tile {
     pub(super) rate: f32,
 }
 
+/// `struct Copy` of optimizer.cu.
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+pub(super) struct Copy {
+    pub(super) first: u32,
+    pub(super) length: u32,
+}
+
 /// `struct Sgd` of optimizer.cu.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -49,12 +57,15 @@ fn tiles(groups: &[Group]) -> Vec<Tile> {
 pub(super) fn optimizer(op: &Optimizer, operands: &Operands<'_>) -> Kernel {
     let tiles = tiles(&op.groups);
     let (rule, clip) = (op.rule, op.clip.unwrap_or(0.0));
+    let (blocks, copied) = (1 + rule.states().len(), op.copied.clone().unwrap_or_default());
+    let copied = Copy { first: copied.start as u32, length: copied.len() as u32 };
     let (count, steps) = (tiles.len() as u32, operands.reads[2].shape.elements() as u32);
     let build = move |kernel: &str, io: &crate::launch::Io| {
         let launch = Launch::new("optimizer", kernel).grid([count, 1, 1]).block(THREADS);
         let launch = io.reads.iter().fold(launch, |launch, &read| launch.read(read));
-        let launch = io.updates.iter().fold(launch, |launch, &update| launch.update(update));
-        launch.read(io.constants).value(steps).value(clip)
+        let launch = io.updates[..blocks].iter().fold(launch, |launch, &update| launch.update(update));
+        let launch = launch.update(io.updates.get(blocks).copied().unwrap_or_default());
+        launch.read(io.constants).value(steps).value(clip).value(copied)
     };
     let kernel = Kernel::new(0, move |io| {
         if count == 0 {

@@ -1,7 +1,7 @@
 //! Parametric rectifier.
 
 use super::column_sum::chunks;
-use crate::launch::{Kernel, Launch, Operands, blocks, suffix};
+use crate::launch::{Kernel, Launch, Operands, PartSum, blocks, suffix};
 
 const THREADS: u32 = 256;
 /// Columns that a block of a column sum takes.
@@ -27,7 +27,7 @@ pub(super) fn backward(operands: &Operands<'_>) -> Kernel {
     let (kind, channels) = (operands.reads[1], operands.reads[2].shape.elements());
     let (rows, dtype) = (kind.shape.elements() / channels, kind.dtype);
     let (length, chunks) = chunks(rows);
-    Kernel::new((4 * chunks as usize * channels) as u64, move |io| {
+    let kernel = Kernel::new(0, move |io| {
         vec![
             Launch::new("prelu", format!("prelu_backward_{}", suffix(dtype)))
                 .grid([channels.div_ceil(COLUMNS) as u32, chunks, 1])
@@ -36,17 +36,11 @@ pub(super) fn backward(operands: &Operands<'_>) -> Kernel {
                 .read(io.reads[1])
                 .read(io.reads[2])
                 .write(io.writes[0])
-                .write(io.workspace)
+                .write(io.parts[0])
                 .value(rows as u32)
                 .value(channels as u32)
                 .value(length),
-            Launch::new("prelu", "prelu_backward_slope")
-                .grid([blocks(channels, THREADS, 1 << 16), 1, 1])
-                .block(THREADS)
-                .read(io.workspace)
-                .write(io.writes[1])
-                .value(chunks)
-                .value(channels as u32),
         ]
-    })
+    });
+    kernel.with_sums([PartSum { parts: chunks as usize, columns: channels, write: 1 }])
 }

@@ -1,7 +1,7 @@
 //! Which tile of the portable tier a product takes, and how its reduction is split.
 
-use crate::backend::Tier;
 use crate::launch::suffix;
+use crate::options::Tier;
 use sphereface_tensor::DType;
 
 /// Steps of a reduction between two barriers, `DEPTH` of kernels/tile.cuh.

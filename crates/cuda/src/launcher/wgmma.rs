@@ -4,8 +4,8 @@ use super::Context;
 use super::matrix_product::Products;
 use super::mma::{PROCESSORS, TERMS, TERMS_OF_PART, cycles};
 use super::tile::{Scheme, Tile};
-use crate::backend::{Precision, Tier};
 use crate::driver::{Swizzle, TensorMap};
+use crate::options::{Precision, Tier};
 use sphereface_tensor::DType;
 use sphereface_tensor::op::Layout;
 

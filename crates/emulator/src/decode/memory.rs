@@ -2,6 +2,7 @@
 
 use super::{Decoder, Modifiers, bulk};
 use crate::LoadError;
+use crate::asynchronous::Asynchronous;
 use crate::instruction::{AtomicKind, Op, Value, Values};
 use crate::ptx::{Operand, Space, Type, malformed, unknown};
 
@@ -55,8 +56,9 @@ fn hints(m: &mut Modifiers<'_>) {
 
 fn access(decoder: &mut Decoder<'_>, m: &mut Modifiers<'_>, operands: &[Operand]) -> Result<Op, LoadError> {
     hints(m);
-    if m.has("shared::cluster") {
-        // Another block's memory is reached by bulk copies and arrivals only.
+    let to_block = m.has("shared::cluster");
+    if to_block && m.head() != "st" {
+        // Another block's memory is reached by bulk copies, arrivals and stores only.
         return Err(m.unknown());
     }
     let space = m.take_as(Space::named).unwrap_or(Space::Generic);
@@ -98,7 +100,11 @@ fn access(decoder: &mut Decoder<'_>, m: &mut Modifiers<'_>, operands: &[Operand]
         }
     }
     let values = Values { values, count: count as u8, bytes: kind.bytes() as u8, signed: kind.is_signed() };
-    Ok(if load { Op::Load { values, address } } else { Op::Store { values, address } })
+    Ok(match (load, to_block) {
+        (true, _) => Op::Load { values, address },
+        (false, false) => Op::Store { values, address },
+        (false, true) => Op::Asynchronous(Box::new(Asynchronous::StoreToBlock { values, address })),
+    })
 }
 
 fn atomic(decoder: &mut Decoder<'_>, m: &mut Modifiers<'_>, operands: &[Operand]) -> Result<Op, LoadError> {

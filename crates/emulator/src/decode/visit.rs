@@ -83,10 +83,7 @@ pub(super) fn visit(instruction: &mut Instruction, to: &mut Visitor<'_>) {
             base(to, address);
             each(to, values, Write);
         }
-        Op::Store { values, address } => {
-            base(to, address);
-            each(to, values, Read);
-        }
+        Op::Store { values, address } => stored(to, values, address),
         Op::Atomic { address, d, a, b, .. } => {
             base(to, address);
             value(to, a, Read);
@@ -202,6 +199,7 @@ fn asynchronous(to: &mut Visitor<'_>, what: &mut Asynchronous) {
             base(to, address);
             from[..usize::from(*count)].iter_mut().for_each(|row| to(Short, Read, row));
         }
+        Asynchronous::StoreToBlock { values, address } => stored(to, values, address),
         Asynchronous::MapAddress { d, a, rank } => rows(to, Short, &mut [a, rank], Short, &mut [d]),
         Asynchronous::ProxyFence
         | Asynchronous::ClusterArrive { .. }
@@ -214,6 +212,11 @@ fn asynchronous(to: &mut Visitor<'_>, what: &mut Asynchronous) {
         | Asynchronous::ProductWait { .. }
         | Asynchronous::Registers { .. } => {}
     }
+}
+
+fn stored(to: &mut Visitor<'_>, values: &mut Values, address: &mut Address) {
+    base(to, address);
+    each(to, values, Read);
 }
 
 fn place(to: &mut Visitor<'_>, place: &mut Place) {

@@ -2,6 +2,7 @@
 
 use crate::FaultKind;
 use crate::block::Block;
+use crate::cluster::Remote;
 use crate::instruction::{Address, Base, Value, Values};
 use crate::lanes::{Row64, lanes_of};
 use crate::launch::Launch;
@@ -10,6 +11,7 @@ use crate::ptx::Space;
 use crate::warp::Warp;
 
 use super::LaneFault;
+use super::bulk::located;
 
 /// The space in which a generic address lies, and the address there.
 pub(super) fn space_of(address: u64) -> (Space, u64) {
@@ -169,6 +171,31 @@ impl Block {
             Space::Const | Space::Param => {
                 let lane = mask.trailing_zeros() as usize;
                 return Err((lane, FaultKind::ReadOnly { address: at[lane] }));
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores to shared memory of any block of the cluster; another one's once the turn is over.
+    pub(super) fn store_to_block(
+        &mut self,
+        warp: &Warp,
+        values: &Values,
+        address: &Address,
+        mask: u32,
+    ) -> Result<(), LaneFault> {
+        let at = addresses(warp, address);
+        let bytes = u32::from(values.bytes) * u32::from(values.count);
+        self.count_shared(&at, bytes, mask);
+        for lane in lanes_of(mask) {
+            let words = collect(warp, values, lane);
+            let (to, offset) = located(at[lane]);
+            if to == self.rank {
+                let by = self.toucher(warp, lane);
+                self.shared.store(offset, bytes, &words, by).map_err(|kind| (lane, kind))?;
+            } else {
+                let store = Remote::Store { offset, bytes, words, rank: self.rank, time: self.time };
+                self.send(warp, lane, to, store, warp.order.clone());
             }
         }
         Ok(())

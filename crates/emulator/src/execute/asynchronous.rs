@@ -8,7 +8,7 @@ use crate::instruction::{Address, Row, Value};
 use crate::lanes::lanes_of;
 use crate::launch::Launch;
 use crate::memory::BLOCK_WINDOW;
-use crate::order::Order;
+use crate::order::{FIRST_AGENT, Order};
 use crate::ptx::Space;
 use crate::shared::Toucher;
 use crate::warp::{Sleep, Warp};
@@ -85,6 +85,7 @@ impl Block {
                 let out = std::array::from_fn(|lane| rank[lane].wrapping_mul(window) | (a[lane] % window));
                 warp.put(*d, &out, mask);
             }
+            Asynchronous::StoreToBlock { values, address } => self.store_to_block(warp, values, address, mask)?,
             Asynchronous::ClusterArrive { release } => return self.cluster_arrive(warp, *release, mask),
             Asynchronous::ClusterWait { acquire } => return self.cluster_wait(warp, *acquire, mask),
             Asynchronous::StoreMatrix { from, count, transpose, address } => {
@@ -155,6 +156,10 @@ impl Block {
     pub(super) fn released_by(&self, warp: &Warp) -> Order {
         let mut order = warp.order.clone();
         order.own.known[warp.index as usize] = self.time;
+        // Stores to other blocks are those of this block as a whole.
+        for other in &mut order.others {
+            other.known[FIRST_AGENT + self.rank] = self.time;
+        }
         order
     }
 

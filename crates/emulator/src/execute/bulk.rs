@@ -10,7 +10,7 @@ use crate::instruction::Address;
 use crate::lanes::{Row64, lanes_of};
 use crate::launch::Launch;
 use crate::memory::{BLOCK_WINDOW, Writer};
-use crate::order::{AGENTS, Agent, Order};
+use crate::order::{AGENTS, Agent, FIRST_AGENT, Order};
 use crate::ptx::Space;
 use crate::shared::Toucher;
 use crate::tensor_map::{Swizzle, TensorMap};
@@ -121,6 +121,11 @@ impl Block {
     pub(crate) fn accept(&mut self, what: Remote, order: Order) -> Result<(), FaultKind> {
         match what {
             Remote::Receive(delivery) => self.receive(&delivery, &order),
+            Remote::Store { offset, bytes, words, rank, time } => {
+                let thread = 32 * (FIRST_AGENT + rank) as u16;
+                let by = Toucher { thread, time, sync: 0, floor: 0, known: &order.own.known };
+                self.shared.store(offset, bytes, &words, by)
+            }
             Remote::Arrive { offset, count, bytes, release } => {
                 let index = self.mbarriers.find_from_afar(&self.shared, offset, &order)?;
                 if let Some(bytes) = bytes {
@@ -236,7 +241,7 @@ impl Block {
 
     /// The number of an agent.
     pub(super) fn agent(&mut self, agent: Agent) -> Result<usize, FaultKind> {
-        let most = AGENTS - crate::order::FIRST_AGENT;
+        let most = AGENTS - FIRST_AGENT;
         let what = "barriers of bulk copies, warps that store in bulk, and warpgroups of products in a block";
         self.shared.agent(agent).ok_or_else(|| FaultKind::BulkCopy(format!("more than {most} {what}")))
     }

@@ -35,10 +35,23 @@ pub(crate) fn charts(report: &Report, dim: usize) -> Vec<Chart> {
             "Training accuracy, penalised logits",
             is_penalised,
         ),
-        steps(report, dim, "gradient", "Norm of the gradient (log scale)", Spread::Log, |s| s.gradient_norm),
+        gradient_norm(report, dim),
+        feature_norm(report, dim),
         steps(report, dim, "lambda", "λ: weight of cos θ beside ψ(θ)", Spread::Linear, lambda),
         steps(report, dim, "rate", "Learning rate", Spread::Linear, |s| s.rate),
     ]);
+    charts.retain(Chart::has_curve);
+    charts
+}
+
+/// Charts of what the gradient changes, with the curves of these losses only; `prefix` tells them from those of all.
+pub(crate) fn of_losses(report: &Report, dim: usize, colours: &[usize], prefix: &str) -> Vec<Chart> {
+    let mut charts =
+        vec![loss(report, dim), accuracy(report, dim), gradient_norm(report, dim), feature_norm(report, dim)];
+    for chart in &mut charts {
+        chart.series.retain(|s| colours.contains(&s.colour));
+        chart.id = format!("{prefix}-{}", chart.id);
+    }
     charts.retain(Chart::has_curve);
     charts
 }
@@ -67,6 +80,14 @@ fn margin_loss(report: &Report, dim: usize) -> Chart {
 /// Training loss.
 pub(crate) fn loss(report: &Report, dim: usize) -> Chart {
     steps(report, dim, "loss", "Training loss (log scale)", Spread::Log, |s| s.loss)
+}
+
+fn gradient_norm(report: &Report, dim: usize) -> Chart {
+    steps(report, dim, "gradient", "Norm of the gradient (log scale)", Spread::Log, |s| s.gradient_norm)
+}
+
+fn feature_norm(report: &Report, dim: usize) -> Chart {
+    steps(report, dim, "norm", "Mean length of the embeddings (log scale)", Spread::Log, |s| s.feature_norm)
 }
 
 /// Test accuracy after each epoch.

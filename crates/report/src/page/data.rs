@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::gradients;
 use super::mathematics;
 use super::pictures::{self, Digits, EmbeddingData};
 use crate::error::Error;
@@ -40,7 +41,8 @@ struct SeriesData {
 /// The block's content, safe inside a `<script>` element.
 pub(super) fn json(report: &Report) -> Result<String, Error> {
     let mut charts = BTreeMap::new();
-    for chart in dims(report).into_iter().flat_map(|dim| curves::charts(report, dim)) {
+    let of_all = dims(report).into_iter().flat_map(|dim| curves::charts(report, dim));
+    for chart in of_all.chain(gradients::charts(report)) {
         charts.insert(chart.id.clone(), chart_data(&chart));
     }
     let key = |t: &Training| format!("{}-{}", t.embedding_dim, t.loss);

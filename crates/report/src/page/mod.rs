@@ -3,6 +3,7 @@
 mod curves;
 mod data;
 mod embeddings;
+mod gradients;
 mod guard;
 mod mathematics;
 mod mathml;
@@ -51,6 +52,7 @@ pub(crate) fn html(report: &Report) -> Result<String, Error> {
         ("mathematics", "The mathematics", "The mathematics", mathematics::section(report)),
         ("embeddings", "Embeddings", "Embeddings of the test images", embeddings::section(report)),
         ("curves", "Curves", "Training curves", curves::section(report)),
+        ("gradients", "Gradients", "One loss, several gradients", gradients::section(report)),
         ("guard", "The guard", "What went wrong on the way", guard::section(report)),
         ("network", "Network", "The network", network::section(report)),
         ("run", "The run", "How it was run", run::section(report)),

@@ -81,6 +81,7 @@ fn training(loss: &str, dim: usize, images: usize) -> Training {
         rate: 0.05,
         lambda: if loss == "sphereface" { 20.0 / (1.0 + i as f64) } else { 0.0 },
         gradient_norm: 1.0,
+        feature_norm: 2.0 + i as f64,
     });
     let epochs_log =
         (1..=5).map(|epoch| EpochRecord { epoch, test_accuracy: 0.99 - 0.05 / epoch as f64, train_loss: 0.1 });

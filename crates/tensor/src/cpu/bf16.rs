@@ -11,14 +11,14 @@ use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 
 /// Elements of an operand that is bf16.
-fn narrow(kind: &&Type) -> Option<usize> {
+fn narrow_elements(kind: &&Type) -> Option<usize> {
     (kind.dtype == DType::Bf16).then(|| kind.shape.elements())
 }
 
 /// The kernel with its bf16 operands as f32 in the workspace.
 pub(super) fn staged(inner: Kernel, operands: &Operands<'_>) -> Kernel {
-    let reads: Vec<Option<usize>> = operands.reads.iter().map(narrow).collect();
-    let writes: Vec<Option<usize>> = operands.writes.iter().map(narrow).collect();
+    let reads: Vec<Option<usize>> = operands.reads.iter().map(narrow_elements).collect();
+    let writes: Vec<Option<usize>> = operands.writes.iter().map(narrow_elements).collect();
     let own = inner.workspace;
     let aligned = own.next_multiple_of(LINE);
     let staging: usize = reads.iter().chain(&writes).flatten().map(|length| length.next_multiple_of(LINE)).sum();
@@ -72,6 +72,10 @@ pub(super) fn widen(words: &[f32], out: &mut [f32]) {
 
 /// f32 elements as bf16 in words, rounded to nearest, ties to even.
 pub(super) fn narrow_into(input: &[f32], words: &mut [f32]) {
-    let out: &mut [bf16] = &mut bytemuck::cast_slice_mut(words)[..input.len()];
+    narrow(input, &mut bytemuck::cast_slice_mut(words)[..input.len()]);
+}
+
+/// f32 elements as bf16, likewise.
+pub(super) fn narrow(input: &[f32], out: &mut [bf16]) {
     out.par_chunks_mut(CHUNK).zip(input.par_chunks(CHUNK)).for_each(|(out, input)| out.convert_from_f32_slice(input));
 }

@@ -75,7 +75,7 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    fn end(&self) -> usize {
+    pub(super) fn end(&self) -> usize {
         self.start + self.length
     }
 }

@@ -225,7 +225,10 @@ impl CpuBackend {
                     name: buffer.name.clone(),
                     message: "expected a view of a persistent buffer, found one of the arena".into(),
                 })?;
-                let view = Slot { start: block.start + offset, length: words(&buffer.kind), ..block };
+                let view = view(block, offset, &buffer.kind).ok_or_else(|| Error::Buffer {
+                    name: buffer.name.clone(),
+                    message: format!("expected a view on whole words inside its block, found one from {offset} on"),
+                })?;
                 slots[index] = Some(self.declare(&buffer.name, &buffer.kind, |_| Ok(view))?);
             }
         }
@@ -245,6 +248,13 @@ fn start_threads(threads: usize) -> Result<ThreadPool, Error> {
 /// Length of a buffer in floats.
 fn words(kind: &Type) -> usize {
     kind.bytes().div_ceil(4)
+}
+
+/// The part of a block that a view from element `offset` on is; none if it leaves the block or begins within a word.
+fn view(block: Slot, offset: usize, kind: &Type) -> Option<Slot> {
+    let bytes = offset * kind.dtype.bytes();
+    let view = Slot { start: block.start + bytes / 4, length: words(kind), ..block };
+    (bytes.is_multiple_of(4) && view.end() <= block.end()).then_some(view)
 }
 
 fn operands<'a>(plan: &'a Plan, step: &Step) -> Operands<'a> {

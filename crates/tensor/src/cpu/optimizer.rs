@@ -1,5 +1,6 @@
 //! Updates all parameters.
 
+use super::bf16::narrow;
 use super::{CHUNK, Kernel};
 use crate::op::{Optimizer, Rule};
 use pulp::Arch;
@@ -11,7 +12,8 @@ pub(super) fn optimizer(op: Optimizer) -> Kernel {
         let step = bytemuck::cast_slice::<f32, u32>(io.reads[3])[0];
         let rate = io.reads[2][(step as usize).min(io.reads[2].len() - 1)];
         let factor = op.clip_factor(f64::from(io.reads[1][0])) as f32;
-        let Some((parameters, states)) = io.updates.split_first_mut() else { return };
+        let Some((parameters, rest)) = io.updates.split_first_mut() else { return };
+        let (states, copy) = rest.split_at_mut(op.rule.states().len());
         for group in &op.groups {
             let rate = rate * group.rate;
             let decay = group.decay;
@@ -48,6 +50,15 @@ pub(super) fn optimizer(op: Optimizer) -> Kernel {
                     });
                 }
                 _ => unreachable!("a rule updates the states its shape rule says"),
+            }
+        }
+        if let (Some(copied), [copy]) = (&op.copied, copy) {
+            let copy = bytemuck::cast_slice_mut(copy);
+            for group in &op.groups {
+                let (start, end) = (group.range.start.max(copied.start), group.range.end.min(copied.end));
+                if start < end {
+                    narrow(&parameters[start..end], &mut copy[start - copied.start..end - copied.start]);
+                }
             }
         }
     })

@@ -36,6 +36,7 @@ use crate::error::Error;
 use crate::plan::Step;
 use crate::shape::{DType, Shape, Type};
 use std::fmt;
+use std::ops::Range;
 
 /// Arithmetic of one step: a multiply-add counts as two.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,6 +102,12 @@ pub trait Operator: fmt::Debug {
 
     /// The operator that takes this one's place in a plan of bf16 activations, where another does.
     fn narrowed(&self) -> Option<Op> {
+        None
+    }
+
+    /// The operator that updates, beside its first operand, a last one: a copy in bf16 of these elements of it.
+    fn keeping_copy(&self, elements: Range<usize>) -> Option<Op> {
+        let _ = elements;
         None
     }
 

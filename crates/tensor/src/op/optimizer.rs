@@ -1,9 +1,11 @@
 //! Gradient descent on the whole parameter block in one step.
 
+use super::Op;
 use super::margin_softmax::at_counter;
 use super::{Array, Flops, Operator, operands};
 use crate::error::Error;
-use crate::shape::{DType, Dim, Type};
+use crate::shape::{DType, Dim, Shape, Type};
+use half::bf16;
 use std::ops::Range;
 
 /// Update rule.
@@ -57,7 +59,8 @@ pub struct Group {
 ///
 /// # Shapes
 /// Reads `gradients` `[length]`, `gradient_norm` `[1]`, `rates` `[steps]`, `counter` `u32 [1]`; updates `parameters`
-/// and the rule's states, all `[length]`. Elements outside every group stay.
+/// and the rule's states, all `[length]`. Where elements have a copy, it is updated, too: bf16 `[elements]`. Elements
+/// outside every group stay.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Optimizer {
     /// Update rule.
@@ -66,6 +69,8 @@ pub struct Optimizer {
     pub groups: Vec<Group>,
     /// Gradients are scaled down to this norm, if theirs is larger.
     pub clip: Option<f32>,
+    /// Elements of the parameters that have a copy in bf16.
+    pub copied: Option<Range<usize>>,
 }
 
 impl Optimizer {
@@ -94,12 +99,21 @@ impl Operator for Optimizer {
         norm.shape.expect(op, "gradient_norm", [Dim::Length])?;
         rates.shape.expect(op, "rates", [Dim::Steps])?;
         counter.shape.expect(op, "counter", [Dim::Length])?;
-        let expected = 1 + self.rule.states().len();
+        let blocks = 1 + self.rule.states().len();
+        let expected = blocks + usize::from(self.copied.is_some());
         if updates.len() != expected {
             let message = format!("expected {expected} updated blocks, found {}", updates.len());
             return Err(Error::Attribute { op, message });
         }
-        for update in updates {
+        if let Some(copied) = &self.copied {
+            if copied.start > copied.end || copied.end > length {
+                let message = format!("copied: expected a range in 0..{length}, found {copied:?}");
+                return Err(Error::Attribute { op, message });
+            }
+            updates[blocks].expect_dtype(op, "copy", DType::Bf16)?;
+            updates[blocks].shape.expect_equal(op, "copy", &Shape::vector(Dim::Length, copied.len()))?;
+        }
+        for update in &updates[..blocks] {
             update.expect_dtype(op, "parameters", DType::F32)?;
             update.shape.expect_equal(op, "parameters", &gradients.shape)?;
         }
@@ -124,7 +138,8 @@ impl Operator for Optimizer {
         let counter = reads[3].values[0];
         let factor = self.clip_factor(reads[1].values[0]);
         let base_rate = at_counter(&reads[2].values, counter);
-        let Some((parameters, states)) = updates.split_first_mut() else { return vec![] };
+        let Some((parameters, rest)) = updates.split_first_mut() else { return vec![] };
+        let (states, copy) = rest.split_at_mut(self.rule.states().len());
         for group in &self.groups {
             let rate = base_rate * f64::from(group.rate);
             let decay = f64::from(group.decay);
@@ -153,6 +168,15 @@ impl Operator for Optimizer {
                 }
             }
         }
+        if let (Some(copied), [copy]) = (&self.copied, copy) {
+            for i in self.groups.iter().flat_map(|group| group.range.clone()).filter(|i| copied.contains(i)) {
+                copy.values[i - copied.start] = f64::from(bf16::from_f32(parameters.values[i] as f32));
+            }
+        }
         vec![]
+    }
+
+    fn keeping_copy(&self, elements: Range<usize>) -> Option<Op> {
+        Some(Optimizer { copied: Some(elements), ..self.clone() }.into())
     }
 }

@@ -3,11 +3,11 @@
 use super::large::{CHUNK_ELEMENTS, CHUNK_STEP, Directions, Large, TILE_CLASSES};
 use super::warpgroups::{self, Backward};
 use super::{Launcher, SLOPES_BYTES, THREADS};
-use crate::backend::{Options, Precision};
 use crate::launch::{Io, Kernel, Launch, Slice, blocks};
 use crate::launcher::Context;
 use crate::launcher::matrix_product::Products;
 use crate::launcher::tile::Scheme;
+use crate::options::{Options, Precision};
 use sphereface_tensor::DType;
 use sphereface_tensor::op::Layout;
 use std::ops::Range;

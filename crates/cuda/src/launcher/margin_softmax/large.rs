@@ -2,9 +2,9 @@
 
 use super::warpgroups;
 use super::{Launcher, WARPS};
-use crate::backend::Precision;
 use crate::launch::{Io, Kernel, Launch, Slice};
 use crate::launcher::Context;
+use crate::options::Precision;
 use sphereface_tensor::op::FEW_CLASSES;
 use std::ops::{Deref, Range};
 

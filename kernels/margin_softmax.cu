@@ -96,7 +96,7 @@ margin_softmax_backward_weight_wgmma_128x128_bf16(const __grid_constant__ Tensor
                                                   const __grid_constant__ TensorMap rows, const float *weight,
                                                   const float *inverse_norm, const float *along, float *d_weight,
                                                   Head head, u32 groups, MatrixProduct p) {
-    backward_weight_wgmma(gradients, rows, head, weight, inverse_norm, along, d_weight, groups, p);
+    backward_weight_wgmma<128>(gradients, rows, head, weight, inverse_norm, along, d_weight, groups, p);
 }
 #endif
 #else

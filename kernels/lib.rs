@@ -32,6 +32,7 @@ pub const SOURCES: &[File] = files![
     "optimizer.cu",
     "part_sum.cu",
     "prelu.cu",
+    "row_modifiers.cu",
     "unit_rows.cu",
 ];
 
@@ -51,6 +52,7 @@ pub const HEADERS: &[File] = files![
     "epilogue.cuh",
     "epilogue_wgmma.cuh",
     "four.cuh",
+    "margin/adaptive.cuh",
     "margin/combined.cuh",
     "margin/modified.cuh",
     "margin/softmax.cuh",

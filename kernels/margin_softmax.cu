@@ -11,7 +11,7 @@
 // weight         [C, D] f32      read
 // labels         [N] u32         read; each below C, also those of rows past `count`
 // count          [1] u32         read; rows from there on have loss 0, hits 0 and no gradient
-// lambdas        [steps] f32     read at `counter`, past its end at the last entry
+// modifiers      [steps] f32     read: λ at `counter`, past its end at the last entry; or [N], a number of each row
 // counter        [1] u32         read
 // bias           [1] f32         read where the loss is one of yes and no, else null
 // loss           [N] f32         written
@@ -111,20 +111,20 @@ constexpr u32 ROW_BLOCKS = 4;
 // Grid: N / 8 blocks, rounded up.
 extern "C" __global__ void __launch_bounds__(SMALL_THREADS, ROW_BLOCKS)
 margin_softmax_forward_small(const float *embedding, const float *weight, const u32 *labels, const u32 *count,
-                             const float *lambdas, const u32 *counter, const float *bias, float *loss,
+                             const float *modifiers, const u32 *counter, const float *bias, float *loss,
                              float *log_sum_exp, float *target_cosine, float *norm, float *inverse_norm, u32 *hits,
                              Head head) {
-    small_forward(head, {embedding, weight, labels, count, lambdas, counter, bias},
+    small_forward(head, {embedding, weight, labels, count, modifiers, counter, bias},
                   {loss, log_sum_exp, target_cosine, norm, inverse_norm, hits});
 }
 
 // Writes slopes [N] and partial [blocks, C, D] for the next launch. Grid: N / 8 blocks, rounded up.
 extern "C" __global__ void __launch_bounds__(SMALL_THREADS, ROW_BLOCKS)
 margin_softmax_backward_small(const float *embedding, const float *weight, const u32 *labels, const u32 *count,
-                              const float *lambdas, const u32 *counter, const float *bias, const float *log_sum_exp,
+                              const float *modifiers, const u32 *counter, const float *bias, const float *log_sum_exp,
                               const float *inverse_norm, float *d_embedding, Slopes *slopes, float *partial,
                               Head head) {
-    small_backward(head, {embedding, weight, labels, count, lambdas, counter, bias}, log_sum_exp, inverse_norm, d_embedding,
+    small_backward(head, {embedding, weight, labels, count, modifiers, counter, bias}, log_sum_exp, inverse_norm, d_embedding,
                    slopes, partial);
 }
 
@@ -142,29 +142,29 @@ margin_softmax_backward_weight(const float *weight, const u32 *labels, const u32
 // with directions for N to a multiple of 8 and the `classes` of the first chunk.
 extern "C" __global__ void __launch_bounds__(256, ROW_BLOCKS)
 margin_softmax_forward_rows(const float *embedding, const float *weight, const u32 *labels, const u32 *count,
-                            const float *lambdas, const u32 *counter, const float *bias, RowTerms *terms,
+                            const float *modifiers, const u32 *counter, const float *bias, RowTerms *terms,
                             float *inverse_norm, bf16 *row_directions, bf16 *class_directions, Head head,
                             u32 classes) {
-    forward_rows(head, {embedding, weight, labels, count, lambdas, counter, bias}, terms, inverse_norm,
+    forward_rows(head, {embedding, weight, labels, count, modifiers, counter, bias}, terms, inverse_norm,
                  {row_directions, class_directions, classes});
 }
 
 // Grid: N / 8 blocks, rounded up, of 256 threads.
 extern "C" __global__ void __launch_bounds__(256, ROW_BLOCKS)
 margin_softmax_forward_merge(const float *embedding, const float *weight, const u32 *labels, const u32 *count,
-                             const float *lambdas, const u32 *counter, const float *bias, const Online *partial,
+                             const float *modifiers, const u32 *counter, const float *bias, const Online *partial,
                              float *loss, float *log_sum_exp, float *target_cosine, float *norm, u32 *hits, Head head,
                              u32 splits) {
-    forward_merge(head, {embedding, weight, labels, count, lambdas, counter, bias}, partial,
+    forward_merge(head, {embedding, weight, labels, count, modifiers, counter, bias}, partial,
                   {loss, log_sum_exp, target_cosine, norm, nullptr, hits}, splits);
 }
 
 // Directions as above. Grid: N / 8 blocks, rounded up, of 256 threads, or as above.
 extern "C" __global__ void __launch_bounds__(256, ROW_BLOCKS)
 margin_softmax_backward_rows(const float *embedding, const float *weight, const u32 *labels, const u32 *count,
-                             const float *lambdas, const u32 *counter, const float *bias, const float *log_sum_exp,
+                             const float *modifiers, const u32 *counter, const float *bias, const float *log_sum_exp,
                              Slopes *slopes, bf16 *row_directions, bf16 *class_directions, Head head, u32 classes) {
-    backward_rows(head, {embedding, weight, labels, count, lambdas, counter, bias}, log_sum_exp, slopes,
+    backward_rows(head, {embedding, weight, labels, count, modifiers, counter, bias}, log_sum_exp, slopes,
                   {row_directions, class_directions, classes});
 }
 

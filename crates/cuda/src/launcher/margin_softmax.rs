@@ -31,7 +31,7 @@ pub(super) struct Head {
     pub(super) penalty: f32,
     pub(super) penalty_norm: f32,
     pub(super) energy: f32,
-    pub(super) unused: u32,
+    pub(super) of_rows: u32,
     pub(super) parameters: [f64; MARGIN_PARAMETERS],
 }
 
@@ -103,7 +103,7 @@ impl Launcher {
             penalty: spec.penalty.weight,
             penalty_norm: spec.penalty.norm,
             energy: spec.energy,
-            unused: 0,
+            of_rows: spec.modifier.is_some().into(),
             parameters: spec.margin.parameters(),
         };
         let bias = spec.has_bias().then(|| operands.reads.len() - 1);

@@ -2,8 +2,8 @@
 
 mod margin_softmax;
 
-pub(crate) use margin_softmax::{bias, modifiers};
 pub use margin_softmax::{HEADS, margin_softmax_backward_of, margin_softmax_forward, margin_softmax_forward_of};
+pub(crate) use margin_softmax::{bias, modifiers};
 
 use crate::compare::Tolerance;
 use sphereface_tensor::op::{

@@ -24,8 +24,8 @@ mod mma;
 mod optimizer;
 mod part_sum;
 mod prelu;
-mod tile;
 mod row_modifiers;
+mod tile;
 mod unit_rows;
 mod wgmma;
 

@@ -9,7 +9,7 @@ const LENGTH_THREADS: u32 = 1024;
 pub(super) fn row_modifiers(op: RowModifiers, operands: &Operands<'_>) -> Kernel {
     let dimension = operands.reads[0].shape.last();
     let batch = operands.writes[0].shape.elements();
-    let launch = |kernel: &str| Launch::new("row_modifiers", &format!("row_modifiers_{kernel}"));
+    let launch = |kernel: &str| Launch::new("row_modifiers", format!("row_modifiers_{kernel}"));
     match op.of {
         RowModifier::Drawn => Kernel::new(0, move |io| {
             let blocks = (batch as u32).div_ceil(DRAWN_THREADS);

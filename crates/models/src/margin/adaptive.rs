@@ -64,7 +64,8 @@ mod tests {
     fn it_never_rises_with_the_angle() {
         for g in [-0.5, -0.01, 0.01, 0.5] {
             let margin = AdaptiveMargin { angle: [g, 0.0], cosine: [0.2, 0.0] };
-            let values: Vec<Bent> = (0..=2000).map(|i| margin.target((PI * f64::from(i) / 2000.0).cos(), 0.0)).collect();
+            let values: Vec<Bent> =
+                (0..=2000).map(|i| margin.target((PI * f64::from(i) / 2000.0).cos(), 0.0)).collect();
             assert!(values.windows(2).all(|pair| pair[1].value <= pair[0].value + 1e-12), "{g}");
             assert!(values.iter().all(|bent| bent.slope >= 0.0), "{g}");
         }

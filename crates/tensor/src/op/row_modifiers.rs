@@ -52,7 +52,9 @@ impl RowModifiers {
 /// Turns embeddings' lengths into where they stand among each other.
 pub(crate) fn standings(lengths: &mut [f64], spread: f32) {
     let count = lengths.len() as f64;
-    lengths.iter_mut().for_each(|length| *length = length.max(f64::from(NORM_FLOOR)).clamp(*LENGTHS.start(), *LENGTHS.end()));
+    lengths
+        .iter_mut()
+        .for_each(|length| *length = length.max(f64::from(NORM_FLOOR)).clamp(*LENGTHS.start(), *LENGTHS.end()));
     let mean = lengths.iter().sum::<f64>() / count;
     let squares: f64 = lengths.iter().map(|length| (length - mean).powi(2)).sum();
     let deviation = (squares / (count - 1.0).max(1.0)).sqrt();

@@ -77,6 +77,15 @@ pub const HEADERS: &[File] = files![
     "wgmma.cuh",
 ];
 
+/// The header of a margin with which tiles of classes are compiled for this one: they know no target, so margins that leave the
+/// others' cosines as they are share one.
+pub fn margin_of_tiles(margin: File) -> File {
+    if margin.text.contains("MARGIN_BENDS_OTHERS") { margin } else { STRAIGHT }
+}
+
+/// The margin that leaves all cosines as they are.
+const STRAIGHT: File = File { path: "margin/modified.cuh", text: include_str!("margin/modified.cuh") };
+
 /// The header of a margin, `margin/<name>.cuh`.
 pub fn margin(name: &str) -> Option<File> {
     let in_folder = |path: &'static str| path.strip_prefix("margin/")?.strip_suffix(".cuh");

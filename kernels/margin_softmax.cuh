@@ -1,6 +1,6 @@
 // What the passes of the head share: its sizes, the target's entry of a row, the running softmax.
 #pragma once
-#include "common.cuh"
+#include "four.cuh"
 
 // Value and slope of the target's logit as a function of its cosine, before the scale.
 struct Bent {
@@ -17,7 +17,7 @@ struct BentOther {
 using MarginParameters = double[8];
 
 // Defines the margin that this unit is compiled for:
-//     Bent target(double cos_theta, double lambda, const MarginParameters &parameters)
+//     Bent target(double cos_theta, double modifier, const MarginParameters &parameters)
 // and, where it bends the others, too, MARGIN_BENDS_OTHERS with
 //     BentOther other(float cos_theta, const MarginParameters &parameters)
 #include MARGIN_HEADER
@@ -44,7 +44,7 @@ struct Head {
     u32 batch;            // N
     u32 dimension;        // D
     u32 classes;          // C
-    u32 steps;            // length of `lambdas`
+    u32 steps;            // length of `modifiers`, if they are λ of steps
     u32 scale;            // a Scale
     float constant;       // the scale itself where it is CONSTANT
     u32 rounded;          // whether products are x̂ · ŵ of directions rounded to bf16, not x · w
@@ -57,7 +57,7 @@ struct Head {
     float penalty;        // weight of |‖x‖ − penalty_norm| in the loss
     float penalty_norm;
     float energy;         // weight of the class weights' energy in the loss
-    u32 unused;
+    u32 of_rows;          // whether `modifiers` are of rows, not λ of steps
     MarginParameters parameters;
 };
 
@@ -67,7 +67,7 @@ struct Operands {
     const float *weight;     // [C, D]
     const u32 *labels;       // [N]
     const u32 *count;        // [1]
-    const float *lambdas;    // [steps]
+    const float *modifiers;  // [steps] or [N]
     const u32 *counter;      // [1]
     const float *bias;       // [1] where the link is BINARY, else null
 };
@@ -82,13 +82,29 @@ __device__ __forceinline__ double floored(double norm) { return norm < 1e-12 ? 1
 constexpr float LOWEST = -3.402823466e38f;
 
 // The larger, as a running maximum wants it: a NaN leaves it as it is, and shows in the sum of exponentials.
-__device__ __forceinline__ float larger(float a, float b) { return b > a ? b : a; }
+__device__ __forceinline__ float larger(float a, float b) { return fmaxf(a, b); }
+
+// Four neighbouring values of a vector, zeros past its end.
+__device__ __forceinline__ Four four_of(const float *vector, u32 d, u32 length) {
+    return read_four(vector + d, int(length) - int(d), length % 4 == 0);
+}
+
+// The lane's part of ‖vector‖². Whether fours are VECTORS is told once, so that several loads are under way at a time.
+template <bool VECTORS>
+__device__ __forceinline__ double lane_square(const float *__restrict__ vector, u32 length) {
+    double square = 0;
+#pragma unroll 4
+    for (u32 d = threadIdx.x % WARP * 4; d < length; d += WARP * 4) {
+        Four values = read_four(vector + d, int(length - d), VECTORS);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) square += double(values.values[i]) * double(values.values[i]);
+    }
+    return square;
+}
 
 // ‖vector‖² in f64, by a warp: the same bits in every lane.
 __device__ __forceinline__ double warp_square(const float *__restrict__ vector, u32 length) {
-    double square = 0;
-    for (u32 d = threadIdx.x % WARP; d < length; d += WARP) square += double(vector[d]) * double(vector[d]);
-    return warp_sum(square);
+    return warp_sum(length % 4 == 0 ? lane_square<true>(vector, length) : lane_square<false>(vector, length));
 }
 
 // The target's entry of a row, in f64 from the f32 operands: margins multiply what is lost in a cosine by up to m².
@@ -111,11 +127,15 @@ __device__ __forceinline__ Target target_of(const Head &head, const Operands &in
     entry.label = in.labels[row];
     const float *w = in.weight + u64(entry.label) * head.dimension;
     double product = 0, square = 0, weight_square = 0;
-    for (u32 d = threadIdx.x % WARP; d < head.dimension; d += WARP) {
-        double a = x[d], b = w[d];
-        product += a * b;
-        square += a * a;
-        weight_square += b * b;
+    for (u32 d = threadIdx.x % WARP * 4; d < head.dimension; d += WARP * 4) {
+        Four of_x = four_of(x, d, head.dimension), of_w = four_of(w, d, head.dimension);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            double a = of_x.values[i], b = of_w.values[i];
+            product += a * b;
+            square += a * a;
+            weight_square += b * b;
+        }
     }
     entry.norm = floored(sqrt(warp_sum(square)));
     double weight_norm = floored(sqrt(warp_sum(weight_square)));
@@ -125,8 +145,7 @@ __device__ __forceinline__ Target target_of(const Head &head, const Operands &in
     entry.factor = constant ? head.constant / float(entry.norm) : 1.0f;
     if (head.rounded) entry.factor = constant ? head.constant : float(entry.norm);
     entry.scale = constant ? head.constant : head.scale == FEATURE_NORM ? entry.norm : entry.norm * weight_norm;
-    u32 step = in.counter[0], last = head.steps - 1;
-    double lambda = in.lambdas[step < last ? step : last];
+    double lambda = in.modifiers[head.of_rows ? row : min(in.counter[0], head.steps - 1)];
     entry.bent = target(entry.cosine, lambda, head.parameters);
     entry.bending = entry.bent.value - entry.bent.slope * entry.cosine;
     entry.pull = 0;

@@ -39,11 +39,55 @@ __device__ __forceinline__ float row_sum(float value) {
     return value;
 }
 
-// A warp for each row, which writes its terms, then, unless directions() does, one for each class, which writes its
-// inverse norm.
+// A vector of `length` elements times `factor`, rounded to bf16, to a row of `pitch`, the rest of which is zero. By a warp.
+template <bool VECTORS>
+__device__ __forceinline__ void write_scaled(const float *__restrict__ vector, u32 length, float factor, bf16 *row,
+                                             u32 pitch) {
+#pragma unroll 4
+    for (u32 d = threadIdx.x % WARP * 4; d < pitch; d += WARP * 4) {
+        Four values = read_four(vector + d, int(length) - int(d), VECTORS);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) values.values[i] *= factor;
+        write_vector(row + d, values);
+    }
+}
+
+// The vector `line` of vectors [count, D] as a direction rounded to bf16, in row `line` of directions [to_eight(count),
+// pitch], what is filled up zero; 1 / norm to inverse_norm, if there is one. In f32 until it is rounded, so that it can be
+// told exactly. By a warp.
+__device__ __forceinline__ void write_direction(const Head &head, const float *__restrict__ vectors, float *inverse_norm,
+                                                bf16 *directions, u32 count, u32 line) {
+    bool present = line < count;
+    u32 length = present ? head.dimension : 0;
+    const float *vector = vectors + (present ? u64(line) * head.dimension : 0);
+    float inverse = 1 / float(floored(sqrt(warp_square(vector, length))));
+    if (present && threadIdx.x % WARP == 0 && inverse_norm) inverse_norm[line] = inverse;
+    bf16 *direction = directions + u64(line) * head.pitch;
+    if (length % 4 == 0) write_scaled<true>(vector, length, inverse, direction, head.pitch);
+    else write_scaled<false>(vector, length, inverse, direction, head.pitch);
+}
+
+// Directions of rows, and of the classes of the first chunk: there are some where products are rounded.
+struct Directions {
+    bf16 *rows, *classes;
+    u32 count;  // classes of the chunk
+};
+
+// Writes those of the row or class `at`, if there is such a one. By a warp.
+__device__ __forceinline__ void write_directions(const Head &head, const Operands &in, float *inverse_norm,
+                                                 const Directions &to, u32 at) {
+    u32 rows = to_eight(head.batch);
+    if (at < rows) write_direction(head, in.embedding, nullptr, to.rows, head.batch, at);
+    else if (at - rows < to_eight(to.count))
+        write_direction(head, in.weight, inverse_norm, to.classes, to.count, at - rows);
+}
+
+// A warp for each row, which writes its terms, and one for each class, which writes its inverse norm; where products are
+// rounded, for each row and each class of the first chunk, which writes its direction, too.
 __device__ __forceinline__ void forward_rows(const Head &head, const Operands &in, RowTerms *terms,
-                                             float *inverse_norm) {
+                                             float *inverse_norm, const Directions &to) {
     u32 lane = threadIdx.x % WARP, at = global_thread() / WARP;
+    if (head.rounded) write_directions(head, in, inverse_norm, to, at);
     if (at < head.batch) {
         Target entry = target_of(head, in, at);
         float cosine = head.rounded ? 1.0f : 1 / float(entry.norm);
@@ -55,22 +99,36 @@ __device__ __forceinline__ void forward_rows(const Head &head, const Operands &i
     }
 }
 
-// vectors [count, D] as directions [to_eight(count), pitch] rounded to bf16, what is filled up zero; 1 / norm of each to
-// inverse_norm, if there is one. In f32 until it is rounded, so that it can be told exactly. A warp a vector.
-__device__ __forceinline__ void write_directions(const Head &head, const float *__restrict__ vectors,
-                                                 float *inverse_norm, bf16 *directions, u32 count) {
-    u32 lane = threadIdx.x % WARP, line = global_thread() / WARP;
-    if (line >= to_eight(count)) return;
-    bool present = line < count;
-    const float *vector = vectors + (present ? u64(line) * head.dimension : 0);
-    float inverse = 1 / float(floored(sqrt(warp_square(vector, head.dimension))));
-    if (present && lane == 0 && inverse_norm) inverse_norm[line] = inverse;
-    bf16 *direction = directions + u64(line) * head.pitch;
-    for (u32 d = lane * 4; d < head.pitch; d += WARP * 4) {
-        Four values = read_four(vector + d, present ? int(head.dimension) - int(d) : 0, head.dimension % 4 == 0);
-#pragma unroll
-        for (int i = 0; i < 4; ++i) values.values[i] *= inverse;
-        write_vector(direction + d, values);
+// Takes note of the class `at` of a row, of its product with the embedding as it makes a logit and as it makes a cosine;
+// classes from `end` on are none. Returns the logit.
+__device__ __forceinline__ float see_class(const Head &head, const RowTerms &row, float product, float cosine, u32 at,
+                                           u32 end, float bias, Online &online) {
+    float logit = other_logit(head, row.factor * product, cosine * row.cosine);
+    bool is_other = at != row.label && at < end;
+    if (is_other) {
+        online.rival = larger(online.rival, logit);
+        online.rival_cosine = larger(online.rival_cosine, cosine);
+    }
+    if (BENDS_OTHERS && head.link == LINK_BINARY) {
+        online.largest += is_other ? sigmoid(logit + bias) : 0.0f;
+        online.sum += is_other ? softplus(logit + bias) : 0.0f;
+        return logit;
+    }
+    if (at == row.label) logit = row.penalised;
+    if (at < end) online.largest = larger(online.largest, logit);
+    return logit;
+}
+
+// What the lanes that hold one row have seen, in each of them; but for sums of exponentials, which are still to be taken.
+template <int LANES>
+__device__ __forceinline__ void join_lanes(const Head &head, Online &online) {
+    online.rival = row_max<LANES>(online.rival);
+    online.rival_cosine = row_max<LANES>(online.rival_cosine);
+    if (BENDS_OTHERS && head.link == LINK_BINARY) {
+        online.largest = row_sum<LANES>(online.largest);
+        online.sum = row_sum<LANES>(online.sum);
+    } else {
+        online.largest = row_max<LANES>(online.largest);
     }
 }
 
@@ -83,31 +141,11 @@ __device__ __forceinline__ Online tile_softmax(const Head &head, const RowTerms 
     Online online = nothing_seen(head);
     float logits[TILE_OF_THREAD];
 #pragma unroll
-    for (int j = 0; j < TILE_OF_THREAD; ++j) {
-        u32 at = first_class + Tile::column(j);
-        float logit = row.factor * (products[j] * terms.logit(head, j));
-        logit = other_logit(head, logit, products[j] * terms.cosine(j) * row.cosine);
-        if (at != row.label && at < end) {
-            online.rival = larger(online.rival, logit);
-            online.rival_cosine = larger(online.rival_cosine, products[j] * terms.cosine(j));
-        }
-        logits[j] = at == row.label ? row.penalised : logit;
-        if (BENDS_OTHERS && head.link == LINK_BINARY) {
-            bool counts = at != row.label && at < end;
-            online.largest += counts ? sigmoid(logit + bias) : 0.0f;
-            online.sum += counts ? softplus(logit + bias) : 0.0f;
-        } else if (at < end) {
-            online.largest = larger(online.largest, logits[j]);
-        }
-    }
-    online.rival = row_max<Tile::LANES>(online.rival);
-    online.rival_cosine = row_max<Tile::LANES>(online.rival_cosine);
-    if (BENDS_OTHERS && head.link == LINK_BINARY) {
-        online.largest = row_sum<Tile::LANES>(online.largest);
-        online.sum = row_sum<Tile::LANES>(online.sum);
-        return online;
-    }
-    online.largest = row_max<Tile::LANES>(online.largest);
+    for (int j = 0; j < TILE_OF_THREAD; ++j)
+        logits[j] = see_class(head, row, products[j] * terms.logit(head, j), products[j] * terms.cosine(j),
+                              first_class + Tile::column(j), end, bias, online);
+    join_lanes<Tile::LANES>(head, online);
+    if (BENDS_OTHERS && head.link == LINK_BINARY) return online;
 #pragma unroll
     for (int j = 0; j < TILE_OF_THREAD; ++j)
         if (first_class + Tile::column(j) < end) online.sum += expf(logits[j] - online.largest);
@@ -206,10 +244,11 @@ __device__ __forceinline__ void forward_merge(const Head &head, const Operands &
     if (lane == 0) write_row(head, out, entry, online, row, row < in.count[0]);
 }
 
-// A warp a row.
+// A warp for each row, which writes its slopes; where products are rounded, directions as forward_rows does.
 __device__ __forceinline__ void backward_rows(const Head &head, const Operands &in, const float *log_sum_exp,
-                                              Slopes *slopes) {
+                                              Slopes *slopes, const Directions &to) {
     u32 row = global_thread() / WARP;
+    if (head.rounded) write_directions(head, in, nullptr, to, row);
     if (row >= head.batch) return;
     Target entry = target_of(head, in, row);
     if (threadIdx.x % WARP == 0) slopes[row] = slopes_of(head, entry, log_sum_exp[row], row, in.count[0]);
@@ -303,33 +342,60 @@ __device__ __forceinline__ void backward_kept(const Head &head, const u32 *label
     }
 }
 
+// Threads of a block that adds up a row.
+constexpr u32 EMBEDDING_THREADS = 128;
+
+// Σ over parts, in order, of the four values at `from` in each.
+template <bool VECTORS>
+__device__ __forceinline__ Four sum_of_parts(const float *from, u64 stride, u32 parts, int valid) {
+    Four sum = {};
+#pragma unroll 8
+    for (u32 part = 0; part < parts; ++part) {
+        Four values = read_four(from + part * stride, valid, VECTORS);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) sum.values[i] += values.values[i];
+    }
+    return sum;
+}
+
 // Adds a chunk's part of d_embedding, parts [splits, N, pitch], in order; of rounded products it is that of ŵ, and wants
-// 1 / ‖x‖. After the last chunk, what is along x. A warp a row.
+// 1 / ‖x‖. After the last chunk, what is along x. A block a row.
 __device__ __forceinline__ void embedding_gradient(const Head &head, const Operands &in, const float *norm,
                                                    const float *inverse_norm, const Slopes *slopes,
                                                    const float *parts, float *d_embedding, u32 splits, bool is_first,
                                                    bool is_last) {
-    u32 row = global_thread() / WARP, lane = threadIdx.x % WARP;
-    if (row >= head.batch) return;
-    const float *x = in.embedding + u64(row) * head.dimension;
-    float *d_x = d_embedding + u64(row) * head.dimension, projection = 0, scale = head.rounded ? 1 / norm[row] : 1;
-    for (u32 d = lane; d < head.dimension; d += WARP) {
-        float sum = 0;
-#pragma unroll 4
-        for (u32 split = 0; split < splits; ++split)
-            sum += parts[(u64(split) * head.batch + row) * head.pitch + d];
-        sum *= scale;
-        d_x[d] = is_first ? sum : d_x[d] + sum;
-        projection += d_x[d] * x[d];
+    u32 row = blockIdx.x, dimension = head.dimension;
+    bool vectors = dimension % 4 == 0;
+    const float *x = in.embedding + u64(row) * dimension;
+    float *d_x = d_embedding + u64(row) * dimension, projection = 0, scale = head.rounded ? 1 / norm[row] : 1;
+    for (u32 d = threadIdx.x * 4; d < dimension; d += EMBEDDING_THREADS * 4) {
+        Four before = is_first ? Four{} : four_of(d_x, d, dimension), of_x = four_of(x, d, dimension);
+        const float *from = parts + u64(row) * head.pitch + d;
+        u64 stride = u64(head.batch) * head.pitch;
+        int valid = head.pitch - d;
+        Four sum = head.pitch % 4 == 0 ? sum_of_parts<true>(from, stride, splits, valid)
+                                       : sum_of_parts<false>(from, stride, splits, valid);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            sum.values[i] = before.values[i] + sum.values[i] * scale;
+            projection += sum.values[i] * of_x.values[i];
+        }
+        write_four(d_x + d, sum, int(dimension) - int(d), vectors);
     }
     if (!is_last) return;
     Slopes slope = slopes[row];
-    float radial = radial_of(head, slope, norm[row], warp_sum(projection));
+    float radial = radial_of(head, slope, norm[row], block_sum<EMBEDDING_THREADS>(projection));
     u32 label = in.labels[row];
-    const float *w = in.weight + u64(label) * head.dimension;
+    const float *w = in.weight + u64(label) * dimension;
     float pull = slope.pull * inverse_norm[label];
-    for (u32 d = lane; d < head.dimension; d += WARP)
-        d_x[d] = row < in.count[0] ? d_x[d] + radial * x[d] + pull * w[d] : 0;
+    bool valid = row < in.count[0];
+    for (u32 d = threadIdx.x * 4; d < dimension; d += EMBEDDING_THREADS * 4) {
+        Four sum = four_of(d_x, d, dimension), of_x = four_of(x, d, dimension), of_w = four_of(w, d, dimension);
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+            sum.values[i] = valid ? sum.values[i] + radial * of_x.values[i] + pull * of_w.values[i] : 0.0f;
+        write_four(d_x + d, sum, int(dimension) - int(d), vectors);
+    }
 }
 
 // The gradient of the bias from the rows' parts. By one warp.

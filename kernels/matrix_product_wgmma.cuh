@@ -184,13 +184,13 @@ __device__ __forceinline__ void store_sums(const float (&sum)[COUNT], u8 *exchan
     }
 }
 
-// out[b] = epilogue(left[b] · right[b]), or the parts of the sums in partial [splits, batch, rows, columns].
+// Calls finish(work, sum, exchange) in each warp that multiplies for every tile and part, with the sums of 64 rows of the
+// tile that its warpgroup has, and EXCHANGE_BYTES of shared memory for the warp alone, aligned to as many.
 // Grid: as many blocks as there are SMs, or tiles of all products and parts if they are fewer, whole clusters; block:
 // WGMMA_THREADS.
-template <class T, Layout LAYOUT, u32 COLUMNS, class Epilogue>
-__device__ __forceinline__ void matrix_product_wgmma(const TensorMap &left, const TensorMap &right,
-                                                     const Epilogue &epilogue, float *partial,
-                                                     const MatrixProduct &p) {
+template <class T, Layout LAYOUT, u32 COLUMNS, class Finish>
+__device__ __forceinline__ void multiply_tiles(const TensorMap &left, const TensorMap &right, const MatrixProduct &p,
+                                               const Finish &finish) {
     constexpr Major LEFT = LAYOUT == TN ? MN_MAJOR : K_MAJOR, RIGHT = LAYOUT == NT ? K_MAJOR : MN_MAJOR;
     constexpr u32 STAGE = WGMMA_STAGE_BYTES<COLUMNS>, LEFT_PART = WGMMA_ROWS * LINE_BYTES;
     constexpr u32 BLOCKS = CLUSTER<COLUMNS>, SHARE = COLUMNS / BLOCKS;
@@ -266,17 +266,29 @@ __device__ __forceinline__ void matrix_product_wgmma(const TensorMap &left, cons
             wait_for_products<0>();
             settle(sum);
             release(before);
-            u32 first_row = work.row + warp * 16, row_offset = work.batch * p.rows;
-            if (p.splits > 1) {
-                float *to = partial + u64(work.split) * p.batch * p.rows * p.columns;
-                auto part = plain(to, p.columns, p.columns % 4 == 0);
-                store_sums(sum, exchange, part, first_row, p.rows, work.column, row_offset);
-            } else {
-                store_sums(sum, exchange, epilogue, first_row, p.rows, work.column, row_offset);
-            }
+            finish(work, sum, exchange);
         }
     }
     if constexpr (BLOCKS > 1) sync_cluster();
+}
+
+// out[b] = epilogue(left[b] · right[b]), or the parts of the sums in partial [splits, batch, rows, columns]. Grid and
+// block as above.
+template <class T, Layout LAYOUT, u32 COLUMNS, class Epilogue>
+__device__ __forceinline__ void matrix_product_wgmma(const TensorMap &left, const TensorMap &right,
+                                                     const Epilogue &epilogue, float *partial,
+                                                     const MatrixProduct &p) {
+    using Sums = float[COLUMNS / 2];
+    multiply_tiles<T, LAYOUT, COLUMNS>(left, right, p, [&](const WgmmaWork &work, const Sums &sum, u8 *exchange) {
+        u32 first_row = work.row + threadIdx.x / WARP * 16, row_offset = work.batch * p.rows;
+        if (p.splits > 1) {
+            float *to = partial + u64(work.split) * p.batch * p.rows * p.columns;
+            auto part = plain(to, p.columns, p.columns % 4 == 0);
+            store_sums(sum, exchange, part, first_row, p.rows, work.column, row_offset);
+        } else {
+            store_sums(sum, exchange, epilogue, first_row, p.rows, work.column, row_offset);
+        }
+    });
 }
 
 // Calls KERNEL(COLUMNS, DTYPE, T) for every tile and type.

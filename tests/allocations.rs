@@ -1,7 +1,7 @@
 //! A training step allocates nothing: everything has its place before the first one runs.
 #![allow(unsafe_code)] // An allocator cannot be written without.
 
-use sphereface_models::{LOSSES, Network, named_network};
+use sphereface_models::{LOSSES, Network, loss, named_network};
 use sphereface_tensor::Backend;
 use sphereface_tensor::cpu::CpuBackend;
 use sphereface_testkit::TrainingCase;
@@ -55,19 +55,18 @@ fn a_training_step_allocates_nothing() {
     std::thread::spawn(|| drop(std::hint::black_box(vec![0u8; 100]))).join().unwrap();
     assert!(ALLOCATIONS.load(Ordering::Relaxed) > before, "the counter sees every thread");
 
+    // Every kind of convolution under one loss, every loss behind a small network, with few classes and with many.
     let mnist = named_network("mnist").unwrap().network([28, 28, 1], 2);
     let wide = Network::input([8, 8, 3]).stage(64, 1).stage(300, 1).linear(128);
-    for loss in LOSSES {
-        for case in [
-            TrainingCase::new(mnist.clone(), loss, 10, 40, 33),
-            TrainingCase::new(mnist.clone(), loss, 10, 40, 8),
-            TrainingCase::new(wide.clone(), loss, 2500, 40, 9),
-        ] {
-            for threads in [1, 2] {
-                let (name, classes) = (loss.key, case.model.head.classes);
-                let count = allocations(&case, threads, 10);
-                assert_eq!(count, 0, "allocations of 10 steps, {name}, {classes} classes, {threads} threads");
-            }
+    let small = Network::input([6, 6, 1]).stage(4, 0).linear(20);
+    let mut cases =
+        [(&mnist, 10, 33), (&mnist, 10, 8), (&wide, 2500, 9)].map(|of| (loss("sphereface").unwrap(), of)).to_vec();
+    cases.extend(LOSSES.into_iter().flat_map(|loss| [10, 2500].map(|classes| (loss, (&small, classes, 9)))));
+    for (loss, (network, classes, batch)) in cases {
+        let case = TrainingCase::new(network.clone(), loss, classes, 40, batch);
+        for threads in [1, 2] {
+            let count = allocations(&case, threads, 10);
+            assert_eq!(count, 0, "allocations of 10 steps, {}, {classes} classes, {threads} threads", loss.key);
         }
     }
 }

@@ -11,6 +11,7 @@ mod gemm_mma;
 mod gemm_wgmma;
 mod linear;
 mod margin_softmax;
+mod margin_softmax_wgmma;
 mod overlap;
 mod self_check;
 mod training;

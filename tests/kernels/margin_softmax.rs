@@ -23,7 +23,7 @@ const LARGE: [[usize; 4]; 5] =
 /// the reduction's chunks.
 const BF16: [[usize; 4]; 4] = [[33, 2, 5, 4], [1025, 7, 3, 3], [603, 36, 65, 65], [40, 136, 9, 9]];
 
-fn one_of_each_scale() -> [HeadCase; 3] {
+pub(crate) fn one_of_each_scale() -> [HeadCase; 3] {
     [
         HeadCase::new(SphereFace::new(4), Scale::FeatureNorm, 5.0),
         HeadCase::new(SphereFace::new(3), Scale::Constant(8.0), 1.0),
@@ -32,23 +32,23 @@ fn one_of_each_scale() -> [HeadCase; 3] {
 }
 
 /// A softmax and a loss of yes and no that bend the cosines of the other classes.
-fn of_bent_others() -> Vec<HeadCase> {
+pub(crate) fn of_bent_others() -> Vec<HeadCase> {
     let heads = ["sphereface-r-v2", "sphereface2"].into_iter().filter_map(loss);
     heads.map(|loss| HeadCase::of(loss.head(10), 0.0)).collect()
 }
 
 /// Each head with each of the sizes.
-fn pairs(heads: &[HeadCase], sizes: &[[usize; 4]]) -> Vec<(HeadCase, [usize; 4])> {
+pub(crate) fn pairs(heads: &[HeadCase], sizes: &[[usize; 4]]) -> Vec<(HeadCase, [usize; 4])> {
     heads.iter().flat_map(|head| sizes.iter().map(|&sizes| (head.clone(), sizes))).collect()
 }
 
 /// The same heads with products made so.
-fn made(heads: &[HeadCase], products: HeadProducts) -> Vec<HeadCase> {
+pub(crate) fn made(heads: &[HeadCase], products: HeadProducts) -> Vec<HeadCase> {
     heads.iter().map(|head| HeadCase { products, ..head.clone() }).collect()
 }
 
 /// The same heads with cosines that are kept.
-fn kept(heads: &[HeadCase]) -> Vec<HeadCase> {
+pub(crate) fn kept(heads: &[HeadCase]) -> Vec<HeadCase> {
     heads.iter().filter(|head| head.head.is_plain()).map(|head| HeadCase { kept: true, ..head.clone() }).collect()
 }
 

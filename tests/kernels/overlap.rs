@@ -6,6 +6,7 @@ use sphereface_cuda::cache::{Cache, Job};
 use sphereface_cuda::nvrtc::{Architecture, Nvrtc, Output};
 use sphereface_cuda::units;
 use sphereface_testkit::skip;
+use std::collections::BTreeSet;
 
 const WAIT: &str = "griddepcontrol.wait;";
 /// What a file has whose kernels overlap.
@@ -44,7 +45,11 @@ fn every_kernel_that_overlaps_awaits_the_launch_before() {
     let mut units = units();
     // One margin stands for all: it changes what a kernel computes, not where it waits.
     let is_margin = |define: &String| define.starts_with("MARGIN_HEADER=");
-    units.dedup_by(|next, one| next.stem == one.stem && next.defines.iter().any(is_margin));
+    let mut seen = BTreeSet::new();
+    units.retain(|unit| {
+        let tier: Vec<String> = unit.defines.iter().filter(|define| !is_margin(define)).cloned().collect();
+        seen.insert((unit.stem, tier))
+    });
     let (cache, mut kernels, mut wrong) = (Cache::of_user(), 0, Vec::new());
     for unit in &units {
         let job = Job { unit, architecture: Architecture::specific(90), output: Output::Ptx };

@@ -100,23 +100,30 @@ pub struct Unit {
 /// compiles, and waits for, only those of the tier it takes.
 pub(crate) const TIERS: [&str; 3] = ["TIER_SIMT", "TIER_MMA", "TIER_WGMMA"];
 
-/// Every unit that launchers may ask for: a file that names `MARGIN_HEADER` once for each margin, one that names tiers
-/// once for each of them, and without.
+/// Every unit that launchers may ask for: a file that names tiers once for each of them and once without, and, where it names
+/// `MARGIN_HEADER`, once without for each margin, and once for each tier and margin of tiles.
 pub fn units() -> Vec<Unit> {
     let mut units = Vec::new();
     for file in sphereface_kernels::SOURCES {
         let stem = file.path.trim_end_matches(".cu");
-        if file.text.contains("MARGIN_HEADER") {
-            let margins = sphereface_kernels::HEADERS.iter().filter(|header| header.path.starts_with("margin/"));
-            let define = |path: &str| vec![format!("MARGIN_HEADER=\"{path}\"")];
-            units.extend(margins.map(|header| Unit { stem, defines: define(header.path) }));
+        let tiers = TIERS.into_iter().filter(|tier| file.text.contains(tier));
+        let tiers: Vec<Vec<String>> = std::iter::once(vec![]).chain(tiers.map(|tier| vec![tier.to_owned()])).collect();
+        if !file.text.contains("MARGIN_HEADER") {
+            units.extend(tiers.into_iter().map(|defines| Unit { stem, defines }));
             continue;
         }
-        units.push(Unit { stem, defines: Vec::new() });
-        let tiers = TIERS.into_iter().filter(|tier| file.text.contains(tier));
-        units.extend(tiers.map(|tier| Unit { stem, defines: vec![tier.to_owned()] }));
+        for &header in sphereface_kernels::HEADERS.iter().filter(|header| header.path.starts_with("margin/")) {
+            let has_tiles = sphereface_kernels::margin_of_tiles(header) == header;
+            let tiers = tiers.iter().filter(|tier| tier.is_empty() || has_tiles);
+            units.extend(tiers.map(|tier| Unit { stem, defines: [&tier[..], &[with_margin(header)]].concat() }));
+        }
     }
     units
+}
+
+/// What is defined in a unit of a margin.
+pub(crate) fn with_margin(header: sphereface_kernels::File) -> String {
+    format!("MARGIN_HEADER=\"{}\"", header.path)
 }
 
 /// One launch of one kernel.

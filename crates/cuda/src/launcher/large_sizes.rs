@@ -139,6 +139,29 @@ fn a_convolution_on_hopper_takes_the_kernel_that_it_fills() {
 }
 
 #[test]
+fn a_head_on_hopper_takes_few_launches_and_little_memory() {
+    let context = Context { options: Options::default(), mma: true, wgmma: true };
+    let of = |sizes| head(sizes, Case::with_rounded_directions);
+    let kernels = of([10_572, 512, 256, 256]).map(|case| {
+        let launches = launches(&case, &context).unwrap().into_iter();
+        launches.map(|launch| launch.kernel.replace("margin_softmax_", "")).collect::<Vec<_>>()
+    });
+    let [forward, backward] = kernels.each_ref().map(|names| names.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(forward, ["forward_rows", "forward_tiles_wgmma_128x256_bf16", "forward_merge"]);
+    let [rows, tiles, weight, product, embedding] = backward[..] else { panic!("{backward:?}") };
+    assert_eq!([rows, tiles], ["backward_rows", "backward_tiles_wgmma_128x256_bf16"]);
+    assert_eq!([weight, embedding], ["backward_weight_wgmma_128x128_bf16", "backward_embedding"]);
+    assert!(product.starts_with("gemm_nn"), "{product}");
+
+    let [classes, batch] = [1_000_000, 512];
+    let cases = of([classes, 512, batch, batch]);
+    let bytes = cases.map(|case| launches_and_workspace(&case, &context).unwrap().1);
+    // Of one copy of the logits in fp32, of which a program that makes them has several.
+    let logits = (4 * batch * classes) as u64;
+    assert!(bytes.iter().all(|bytes| bytes * 20 < logits), "{bytes:?} of {logits}");
+}
+
+#[test]
 fn a_fused_gradient_is_not_stored_on_the_way() {
     for context in contexts() {
         // Products of few terms and many rows, which are not split.

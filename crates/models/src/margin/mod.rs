@@ -2,10 +2,13 @@
 //!
 //! A new loss is a file here and a line in [`LOSSES`]; tests, plots, command line and report loop over that list.
 
+mod adaface;
+mod adaptive;
 mod angle;
 mod arcface;
 mod combined;
 mod cosface;
+mod elasticface;
 mod modified;
 mod normface;
 mod softmax;
@@ -16,6 +19,7 @@ mod sphereface_r;
 mod sphereface_r_others;
 mod uniface;
 
+pub use adaptive::AdaptiveMargin;
 pub use combined::{CombinedMargin, Past};
 pub use modified::ModifiedSoftmax;
 pub use softmax::OriginalSoftmax;
@@ -177,7 +181,7 @@ const MULTIPLE: Parameter = Parameter {
 };
 
 /// All losses.
-pub const LOSSES: [&Loss; 13] = [
+pub const LOSSES: [&Loss; 15] = [
     &softmax::LOSS,
     &modified::LOSS,
     &sphereface::LOSS,
@@ -185,6 +189,8 @@ pub const LOSSES: [&Loss; 13] = [
     &cosface::LOSS,
     &arcface::LOSS,
     &combined::LOSS,
+    &adaface::LOSS,
+    &elasticface::LOSS,
     &sphereface_r::V0,
     &sphereface_r::V1,
     &sphereface_r_others::LOSS,

@@ -24,6 +24,7 @@ mod parts;
 mod prelu;
 #[allow(unsafe_code)] // The one place where the CPU backend reads through raw pointers: the innermost loop of products.
 mod product;
+mod row_modifiers;
 mod unit_rows;
 mod winograd;
 
@@ -104,6 +105,7 @@ fn f32_kernel(op: &Op, operands: &Operands<'_>, choice: Choice) -> Result<Kernel
         Op::Advance(_) => Ok(advance::advance()),
         Op::Cast(op) => Ok(cast::cast(*op, operands)),
         Op::Gemm(op) => gemm::gemm(*op, operands),
+        Op::RowModifiers(op) => Ok(row_modifiers::row_modifiers(*op, operands)),
         Op::UnitRows(_) => Ok(unit_rows::unit_rows(operands)),
     }
 }

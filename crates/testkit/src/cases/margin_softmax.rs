@@ -43,7 +43,7 @@ pub fn margin_softmax_forward_of(
         normal(Shape::matrix((Dim::Classes, classes), (Dim::D, dimension))),
         (labels, Fill::Below(classes as u32)),
         counter(valid as f64),
-        (Type::f32(Shape::vector(Dim::Steps, 4)), Fill::Constant(lambda)),
+        modifiers(&head, lambda, 4, batch),
         counter(9.0),
     ];
     reads.extend(bias(&head));
@@ -80,6 +80,14 @@ fn binary_logit_error(head: &MarginSoftmax) -> f64 {
     let largest = ends.iter().fold(0.0f64, |most, bent| most.max(bent.value.abs()));
     let (scale, bias) = (f64::from(scale), f64::from(initial_bias).abs());
     scale * steepest * FP32_SUM + 4.0 * (scale * largest + bias) / f64::from(1 << 24)
+}
+
+/// What changes the margin: one λ, or from −1 to 1 from row to row.
+pub(crate) fn modifiers(head: &MarginSoftmax, lambda: f64, steps: usize, batch: usize) -> (Type, Fill) {
+    let shape = head.modifiers(steps, batch).1;
+    let of_rows = || Fill::Values((0..batch).map(|row| (row % 9) as f64 / 4.0 - 1.0).collect());
+    let fill = if head.modifier.is_some() { of_rows() } else { Fill::Constant(lambda) };
+    (Type::f32(shape), fill)
 }
 
 /// The bias of a head that has one, where a training begins.

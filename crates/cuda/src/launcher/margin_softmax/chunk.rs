@@ -1,7 +1,8 @@
 //! Heads of many classes, backward: a chunk of classes at a time.
 
-use super::large::{CHUNK_ELEMENTS, Large, TILE_CLASSES};
-use super::{Launcher, SLOPES_BYTES, THREADS, WARPS};
+use super::large::{CHUNK_ELEMENTS, CHUNK_STEP, Directions, Large, TILE_CLASSES};
+use super::warpgroups::{self, Backward};
+use super::{Launcher, SLOPES_BYTES, THREADS};
 use crate::launch::{Io, Kernel, Launch, Slice, blocks};
 use crate::launcher::Context;
 use crate::launcher::matrix_product::Products;
@@ -11,8 +12,11 @@ use sphereface_tensor::DType;
 use sphereface_tensor::op::Layout;
 use std::ops::Range;
 
-/// The most classes of a chunk.
+/// The most classes of a chunk; of one that leaves no sums of the weights' gradients.
 const CHUNK_CLASSES: usize = 8192;
+const CHUNK_CLASSES_WGMMA: usize = 16_384;
+/// Threads of a block that adds up a row of `d_embedding`.
+const EMBEDDING_THREADS: u32 = 128;
 /// The most blocks that walk over kept cosines.
 const KEPT_BLOCKS: u32 = 8 * 132;
 
@@ -49,9 +53,17 @@ impl Product {
 struct Chunk {
     classes: Range<usize>,
     /// Gradients, turned, times embeddings: for `d_weight`.
-    by_class: Product,
+    by_class: ByClass,
     /// Gradients times weights: for `d_embedding`.
     by_row: Product,
+}
+
+/// How `d_weight` comes of a chunk's gradients.
+enum ByClass {
+    /// By warpgroups, which finish it where its sums are.
+    Finished(Backward),
+    /// By a product, whose sums another kernel finishes.
+    Sums(Product),
 }
 
 /// Workspace of the pass.
@@ -60,8 +72,7 @@ struct Workspace {
     gradients: Slice,
     sums: Slice,
     parts: Slice,
-    row_directions: Slice,
-    class_directions: Slice,
+    directions: Directions,
 }
 
 pub(super) fn backward(launcher: Launcher, context: &Context) -> Kernel {
@@ -71,21 +82,23 @@ pub(super) fn backward(launcher: Launcher, context: &Context) -> Kernel {
     let sizes = [
         SLOPES_BYTES * launcher.batch() as u64,
         most(&|chunk| launcher.gradients_bytes(chunk)),
-        most(&|chunk| chunk.by_class.bytes()),
+        most(&|chunk| launcher.sums_bytes(chunk)),
         most(&|chunk| chunk.by_row.bytes()),
         launcher.directions_bytes(launcher.batch()),
         most(&|chunk| launcher.directions_bytes(chunk.classes.len())),
     ];
     Kernel::new(sizes.iter().sum(), move |io| {
         let mut at = 0;
-        let [slopes, gradients, sums, parts, row_directions, class_directions] = sizes.map(|bytes| {
+        let [slopes, gradients, sums, parts, rows, classes] = sizes.map(|bytes| {
             at += bytes;
             io.workspace.part(at - bytes, bytes)
         });
-        let workspace = Workspace { slopes, gradients, sums, parts, row_directions, class_directions };
-        let rows = launcher.launch("margin_softmax_backward_rows", launcher.batch().div_ceil(WARPS));
-        let mut launches = vec![launcher.reads(rows, io).read(io.reads[6]).write(slopes).value(launcher.head)];
-        launches.extend(launcher.rows(io, row_directions).1);
+        let workspace = Workspace { slopes, gradients, sums, parts, directions: Directions { rows, classes } };
+        let (directions, first) = (&workspace.directions, &chunks[0].classes);
+        let rows = launcher.with_directions("margin_softmax_backward_rows", io, directions, first, |launch| {
+            launch.read(io.reads[6]).write(slopes)
+        });
+        let mut launches = vec![rows];
         for chunk in &chunks {
             launches.extend(launcher.backward_chunk(io, chunk, &workspace));
         }
@@ -103,11 +116,21 @@ impl Large {
         (self.element().bytes() * self.batch() * self.lines(chunk.classes.len())) as u64
     }
 
+    /// Bytes of what is between a chunk's gradients and those of its weights.
+    fn sums_bytes(&self, chunk: &Chunk) -> u64 {
+        match &chunk.by_class {
+            ByClass::Finished(backward) => backward.along_bytes(self, chunk.classes.len()),
+            ByClass::Sums(product) => product.bytes(),
+        }
+    }
+
     /// The chunks of the pass. In TF32, whose copies are of four classes, those that are left over have a chunk of their
     /// own; rounded rows are padded.
     fn backward_chunks(&self, context: &Context) -> Vec<Chunk> {
         let widest = if self.rounded() { self.batch().max(self.pitch()) } else { self.batch() };
-        let longest = (CHUNK_ELEMENTS / widest).clamp(1, CHUNK_CLASSES).next_multiple_of(TILE_CLASSES);
+        let finishes = warpgroups::backward(self, context, CHUNK_STEP).is_some();
+        let most = if finishes { CHUNK_CLASSES_WGMMA } else { CHUNK_CLASSES };
+        let longest = (CHUNK_ELEMENTS / widest).clamp(1, most).next_multiple_of(CHUNK_STEP);
         let tf32 = self.tile.mma && !self.rounded();
         let whole = if tf32 { self.classes() / 4 * 4 } else { self.classes() };
         // A head of few classes, and one whose rows no copies fill, is fp32 in every precision.
@@ -117,7 +140,10 @@ impl Large {
         while first < self.classes() {
             let end = if first < whole { whole.min(first + longest) } else { self.classes() };
             let (lines, batch, pitch) = (self.lines(end - first), self.batch(), self.pitch());
-            let by_class = Product::new(&context, self.element(), Layout::TN, [lines, pitch, batch]);
+            let by_class = match warpgroups::backward(self, &context, end - first) {
+                Some(backward) => ByClass::Finished(backward),
+                None => ByClass::Sums(Product::new(&context, self.element(), Layout::TN, [lines, pitch, batch])),
+            };
             let by_row = Product::new(&context, self.element(), Layout::NN, [batch, pitch, lines]);
             chunks.push(Chunk { classes: first..end, by_class, by_row });
             first = end;
@@ -130,17 +156,27 @@ impl Large {
         let Chunk { classes, by_class, by_row } = chunk;
         let slopes = workspace.slopes;
         let gradients = workspace.gradients.part(0, self.gradients_bytes(chunk));
-        let (sums, parts) = (workspace.sums.part(0, by_class.bytes()), workspace.parts.part(0, by_row.bytes()));
-        let (rows, _) = self.rows(io, workspace.row_directions);
-        let (weights, directions) = self.chunk_weights(io, classes, workspace.class_directions, None);
-        let mut launches: Vec<Launch> = directions.into_iter().collect();
-        launches.push(self.gradients(io, chunk, [rows, weights], slopes, gradients));
-        launches.push(by_class.launch("gemm_tn", gradients, rows, sums));
-        let parts_of_sum = by_class.scheme.splits;
-        launches.push(self.weight_gradient(io, slopes, sums, classes.start, classes.len(), parts_of_sum));
+        let (sums, parts) = (workspace.sums.part(0, self.sums_bytes(chunk)), workspace.parts.part(0, by_row.bytes()));
+        let [rows, weights] = self.operands(io, classes, &workspace.directions);
+        let later = self.later_directions(io, classes, workspace.directions.classes, None);
+        let mut launches: Vec<Launch> = later.into_iter().collect();
+        match by_class {
+            ByClass::Finished(backward) => {
+                let made = [gradients, sums];
+                launches.push(self.backward_warpgroups(io, backward, classes, [rows, weights], slopes, made));
+                launches.push(self.weight_warpgroups(io, backward, classes, rows, made));
+            }
+            ByClass::Sums(product) => {
+                launches.push(self.gradients(io, chunk, [rows, weights], slopes, gradients));
+                launches.push(product.launch("gemm_tn", gradients, rows, sums));
+                let parts = product.scheme.splits;
+                launches.push(self.weight_gradient(io, slopes, sums, classes.start, classes.len(), parts));
+            }
+        }
         launches.push(by_row.launch("gemm_nn", gradients, weights, parts));
         let embedding = self
-            .launch("margin_softmax_backward_embedding", self.batch().div_ceil(WARPS))
+            .launch("margin_softmax_backward_embedding", self.batch())
+            .block(EMBEDDING_THREADS)
             .read(io.reads[0])
             .read(io.reads[1])
             .read(io.reads[2])

@@ -1,9 +1,10 @@
 //! Heads of many classes, forward: tiles of products, and what both passes share.
 
+use super::warpgroups;
 use super::{Launcher, WARPS};
-use crate::launch::{Io, Kernel, Launch, Slice};
+use crate::launch::{Io, Kernel, Launch, Slice, TIERS};
 use crate::launcher::Context;
-use crate::options::Precision;
+use crate::options::{Precision, Tier};
 use sphereface_tensor::op::FEW_CLASSES;
 use std::ops::{Deref, Range};
 
@@ -18,6 +19,8 @@ const TILE_THREADS: u32 = 128;
 /// The most elements of what exists of a chunk of classes at a time, so that the L2 cache of a large GPU holds it: 16 MiB
 /// of directions or gradients in bf16, 32 MiB of gradients in f32.
 pub(super) const CHUNK_ELEMENTS: usize = 8 << 20;
+/// Classes of a chunk are a multiple of these, if another follows: whole tiles.
+pub(super) const CHUNK_STEP: usize = 256;
 /// The most classes of a chunk of the forward pass.
 const FORWARD_CLASSES: usize = 16_384;
 
@@ -63,7 +66,8 @@ pub(super) fn forward(launcher: Launcher, context: &Context) -> Kernel {
     let longest = chunks.iter().map(Range::len).max().unwrap_or(0);
     let splits = launcher.splits(longest);
     let terms_bytes = TERMS_BYTES * launcher.batch() as u64;
-    let parts = splits * launcher.tile.parts;
+    let scheme = warpgroups::tiles(&launcher, context, longest);
+    let parts = scheme.map_or(splits * launcher.tile.parts, |scheme| longest.div_ceil(scheme.tile.columns));
     let partial_bytes = ONLINE_BYTES * (launcher.batch() * parts) as u64;
     let [rows_bytes, classes_bytes] = [launcher.batch(), longest].map(|count| launcher.directions_bytes(count));
     let energy_bytes = launcher.energy_bytes();
@@ -77,32 +81,20 @@ pub(super) fn forward(launcher: Launcher, context: &Context) -> Kernel {
         let [loss, log_sum_exp, target_cosine, norm, inverse_norm, hits, ref kept @ ..] = io.writes[..] else {
             return vec![];
         };
-        let warps = launcher.batch() + if launcher.rounded() { 0 } else { launcher.classes() };
-        let rows = launcher
-            .reads(launcher.launch("margin_softmax_forward_rows", warps.div_ceil(WARPS)), io)
-            .write(terms)
-            .write_if((!launcher.rounded()).then_some(inverse_norm))
-            .value(launcher.head);
+        let directions = Directions { rows: row_directions, classes: class_directions };
+        let rows = launcher.with_directions("margin_softmax_forward_rows", io, &directions, &chunks[0], |launch| {
+            launch.write(terms).write(inverse_norm.part(0, 4 * chunks[0].len() as u64))
+        });
         let mut launches = vec![rows];
-        launches.extend(launcher.rows(io, row_directions).1);
         for chunk in &chunks {
             let of_chunk = inverse_norm.part(4 * chunk.start as u64, 4 * chunk.len() as u64);
-            let (classes, directions) = launcher.chunk_weights(io, chunk, class_directions, Some(of_chunk));
-            launches.extend(directions);
-            let tiles = launcher
-                .tiles("margin_softmax_forward_tiles", splits)
-                .read(launcher.rows(io, row_directions).0)
-                .read(classes)
-                .read(terms)
-                .read(inverse_norm)
-                .read_if(launcher.bias(io));
-            // The first chunk writes, the others go on.
-            let results = [Some(partial), kept.first().copied()];
-            let tiles = results.into_iter().fold(tiles, |launch, result| match result {
-                Some(result) if chunk.start > 0 => launch.update(result),
-                result => launch.write_if(result),
+            launches.extend(launcher.later_directions(io, chunk, class_directions, Some(of_chunk)));
+            let operands = launcher.operands(io, chunk, &directions);
+            let results = Softmaxes { terms, partial, kept: kept.first().copied() };
+            launches.push(match &scheme {
+                Some(scheme) => launcher.forward_warpgroups(io, scheme, chunk, operands, &results, parts),
+                None => launcher.forward_tiles(io, splits, chunk, operands, &results),
             });
-            launches.push(tiles.value(launcher.head).value(chunk.start as u32).value(chunk.len() as u32));
         }
         let merge = launcher
             .reads(launcher.launch("margin_softmax_forward_merge", launcher.batch().div_ceil(WARPS)), io)
@@ -120,6 +112,19 @@ pub(super) fn forward(launcher: Launcher, context: &Context) -> Kernel {
     })
 }
 
+/// What the tiles of the forward pass read of rows, and what they write of them.
+pub(super) struct Softmaxes {
+    pub(super) terms: Slice,
+    pub(super) partial: Slice,
+    pub(super) kept: Option<Slice>,
+}
+
+/// Where directions are, of rows and of a chunk of classes at a time.
+pub(super) struct Directions {
+    pub(super) rows: Slice,
+    pub(super) classes: Slice,
+}
+
 impl Large {
     pub(super) fn new(launcher: Launcher, context: &Context) -> Self {
         // Tensor cores take operands from where 16 bytes at a time were copied to: rounded ones are padded to that.
@@ -135,9 +140,31 @@ impl Large {
         Large { launcher, tile }
     }
 
+    /// The softmaxes of a chunk of classes, on from those of the chunks before.
+    fn forward_tiles(
+        &self,
+        io: &Io,
+        splits: usize,
+        chunk: &Range<usize>,
+        operands: [Slice; 2],
+        results: &Softmaxes,
+    ) -> Launch {
+        let tiles = operands.into_iter().fold(self.tiles("margin_softmax_forward_tiles", splits), Launch::read);
+        let tiles = tiles.read(results.terms).read(io.writes[4]).read_if(self.bias(io));
+        // The first chunk writes, the others go on.
+        let tiles = [Some(results.partial), results.kept].into_iter().fold(tiles, |launch, result| match result {
+            Some(result) if chunk.start > 0 => launch.update(result),
+            result => launch.write_if(result),
+        });
+        tiles.value(self.head).value(chunk.start as u32).value(chunk.len() as u32)
+    }
+
     /// A launch over tiles of all rows.
     pub(super) fn tiles(&self, kernel: &str, columns: usize) -> Launch {
-        self.launch(&format!("{kernel}_{}", self.tile.name), columns)
+        let tier = if self.tile.mma { Tier::Mma } else { Tier::Simt };
+        Launch::new("margin_softmax", format!("{kernel}_{}", self.tile.name))
+            .define(TIERS[tier as usize].to_owned())
+            .define(self.define_of_tiles.clone())
             .grid([columns as u32, self.row_tiles() as u32, 1])
             .block(TILE_THREADS)
             .shared(self.tile.shared_bytes)
@@ -154,7 +181,7 @@ impl Large {
 
     /// Chunks of classes whose directions exist at a time; all classes, where products are of the weights as they are.
     fn forward_chunks(&self) -> Vec<Range<usize>> {
-        let longest = (CHUNK_ELEMENTS / self.pitch()).clamp(1, FORWARD_CLASSES).next_multiple_of(TILE_CLASSES);
+        let longest = (CHUNK_ELEMENTS / self.pitch()).clamp(1, FORWARD_CLASSES).next_multiple_of(CHUNK_STEP);
         let longest = if self.rounded() { longest } else { self.classes() };
         let firsts = (0..self.classes()).step_by(longest);
         firsts.map(|first| first..self.classes().min(first + longest)).collect()
@@ -165,37 +192,55 @@ impl Large {
         if self.rounded() { (2 * self.lines(vectors) * self.pitch()) as u64 } else { 0 }
     }
 
-    fn directions(&self, vectors: Slice, count: usize, out: Slice, inverse_norm: Option<Slice>) -> Launch {
-        self.launch("margin_softmax_directions", count.div_ceil(WARPS))
-            .read(vectors)
-            .write_if(inverse_norm)
-            .write(out)
+    /// A launch with a warp for each row, and each class of the first chunk: what it writes of rows, then their directions,
+    /// if there are any.
+    pub(super) fn with_directions(
+        &self,
+        kernel: &str,
+        io: &Io,
+        directions: &Directions,
+        first: &Range<usize>,
+        write: impl FnOnce(Launch) -> Launch,
+    ) -> Launch {
+        let warps = self.lines(self.batch()) + self.lines(first.len());
+        let given = |slice: Slice, count| self.rounded().then(|| slice.part(0, self.directions_bytes(count)));
+        write(self.reads(self.launch(kernel, warps.div_ceil(WARPS)), io))
+            .write_if(given(directions.rows, self.batch()))
+            .write_if(given(directions.classes, first.len()))
             .value(self.head)
-            .value(count as u32)
+            .value(first.len() as u32)
     }
 
-    /// The embeddings as products take them, and the launch that makes them of embeddings as they are.
-    pub(super) fn rows(&self, io: &Io, directions: Slice) -> (Slice, Option<Launch>) {
-        if !self.rounded() {
-            return (io.reads[0], None);
-        }
-        (directions, Some(self.directions(io.reads[0], self.batch(), directions, None)))
-    }
-
-    /// The same of the weights of a chunk of classes.
-    pub(super) fn chunk_weights(
+    /// The launch that makes directions of the weights of a chunk of classes, if it is not the first one.
+    pub(super) fn later_directions(
         &self,
         io: &Io,
         chunk: &Range<usize>,
         directions: Slice,
         inverse_norm: Option<Slice>,
-    ) -> (Slice, Option<Launch>) {
-        let row_bytes = 4 * self.dimension() as u64;
-        let weights = io.reads[1].part(chunk.start as u64 * row_bytes, chunk.len() as u64 * row_bytes);
-        if !self.rounded() {
-            return (weights, None);
+    ) -> Option<Launch> {
+        let launch = || {
+            self.launch("margin_softmax_directions", chunk.len().div_ceil(WARPS))
+                .read(self.weights(io, chunk))
+                .write_if(inverse_norm)
+                .write(directions.part(0, self.directions_bytes(chunk.len())))
+                .value(self.head)
+                .value(chunk.len() as u32)
+        };
+        (self.rounded() && chunk.start > 0).then(launch)
+    }
+
+    /// Embeddings, and the weights of a chunk of classes, as products take them.
+    pub(super) fn operands(&self, io: &Io, chunk: &Range<usize>, directions: &Directions) -> [Slice; 2] {
+        if self.rounded() {
+            [directions.rows, directions.classes.part(0, self.directions_bytes(chunk.len()))]
+        } else {
+            [io.reads[0], self.weights(io, chunk)]
         }
-        let directions = directions.part(0, self.directions_bytes(chunk.len()));
-        (directions, Some(self.directions(weights, chunk.len(), directions, inverse_norm)))
+    }
+
+    fn weights(&self, io: &Io, chunk: &Range<usize>) -> Slice {
+        let row_bytes = 4 * self.dimension() as u64;
+        io.reads[1].part(chunk.start as u64 * row_bytes, chunk.len() as u64 * row_bytes)
     }
 }

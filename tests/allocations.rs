@@ -55,13 +55,13 @@ fn a_training_step_allocates_nothing() {
     std::thread::spawn(|| drop(std::hint::black_box(vec![0u8; 100]))).join().unwrap();
     assert!(ALLOCATIONS.load(Ordering::Relaxed) > before, "the counter sees every thread");
 
-    // Every kind of convolution under one loss, every loss behind a small network, with few classes and with many.
     let mnist = named_network("mnist").unwrap().network([28, 28, 1], 2);
     let wide = Network::input([8, 8, 3]).stage(64, 1).stage(300, 1).linear(128);
-    let small = Network::input([6, 6, 1]).stage(4, 0).linear(20);
-    let mut cases =
-        [(&mnist, 10, 33), (&mnist, 10, 8), (&wide, 2500, 9)].map(|of| (loss("sphereface").unwrap(), of)).to_vec();
-    cases.extend(LOSSES.into_iter().flat_map(|loss| [10, 2500].map(|classes| (loss, (&small, classes, 9)))));
+    let mut cases: Vec<_> = LOSSES.into_iter().map(|loss| (loss, (&mnist, 10, 8))).collect();
+    // Other batches and many classes for a softmax of straight others, one of bent others, and margins of rows.
+    for key in ["sphereface", "sphereface2", "adaface"] {
+        cases.extend([(&mnist, 10, 33), (&wide, 2500, 9)].map(|of| (loss(key).unwrap(), of)));
+    }
     for (loss, (network, classes, batch)) in cases {
         let case = TrainingCase::new(network.clone(), loss, classes, 40, batch);
         for threads in [1, 2] {

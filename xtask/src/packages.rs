@@ -1,6 +1,8 @@
 //! Packages: every library of the workspace can be packed as a registry takes it, and built from that alone.
 
 use std::fs;
+use std::hash::{DefaultHasher, Hasher};
+use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use serde_json::Value;
@@ -22,7 +24,7 @@ pub(crate) fn check() -> Outcome {
     if !found.is_empty() {
         return Err(found);
     }
-    pack(&metadata, &["--no-verify", "--offline"])?;
+    pack(&metadata, &folder().join("packed"), &["--no-verify", "--offline"])?;
     Ok(format!("{} packages", published.len()))
 }
 
@@ -30,12 +32,37 @@ pub(crate) fn check() -> Outcome {
 pub(crate) fn build() -> Result<String, String> {
     let lines = |lines: Vec<String>| lines.join("; ");
     let metadata = metadata(&["--no-deps"]).map_err(lines)?;
-    pack(&metadata, &[]).map_err(lines)
+    let packed = folder().join("packed");
+    pack(&metadata, &packed, &["--no-verify"]).map_err(lines)?;
+    // Cargo unpacks the archives of a folder once, and takes those of the same version for the same: others need another.
+    let place = folder().join(format!("built-{:016x}", digest(&packed).map_err(|error| error.to_string())?));
+    let others = fs::read_dir(folder()).into_iter().flatten().flatten().map(|entry| entry.path());
+    for other in others.filter(|other| *other != packed && *other != place) {
+        let _ = fs::remove_dir_all(other); // It only takes room.
+    }
+    pack(&metadata, &place, &[]).map_err(lines)
 }
 
-fn pack(metadata: &Value, args: &[&str]) -> Outcome {
+fn folder() -> PathBuf {
+    output_dir().join("packages")
+}
+
+/// Tells archives that `cargo package` left in a folder from others.
+fn digest(packed: &Path) -> io::Result<u64> {
+    let entries = fs::read_dir(packed.join("package"))?.map(|entry| entry.map(|entry| entry.path()));
+    let mut archives = entries.collect::<io::Result<Vec<_>>>()?;
+    archives.retain(|path| path.extension().is_some_and(|extension| extension == "crate"));
+    archives.sort();
+    let mut hasher = DefaultHasher::new();
+    for archive in archives {
+        hasher.write(&fs::read(archive)?);
+    }
+    Ok(hasher.finish())
+}
+
+fn pack(metadata: &Value, place: &Path, args: &[&str]) -> Outcome {
     let mut command = cargo();
-    command.args(["package", "--quiet", "--allow-dirty", "--target-dir"]).arg(output_dir().join("packages")).args(args);
+    command.args(["package", "--quiet", "--allow-dirty", "--target-dir"]).arg(place).args(args);
     published(metadata).filter_map(|package| package["name"].as_str()).for_each(|name| {
         command.args(["-p", name]);
     });

@@ -16,16 +16,16 @@ pub(super) const LOSS: Loss = Loss {
                  <mi>u</mi><mo>)</mo><mo>−</mo><mi>m</mi><mo>−</mo><mi>m</mi><mi>u</mi><mo>)</mo></math>",
         },
         Formula {
-            text: "u = h (‖x‖ − μ) / σ, at least −1 and at most 1; μ, σ of the batch’s lengths",
+            text: "u = h (‖x‖ − μ) / σ, cut off at ±1",
             mathml: "<math><mi>u</mi><mo>=</mo><mi>h</mi><mtext>\u{2009}</mtext><mfrac><mrow><mo>‖</mo><mi>x</mi>\
-                 <mo>‖</mo><mo>−</mo><mi>μ</mi></mrow><mi>σ</mi></mfrac><mtext>, at least −1 and at most 1; </mtext>\
-                 <mi>μ</mi><mtext>, </mtext><mi>σ</mi><mtext> of the batch’s lengths</mtext></math>",
+                 <mo>‖</mo><mo>−</mo><mi>μ</mi></mrow><mi>σ</mi></mfrac><mtext>\u{2003}cut off at\u{2002}</mtext>\
+                 <mo>±</mo><mn>1</mn></math>",
         },
     ],
-    explanation: "Images of which little can be made out have short embeddings. Among long ones (u near 1) those far from their class count \
-                  more, by a margin on the cosine with a turn back; among short ones (u near −1) those that are near it count more, by a \
-                  margin on the angle alone, so that what nobody can recognise disturbs less. No gradient goes by way of u. Curves show an \
-                  embedding of mean length.",
+    explanation: "Images of which little can be made out have short embeddings. u says where a length stands among those of its batch, of \
+                  mean μ and standard deviation σ. Among long embeddings (u near 1) those far from their class count more, by a margin on \
+                  the cosine with a turn back; among short ones (u near −1) those that are near it, by a margin on the angle alone, so that \
+                  what nobody can recognise disturbs less. No gradient goes by way of u. Curves show an embedding of mean length.",
     source: "Kim et al., AdaFace, CVPR 2022, section 3.3; mean and deviation of one batch, as the authors’ code has them unless told \
              otherwise",
     parameters: &[

@@ -10,22 +10,22 @@ pub(super) const LOSS: Loss = Loss {
     formulas: &[
         OTHER_CLASSES,
         Formula {
-            text: "z_y = s cos(θ_y + m_i), or s (cos θ_y − m_i)",
+            text: "z_y = s cos(θ_y + m_i) or s (cos θ_y − m_i)",
             mathml: "<math><msub><mi>z</mi><mi>y</mi></msub><mo>=</mo><mi>s</mi><mtext>\u{2009}</mtext><mi>cos\
                  </mi><mtext>\u{2009}</mtext><mo>(</mo><msub><mi>θ</mi><mi>y</mi></msub><mo>+</mo><msub><mi>m</mi>\
-                 <mi>i</mi></msub><mo>)</mo><mtext>, or </mtext><mi>s</mi><mtext>\u{2009}</mtext><mo>(</mo><mi>cos\
+                 <mi>i</mi></msub><mo>)</mo><mtext>\u{2003}or\u{2002}</mtext><mi>s</mi><mtext>\u{2009}</mtext><mo>(</mo><mi>cos\
                  </mi><mtext>\u{2009}</mtext><msub><mi>θ</mi><mi>y</mi></msub><mo>−</mo><msub><mi>m</mi><mi>i\
                  </mi></msub><mo>)</mo></math>",
         },
         Formula {
             text: "m_i drawn from N(m, σ²) for each image and step",
-            mathml: "<math><msub><mi>m</mi><mi>i</mi></msub><mo>~</mo><mi>N</mi><mo>(</mo><mi>m</mi><mo>,</mo>\
-                 <msup><mi>σ</mi><mn>2</mn></msup><mo>)</mo><mtext> for each image and step</mtext></math>",
+            mathml: "<math><msub><mi>m</mi><mi>i</mi></msub><mo>∼</mo><mi>N</mi><mo>(</mo><mi>m</mi><mo>,</mo>\
+                 <msup><mi>σ</mi><mn>2</mn></msup><mo>)</mo><mtext>\u{2003}for each image and step</mtext></math>",
         },
     ],
     explanation: "Classes differ in how much their images vary, and one margin for all of them is too strict for some. Here it is drawn \
                   anew each time an image is seen, so that the border between two classes gives way now and then. Curves show it at its mean. \
-                  Where θ_y + m_i is past 180° the cosine stays at −1; the authors’ code has it rise.",
+                  Where angle and margin are past 180° the cosine stays at −1; the authors’ code has it rise.",
     source: "Boutros et al., ElasticFace, CVPR Workshops 2022, section 3, without the sorting of ElasticFace+",
     parameters: &[
         Parameter {

@@ -123,7 +123,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     if let Some(name) = &arguments.predict {
         let run = Run::read(&readme::find_run(&runs, name.as_deref())?)?;
         let show = |row: &predicted::Row| print!("{}", predicted::launches(row));
-        let rows = predicted::predict(&run, &arguments.only, show)?;
+        let rows = predicted::predict(&run, &root().join("docs/kernels.md"), &arguments.only, show)?;
         if arguments.only.is_empty() {
             folder::write_file(&root().join("docs/predicted.md"), &predicted::page(&run, &rows)?)?;
         }

@@ -13,6 +13,7 @@ use anyhow::{Context, Result};
 use sphereface_tensor::roofline::Precision;
 use sphereface_testkit::catalogue::{Entry, catalogue};
 use sphereface_testkit::workload::{Arithmetic, Workload};
+use std::path::Path;
 
 /// What is predicted, by names of the catalogue, and the least that the best peer's time over ours has to be.
 const TARGETS: [(&[&str], f64); 8] = [
@@ -109,13 +110,13 @@ impl Row {
     }
 }
 
-/// Predicts the cases that targets are set for, or those of them whose name contains one of the patterns.
+/// Predicts the cases that targets are set for, with registers from the table of all kernels; or those of them whose name contains one of the patterns.
 ///
 /// # Errors
 /// When a kernel does not compile or a launch fails.
-pub fn predict(run: &Run, only: &[String], mut each: impl FnMut(&Row)) -> Result<Vec<Row>> {
+pub fn predict(run: &Run, kernels: &Path, only: &[String], mut each: impl FnMut(&Row)) -> Result<Vec<Row>> {
     let chip = Chip::of(run)?;
-    let registers = sample::registers()?;
+    let registers = sample::registers(kernels)?;
     let entries = catalogue(&[Arithmetic::Tf32, Arithmetic::Bf16]);
     let mut rows = Vec::new();
     for (names, target) in TARGETS {
@@ -141,7 +142,7 @@ fn row(chip: &Chip, registers: &sample::Registers, run: &Run, entry: &Entry, tar
         name: entry.name.clone(),
         floor: chip.floor(&sampled.plan, precision)?,
         flops: sampled.plan.total_cost().flops.nominal as f64,
-        launches: sampled.launches.iter().map(|launch| chip.time(launch, registers)).collect::<Result<_>>()?,
+        launches: sampled.launches.iter().map(|launch| chip.time(launch, registers)).collect(),
         memory: match entry.timed {
             Workload::Head { classes, batch, .. } => Some(logits(classes, batch)),
             _ => None,
@@ -149,4 +150,54 @@ fn row(chip: &Chip, registers: &sample::Registers, run: &Run, entry: &Entry, tar
         target,
         recorded: [record.and_then(|case| case.ours), peer].map(|spread| Some(spread?.median)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sphereface_cuda::nvrtc::Nvrtc;
+    use sphereface_testkit::cases::LAYOUTS;
+    use sphereface_testkit::workload::Pass;
+
+    const RUN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/runs/2026-11-27-nvidia-h200");
+
+    fn predicted(timed: Workload) -> Row {
+        let run = Run::read(Path::new(RUN)).unwrap();
+        let entry = catalogue(&[Arithmetic::Bf16]).into_iter().next().unwrap();
+        row(&Chip::of(&run).unwrap(), &sample::Registers::new(), &run, &Entry { timed, ..entry }, 1.0).unwrap()
+    }
+
+    /// Products and their sizes, with what is multiplied of the formula at least and at most: tiles of which nothing lies
+    /// outside, and a border that is left out.
+    #[test]
+    fn all_blocks_do_the_whole_work_and_take_no_less_than_the_floor() {
+        if let Err(reason) = Nvrtc::find() {
+            return sphereface_testkit::skip(&reason);
+        }
+        let gemm = |length| Workload::Gemm { layout: LAYOUTS[0], sizes: [1024, 1024, length] };
+        let conv = |pass| Workload::Conv2d { pass, sizes: [14, 12, 32, 128, 128, 3, 1, 1] };
+        let mut times = Vec::new();
+        for (work, range) in [
+            (gemm(256), 1.0..=1.0),
+            (gemm(4096), 1.0..=1.0),
+            (conv(Pass::Forward), 0.8..=2.0),
+            (conv(Pass::BackwardWeight), 0.8..=2.0),
+        ] {
+            let row = predicted(work);
+            let multiplied = row.multiplied() / row.flops;
+            assert!(range.contains(&multiplied), "{work:?}: {multiplied} of the formula");
+            assert!(row.seconds() >= row.floor && row.floor > 0.0, "{work:?}: {} below {}", row.seconds(), row.floor);
+            times.push(row.seconds());
+        }
+        assert!(times[1] > times[0], "longer sums take longer");
+    }
+
+    #[test]
+    fn every_target_is_a_case_and_a_run_of_another_machine_is_refused() {
+        let names: Vec<String> = catalogue(&Arithmetic::ALL).into_iter().map(|entry| entry.name).collect();
+        let targets = TARGETS.iter().flat_map(|(targets, _)| *targets);
+        targets.for_each(|target| assert!(names.iter().any(|name| name == target), "{target}"));
+        let run = Run::read(Path::new(&RUN.replace("nvidia-h200", "amd-epyc-2-threads"))).unwrap();
+        assert!(Chip::of(&run).unwrap_err().to_string().contains("H200"));
+    }
 }

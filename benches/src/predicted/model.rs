@@ -25,14 +25,17 @@ const MMA_SHARE: f64 = 0.629;
 /// CUDA C++ Programming Guide, compute capability 9.0.
 const ISSUES: f64 = 4.0;
 const SHARED_BYTES: f64 = 128.0;
-/// Bytes a second from the second-level cache.
+/// Bytes that a multiprocessor gets from the second-level cache in a cycle.
 ///
 /// # Source
-/// Chips and Cheese 2023, Nvidia's H100: Funny L2, and Tons of Bandwidth.
-const L2_BYTES: f64 = 5.5e12;
+/// Chips and Cheese 2023, Nvidia's H100: Funny L2, and Tons of Bandwidth: 5.5 to 5.7 TB/s on 114 at 1,755 MHz.
+const L2_BYTES: f64 = 28.0;
+/// Warps that a multiprocessor can keep.
+const MOST_WARPS: f64 = 64.0;
 /// Cycles from one instruction of a warp to the next, where nothing else is in its way.
 const DEPENDENT: f64 = 4.0;
-/// Seconds from the end of a launch's blocks to the first work of the next one's, and until its pipeline is full.
+/// Seconds from the end of a launch's blocks to the first work of the next one's, and until its pipeline is full. An
+/// assumption, the same for all.
 const START: f64 = 2.0e-6;
 
 /// What a launch waits for.
@@ -152,13 +155,14 @@ impl Chip {
     }
 
     /// Seconds of a launch.
-    pub(super) fn time(&self, launch: &Sample, registers: &Registers) -> Result<Timed> {
+    pub(super) fn time(&self, launch: &Sample, registers: &Registers) -> Timed {
         let Sample { kernel, extent, arguments, block } = launch;
-        let resources = registers.get(kernel).with_context(|| format!("{kernel}: expected its registers"))?;
         let threads: u32 = extent.block.iter().product();
-        let share = occupancy(HOPPER, threads, resources.registers, resources.shared_bytes + extent.shared_bytes);
         let warps = f64::from(threads.div_ceil(32));
-        let resident = (share * 64.0 / warps).round().max(1.0);
+        // Blocks of a multiprocessor; one, of a kernel that is not in the table.
+        let resident = registers.get(kernel).map_or(1.0, |&registers| {
+            (occupancy(HOPPER, threads, registers, extent.shared_bytes) * MOST_WARPS / warps).round().max(1.0)
+        });
         let blocks: f64 = extent.grid.iter().map(|&extent| f64::from(extent)).product();
         // Of the busiest multiprocessor.
         let own = (blocks / PROCESSORS).ceil();
@@ -177,15 +181,15 @@ impl Chip {
             of_processor(shared),
             of_processor(instructions / ISSUES),
             (own / resident).ceil() * DEPENDENT * instructions / warps / clock,
-            moved / L2_BYTES,
+            moved / (PROCESSORS * L2_BYTES * self.clocks()[0]),
             operand_bytes(arguments).min(moved) / self.bytes,
         ];
-        Ok(Timed {
+        Timed {
             kernel: kernel.clone(),
             limits,
             balance: blocks / (own * PROCESSORS),
             multiplied: blocks * (block.wgmma_flops + block.mma_flops) as f64,
-        })
+        }
     }
 }
 

@@ -77,6 +77,15 @@ pub fn page(run: &Run, rows: &[Row]) -> Result<String> {
             row.target,
         );
     }
+    for row in rows {
+        if let Some(memory) = row.memory {
+            text += &format!(
+                "\nBeyond its operands, {} takes {} of *one* copy of its logits in f32, of which an eager program holds several.\n",
+                row.name,
+                three_digits(memory)
+            );
+        }
+    }
     text += "\n## Kernels\n\nOf each case those that take longest, with their launches, and the share of multiprocessors that are busy to the end.\n\n\
              | case | kernel | launches | predicted | waits for | busy |\n|---|---|---|---|---|---|\n";
     for row in rows {
@@ -104,4 +113,32 @@ pub fn page(run: &Run, rows: &[Row]) -> Result<String> {
 const SHOWN: usize = 4;
 
 /// How the numbers come about.
-const METHOD: &str = "METHOD {boost} {sustained} {tflops} {bytes}\n";
+const METHOD: &str = "\
+**Counts.** Each case is lowered as on that GPU, and every launch of it, at its full size, goes to the emulator, which runs
+the first cluster of the grid and the middle one. What a block of the busier one did (instructions, operations on tensor
+cores, bytes of shared and global memory) is exact, tails, padding and bank conflicts included; a block whose work is a list of
+tiles counts with all of its tiles. Numbers that are uploaded in bulk read as zero: no count depends on them, but for the
+branches of a margin. A step of a training is the second: copies of parameters are there.
+
+**Time.** The busiest multiprocessor has ⌈blocks / 132⌉ blocks one after the other, so waves and tiles that do not divide
+by 132 are in the numbers. It takes for them what the slowest of these takes, beside which there is time for the others:
+
+* tensor cores: 4,096 operations a cycle in bf16, half of it in TF32; 62.9% of that by `mma.sync` (Luo et al. 2024);
+* shared memory: 128 bytes a cycle, of lanes, copies and operands of `wgmma`, and a cycle for each conflict;
+* issue: 4 instructions a cycle, PTX's for the machine's;
+* latency: 4 cycles from one instruction of a warp to its next, for as many rounds as blocks find room, by registers and
+  shared memory (registers from [kernels.md](kernels.md); a kernel that is missing there has one block at a time);
+* L2: 28 bytes a cycle and multiprocessor at {boost} GHz (Chips and Cheese 2023, scaled from an H100 PCIe);
+* memory: operands of the launch once, at the run's {bytes} TB/s of copies.
+
+Each launch adds 2 µs, an assumption, for its start and the filling of its pipeline. A launch with products on tensor cores
+runs at {sustained} GHz: that of the run's fastest product in bf16, {tflops} TFLOP/s, which power allows, not the {boost} GHz
+of the data sheet; TF32 is taken to run at the same. Nothing is fitted to a kernel, and only that rate and the bandwidth of
+copies come from the run. SASS is not counted: `cargo xtask kernels --sass` shows that the loops are those of the PTX.
+
+**Floor.** `Plan::predict` with the data sheet: operations of the formula at the peak, or each operand once at the full
+bandwidth, whichever takes longer, step by step, without any start. A *ratio* is the best peer's time of the run over the
+predicted one, the *target* the least that it has to be; of the head it is that over an eager program. Where the run has no
+time of a peer the target is *open*. The run is of the commit that it names: where kernels have changed since, *measured* is
+of the old ones.
+";

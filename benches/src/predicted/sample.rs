@@ -1,39 +1,33 @@
-//! Full-size launches of which the emulator runs one block, and registers from the compiler.
+//! Full-size launches of which the emulator runs one block, and registers of kernels.
 
 use crate::prepared::head_controls;
-use anyhow::{Context, Result, anyhow};
-use sphereface_cuda::cache::{Cache, Job};
+use anyhow::{Context, Result};
 use sphereface_cuda::driver::Sample;
-use sphereface_cuda::nvrtc::{Architecture, Nvrtc, Output};
-use sphereface_cuda::resources::{Resources, read_log};
-use sphereface_cuda::{CudaBackend, EmulatorDriver, Options, Precision, units};
+use sphereface_cuda::nvrtc::Architecture;
+use sphereface_cuda::{CudaBackend, EmulatorDriver, Options, Precision};
 use sphereface_tensor::{Backend, Plan};
 use sphereface_testkit::plan_of_case;
 use sphereface_testkit::workload::{Arithmetic, Workload};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// What is predicted for.
 pub(super) const HOPPER: Architecture = Architecture::specific(90);
 
-/// What each kernel takes of a multiprocessor; of those that units share a name of, the hungriest.
-pub(super) type Registers = BTreeMap<String, Resources>;
+/// Registers of a thread of each kernel, as the compiler gave them for sm_90a.
+pub(super) type Registers = BTreeMap<String, u32>;
 
-/// What the compiler says of every kernel.
-pub(super) fn registers() -> Result<Registers> {
-    Nvrtc::find().map_err(|error| anyhow!("prediction: {error}"))?;
-    let cache = Cache::of_user();
-    let mut registers = Registers::new();
-    for unit in &units() {
-        let compiled =
-            cache.get(Job { unit, architecture: HOPPER, output: Output::Cubin }).map_err(anyhow::Error::msg)?;
-        for kernel in read_log(&compiled.log).0 {
-            let known = registers.entry(kernel.kernel.clone()).or_insert_with(|| kernel.clone());
-            if known.registers < kernel.registers {
-                *known = kernel;
-            }
-        }
-    }
-    Ok(registers)
+/// Reads them from the table that `cargo xtask kernels --document` writes, for to compile all takes an hour.
+pub(super) fn registers(document: &Path) -> Result<Registers> {
+    let text = std::fs::read_to_string(document).with_context(|| document.display().to_string())?;
+    let mut rows = text.lines().filter(|line| line.starts_with('|')).map(|line| line.split('|').map(str::trim).skip(1));
+    let column = rows.next().and_then(|mut heads| heads.position(|head| head == "sm_90a"));
+    let column = column.with_context(|| format!("{}: expected a column sm_90a", document.display()))?;
+    let numbers = rows.filter_map(|row| {
+        let cells: Vec<&str> = row.collect();
+        Some((cells.first()?.trim_matches('`').to_owned(), cells.get(column)?.parse().ok()?))
+    });
+    Ok(numbers.collect())
 }
 
 /// A workload as a GPU would be given it.

@@ -32,6 +32,7 @@ pub const SOURCES: &[File] = files![
     "optimizer.cu",
     "part_sum.cu",
     "prelu.cu",
+    "row_modifiers.cu",
     "unit_rows.cu",
 ];
 
@@ -51,6 +52,7 @@ pub const HEADERS: &[File] = files![
     "epilogue.cuh",
     "epilogue_wgmma.cuh",
     "four.cuh",
+    "margin/adaptive.cuh",
     "margin/combined.cuh",
     "margin/modified.cuh",
     "margin/softmax.cuh",
@@ -74,6 +76,15 @@ pub const HEADERS: &[File] = files![
     "tile.cuh",
     "wgmma.cuh",
 ];
+
+/// The header of a margin with which tiles of classes are compiled for this one: they know no target, so margins that leave the
+/// others' cosines as they are share one.
+pub fn margin_of_tiles(margin: File) -> File {
+    if margin.text.contains("MARGIN_BENDS_OTHERS") { margin } else { STRAIGHT }
+}
+
+/// The margin that leaves all cosines as they are.
+const STRAIGHT: File = File { path: "margin/modified.cuh", text: include_str!("margin/modified.cuh") };
 
 /// The header of a margin, `margin/<name>.cuh`.
 pub fn margin(name: &str) -> Option<File> {

@@ -3,15 +3,16 @@
 //     z_ij = κ_i ω_j cos θ_ij,  z_iy = κ_i ω_y h(cos θ_iy),  loss_i = log Σ_j exp z_ij − z_iy
 //
 // or, where the margin bends the others, too, z_ij = s h_o(cos θ_ij), and perhaps another loss of them (Link); for rows
-// x_i, class weights w_j and labels y_i. A unit is compiled for each margin, MARGIN_HEADER="margin/<name>.cuh", which
-// defines h; κ and ω are ‖x‖ and ‖w‖, or ‖x‖ and 1, or a constant and 1.
+// x_i, class weights w_j and labels y_i; κ and ω are ‖x‖ and ‖w‖, or ‖x‖ and 1, or a constant and 1. A unit is compiled for
+// each margin, MARGIN_HEADER="margin/<name>.cuh", which defines h. Tiles of the head of many classes are units of their
+// own, one for each tier and for each h_o: the target's logit comes from the row's terms.
 // Formulas and gradients: crates/tensor/src/op/margin_softmax.rs.
 //
 // embedding      [N, D] f32      read; finite also in rows past `count`
 // weight         [C, D] f32      read
 // labels         [N] u32         read; each below C, also those of rows past `count`
 // count          [1] u32         read; rows from there on have loss 0, hits 0 and no gradient
-// lambdas        [steps] f32     read at `counter`, past its end at the last entry
+// modifiers      [steps] f32     read: λ at `counter`, past its end at the last entry; or [N], a number of each row
 // counter        [1] u32         read
 // bias           [1] f32         read where the loss is one of yes and no, else null
 // loss           [N] f32         written
@@ -60,7 +61,7 @@
 //
 // Partners: crates/tensor/src/op/margin_softmax.rs, crates/tensor/src/cpu/margin_softmax.rs,
 // crates/cuda/src/launcher/margin_softmax.rs, crates/models/src/margin/, gemm.cu.
-#ifdef TIER_WGMMA
+#if defined TIER_WGMMA
 #include "margin_softmax_wgmma.cuh"
 
 KERNELS_OVERLAP
@@ -96,8 +97,37 @@ margin_softmax_backward_weight_wgmma_128x128_bf16(const __grid_constant__ Tensor
                                                   const __grid_constant__ TensorMap rows, const float *weight,
                                                   const float *inverse_norm, const float *along, float *d_weight,
                                                   Head head, u32 groups, MatrixProduct p) {
-    backward_weight_wgmma(gradients, rows, head, weight, inverse_norm, along, d_weight, groups, p);
+    backward_weight_wgmma<128>(gradients, rows, head, weight, inverse_norm, along, d_weight, groups, p);
 }
+#endif
+#elif defined TIER_MMA || defined TIER_SIMT
+#include "margin_softmax_large.cuh"
+
+// The passes over tiles of a chunk of classes, 128 threads, BLOCKS a multiprocessor; grids as forward_tiles and
+// backward_tiles say. partial and kept are updated from the second chunk on.
+#define MARGIN_SOFTMAX_TILES(NAME, TILE, T, BLOCKS)                                                                   \
+    extern "C" __global__ void __launch_bounds__(128, BLOCKS)                                                         \
+    margin_softmax_forward_tiles_##NAME(const T *rows, const T *weights, const RowTerms *terms,                       \
+                                        const float *inverse_norm, const float *bias, Online *partial, Cosine *kept,  \
+                                        Head head, u32 first, u32 classes) {                                          \
+        forward_tiles<TILE<T>>(head, {rows, weights, first, classes, bias}, terms, inverse_norm, partial, kept,       \
+                               first == 0);                                                                           \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(128, BLOCKS)                                                         \
+    margin_softmax_backward_tiles_##NAME(const T *rows, const T *weights, const u32 *labels, const u32 *count,        \
+                                         const float *log_sum_exp, const float *norm, const float *inverse_norm,      \
+                                         const float *bias, const Slopes *slopes, T *gradients, Head head, u32 first, \
+                                         u32 classes) {                                                               \
+        backward_tiles<TILE<T>>(head, {rows, weights, first, classes, bias}, labels, count, log_sum_exp,              \
+                                inverse_norm, slopes, norm, gradients);                                               \
+    }
+
+#ifdef TIER_SIMT
+MARGIN_SOFTMAX_TILES(f32, SimtTile, float, 2)
+MARGIN_SOFTMAX_TILES(bf16, SimtTile, bf16, 2)
+#elif __CUDA_ARCH__ >= 800
+MARGIN_SOFTMAX_TILES(mma_tf32, TensorTile, float, 3)
+MARGIN_SOFTMAX_TILES(mma_bf16, TensorTile, bf16, 3)
 #endif
 #else
 #include "margin_softmax_energy.cuh"
@@ -111,20 +141,20 @@ constexpr u32 ROW_BLOCKS = 4;
 // Grid: N / 8 blocks, rounded up.
 extern "C" __global__ void __launch_bounds__(SMALL_THREADS, ROW_BLOCKS)
 margin_softmax_forward_small(const float *embedding, const float *weight, const u32 *labels, const u32 *count,
-                             const float *lambdas, const u32 *counter, const float *bias, float *loss,
+                             const float *modifiers, const u32 *counter, const float *bias, float *loss,
                              float *log_sum_exp, float *target_cosine, float *norm, float *inverse_norm, u32 *hits,
                              Head head) {
-    small_forward(head, {embedding, weight, labels, count, lambdas, counter, bias},
+    small_forward(head, {embedding, weight, labels, count, modifiers, counter, bias},
                   {loss, log_sum_exp, target_cosine, norm, inverse_norm, hits});
 }
 
 // Writes slopes [N] and partial [blocks, C, D] for the next launch. Grid: N / 8 blocks, rounded up.
 extern "C" __global__ void __launch_bounds__(SMALL_THREADS, ROW_BLOCKS)
 margin_softmax_backward_small(const float *embedding, const float *weight, const u32 *labels, const u32 *count,
-                              const float *lambdas, const u32 *counter, const float *bias, const float *log_sum_exp,
+                              const float *modifiers, const u32 *counter, const float *bias, const float *log_sum_exp,
                               const float *inverse_norm, float *d_embedding, Slopes *slopes, float *partial,
                               Head head) {
-    small_backward(head, {embedding, weight, labels, count, lambdas, counter, bias}, log_sum_exp, inverse_norm, d_embedding,
+    small_backward(head, {embedding, weight, labels, count, modifiers, counter, bias}, log_sum_exp, inverse_norm, d_embedding,
                    slopes, partial);
 }
 
@@ -142,29 +172,29 @@ margin_softmax_backward_weight(const float *weight, const u32 *labels, const u32
 // with directions for N to a multiple of 8 and the `classes` of the first chunk.
 extern "C" __global__ void __launch_bounds__(256, ROW_BLOCKS)
 margin_softmax_forward_rows(const float *embedding, const float *weight, const u32 *labels, const u32 *count,
-                            const float *lambdas, const u32 *counter, const float *bias, RowTerms *terms,
+                            const float *modifiers, const u32 *counter, const float *bias, RowTerms *terms,
                             float *inverse_norm, bf16 *row_directions, bf16 *class_directions, Head head,
                             u32 classes) {
-    forward_rows(head, {embedding, weight, labels, count, lambdas, counter, bias}, terms, inverse_norm,
+    forward_rows(head, {embedding, weight, labels, count, modifiers, counter, bias}, terms, inverse_norm,
                  {row_directions, class_directions, classes});
 }
 
 // Grid: N / 8 blocks, rounded up, of 256 threads.
 extern "C" __global__ void __launch_bounds__(256, ROW_BLOCKS)
 margin_softmax_forward_merge(const float *embedding, const float *weight, const u32 *labels, const u32 *count,
-                             const float *lambdas, const u32 *counter, const float *bias, const Online *partial,
+                             const float *modifiers, const u32 *counter, const float *bias, const Online *partial,
                              float *loss, float *log_sum_exp, float *target_cosine, float *norm, u32 *hits, Head head,
                              u32 splits) {
-    forward_merge(head, {embedding, weight, labels, count, lambdas, counter, bias}, partial,
+    forward_merge(head, {embedding, weight, labels, count, modifiers, counter, bias}, partial,
                   {loss, log_sum_exp, target_cosine, norm, nullptr, hits}, splits);
 }
 
 // Directions as above. Grid: N / 8 blocks, rounded up, of 256 threads, or as above.
 extern "C" __global__ void __launch_bounds__(256, ROW_BLOCKS)
 margin_softmax_backward_rows(const float *embedding, const float *weight, const u32 *labels, const u32 *count,
-                             const float *lambdas, const u32 *counter, const float *bias, const float *log_sum_exp,
+                             const float *modifiers, const u32 *counter, const float *bias, const float *log_sum_exp,
                              Slopes *slopes, bf16 *row_directions, bf16 *class_directions, Head head, u32 classes) {
-    backward_rows(head, {embedding, weight, labels, count, lambdas, counter, bias}, log_sum_exp, slopes,
+    backward_rows(head, {embedding, weight, labels, count, modifiers, counter, bias}, log_sum_exp, slopes,
                   {row_directions, class_directions, classes});
 }
 
@@ -220,30 +250,4 @@ margin_softmax_directions(const float *weight, float *inverse_norm, bf16 *direct
 
 MARGIN_SOFTMAX_KEPT(f32, float)
 MARGIN_SOFTMAX_KEPT(bf16, bf16)
-
-// The passes over tiles of a chunk of classes, 128 threads, BLOCKS a multiprocessor; grids as forward_tiles and
-// backward_tiles say. partial and kept are updated from the second chunk on.
-#define MARGIN_SOFTMAX_TILES(NAME, TILE, T, BLOCKS)                                                                   \
-    extern "C" __global__ void __launch_bounds__(128, BLOCKS)                                                         \
-    margin_softmax_forward_tiles_##NAME(const T *rows, const T *weights, const RowTerms *terms,                       \
-                                        const float *inverse_norm, const float *bias, Online *partial, Cosine *kept,  \
-                                        Head head, u32 first, u32 classes) {                                          \
-        forward_tiles<TILE<T>>(head, {rows, weights, first, classes, bias}, terms, inverse_norm, partial, kept,       \
-                               first == 0);                                                                           \
-    }                                                                                                                 \
-    extern "C" __global__ void __launch_bounds__(128, BLOCKS)                                                         \
-    margin_softmax_backward_tiles_##NAME(const T *rows, const T *weights, const u32 *labels, const u32 *count,        \
-                                         const float *log_sum_exp, const float *norm, const float *inverse_norm,      \
-                                         const float *bias, const Slopes *slopes, T *gradients, Head head, u32 first, \
-                                         u32 classes) {                                                               \
-        backward_tiles<TILE<T>>(head, {rows, weights, first, classes, bias}, labels, count, log_sum_exp,              \
-                                inverse_norm, slopes, norm, gradients);                                               \
-    }
-
-MARGIN_SOFTMAX_TILES(f32, SimtTile, float, 2)
-MARGIN_SOFTMAX_TILES(bf16, SimtTile, bf16, 2)
-#if __CUDA_ARCH__ >= 800
-MARGIN_SOFTMAX_TILES(mma_tf32, TensorTile, float, 3)
-MARGIN_SOFTMAX_TILES(mma_bf16, TensorTile, bf16, 3)
-#endif
 #endif

@@ -17,7 +17,7 @@ struct BentOther {
 using MarginParameters = double[8];
 
 // Defines the margin that this unit is compiled for:
-//     Bent target(double cos_theta, double lambda, const MarginParameters &parameters)
+//     Bent target(double cos_theta, double modifier, const MarginParameters &parameters)
 // and, where it bends the others, too, MARGIN_BENDS_OTHERS with
 //     BentOther other(float cos_theta, const MarginParameters &parameters)
 #include MARGIN_HEADER
@@ -44,7 +44,7 @@ struct Head {
     u32 batch;            // N
     u32 dimension;        // D
     u32 classes;          // C
-    u32 steps;            // length of `lambdas`
+    u32 steps;            // length of `modifiers`, if they are λ of steps
     u32 scale;            // a Scale
     float constant;       // the scale itself where it is CONSTANT
     u32 rounded;          // whether products are x̂ · ŵ of directions rounded to bf16, not x · w
@@ -57,7 +57,7 @@ struct Head {
     float penalty;        // weight of |‖x‖ − penalty_norm| in the loss
     float penalty_norm;
     float energy;         // weight of the class weights' energy in the loss
-    u32 unused;
+    u32 of_rows;          // whether `modifiers` are of rows, not λ of steps
     MarginParameters parameters;
 };
 
@@ -67,7 +67,7 @@ struct Operands {
     const float *weight;     // [C, D]
     const u32 *labels;       // [N]
     const u32 *count;        // [1]
-    const float *lambdas;    // [steps]
+    const float *modifiers;  // [steps] or [N]
     const u32 *counter;      // [1]
     const float *bias;       // [1] where the link is BINARY, else null
 };
@@ -145,8 +145,7 @@ __device__ __forceinline__ Target target_of(const Head &head, const Operands &in
     entry.factor = constant ? head.constant / float(entry.norm) : 1.0f;
     if (head.rounded) entry.factor = constant ? head.constant : float(entry.norm);
     entry.scale = constant ? head.constant : head.scale == FEATURE_NORM ? entry.norm : entry.norm * weight_norm;
-    u32 step = in.counter[0], last = head.steps - 1;
-    double lambda = in.lambdas[step < last ? step : last];
+    double lambda = in.modifiers[head.of_rows ? row : min(in.counter[0], head.steps - 1)];
     entry.bent = target(entry.cosine, lambda, head.parameters);
     entry.bending = entry.bent.value - entry.bent.slope * entry.cosine;
     entry.pull = 0;

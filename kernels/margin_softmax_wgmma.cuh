@@ -304,13 +304,14 @@ struct WeightEpilogue {
 
 // d_weight [classes, D] of a chunk from its gradients [N, to_eight(classes)], embeddings' directions, and what the gradients
 // give along ŵ, along [groups, to_eight(classes)]. Grid and block of multiply_tiles.
+template <u32 COLUMNS>
 __device__ __forceinline__ void backward_weight_wgmma(const TensorMap &gradients, const TensorMap &rows,
                                                       const Head &head, const float *weight, const float *inverse_norm,
                                                       const float *along, float *d_weight, u32 groups,
                                                       const MatrixProduct &p) {
-    using Sums = float[64];
+    using Sums = float[COLUMNS / 2];
     __shared__ float2 terms[CONSUMER_WARPS][16];
-    multiply_tiles<bf16, TN, 128>(gradients, rows, p, [&](const WgmmaWork &work, const Sums &sum, u8 *exchange) {
+    multiply_tiles<bf16, TN, COLUMNS>(gradients, rows, p, [&](const WgmmaWork &work, const Sums &sum, u8 *exchange) {
         u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, first = work.row + warp * 16, at = first + lane;
         if (lane < 16 && at < u32(p.rows)) {
             float inverse = inverse_norm[at], total = 0;

@@ -5,6 +5,7 @@
 // What a random number is used for; values as in `Stream`.
 constexpr u32 STREAM_ORDER = 2;
 constexpr u32 STREAM_AUGMENTATION = 3;
+constexpr u32 STREAM_MARGIN = 4;
 
 // Philox4x32-10 (Salmon et al., SC 2011).
 __device__ __forceinline__ uint4 philox(u64 seed, uint4 x) {
@@ -17,6 +18,14 @@ __device__ __forceinline__ uint4 philox(u64 seed, uint4 x) {
         key1 += 0xBB67AE85u;
     }
     return x;
+}
+
+// A standard normal number (Box–Muller): number `index` of tensor `tensor`.
+__device__ __forceinline__ double normal(u64 seed, u32 stream, u32 tensor, u32 index) {
+    uint4 x = philox(seed, make_uint4(index, 0, tensor, stream));
+    // (0, 1], so that the logarithm is finite.
+    double radius = (double(x.x) * 4294967296.0 + double(x.y) + 1) / 18446744073709551616.0;
+    return sqrt(-2 * log(radius)) * cospi(double(x.z) / 2147483648.0);
 }
 
 // Image at `position` of the order of `epoch`: a Feistel network over the smallest even number of bits, walked until it

@@ -1,7 +1,7 @@
 //! A training step allocates nothing: everything has its place before the first one runs.
 #![allow(unsafe_code)] // An allocator cannot be written without.
 
-use sphereface_models::{LOSSES, Network, named_network};
+use sphereface_models::{LOSSES, Network, loss, named_network};
 use sphereface_tensor::Backend;
 use sphereface_tensor::cpu::CpuBackend;
 use sphereface_testkit::TrainingCase;
@@ -57,17 +57,16 @@ fn a_training_step_allocates_nothing() {
 
     let mnist = named_network("mnist").unwrap().network([28, 28, 1], 2);
     let wide = Network::input([8, 8, 3]).stage(64, 1).stage(300, 1).linear(128);
-    for loss in LOSSES {
-        for case in [
-            TrainingCase::new(mnist.clone(), loss, 10, 40, 33),
-            TrainingCase::new(mnist.clone(), loss, 10, 40, 8),
-            TrainingCase::new(wide.clone(), loss, 2500, 40, 9),
-        ] {
-            for threads in [1, 2] {
-                let (name, classes) = (loss.key, case.model.head.classes);
-                let count = allocations(&case, threads, 10);
-                assert_eq!(count, 0, "allocations of 10 steps, {name}, {classes} classes, {threads} threads");
-            }
+    let mut cases: Vec<_> = LOSSES.into_iter().map(|loss| (loss, (&mnist, 10, 8))).collect();
+    // Other batches and many classes for a softmax of straight others, one of bent others, and margins of rows.
+    for key in ["sphereface", "sphereface2", "adaface"] {
+        cases.extend([(&mnist, 10, 33), (&wide, 2500, 9)].map(|of| (loss(key).unwrap(), of)));
+    }
+    for (loss, (network, classes, batch)) in cases {
+        let case = TrainingCase::new(network.clone(), loss, classes, 40, batch);
+        for threads in [1, 2] {
+            let count = allocations(&case, threads, 10);
+            assert_eq!(count, 0, "allocations of 10 steps, {}, {classes} classes, {threads} threads", loss.key);
         }
     }
 }

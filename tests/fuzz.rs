@@ -8,23 +8,10 @@ use sphereface_data::{Choice, Locations, load};
 use sphereface_models::{ImageSource, LOSSES, Model, Network, Training};
 use sphereface_tensor::op::{Augmentation, Logits, MarginSoftmax, Rule};
 use sphereface_tensor::{Backend, cpu::CpuBackend};
-use sphereface_testkit::fuzz::{Random, inputs, mutated, peak_address_space_bytes};
+use sphereface_testkit::fuzz::{Random, bounded, inputs, mutated};
 use std::fs;
 use std::io::Write;
 use std::path::Path;
-
-/// More address space than this, beyond what there was, is memory that an input claimed: threads and their stacks take
-/// some.
-const MOST_BYTES: u64 = 1 << 30;
-
-/// Runs a fuzz test in bounded address space.
-fn bounded(run: impl FnOnce()) {
-    let before = peak_address_space_bytes();
-    run();
-    if let (Some(before), Some(after)) = (before, peak_address_space_bytes()) {
-        assert!(after - before < MOST_BYTES, "{} bytes of address space for damaged inputs", after - before);
-    }
-}
 
 /// The header of an IDX file with these sizes, and `length` bytes of content.
 fn idx(sizes: &[u32], length: usize) -> Vec<u8> {

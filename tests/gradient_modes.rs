@@ -26,7 +26,7 @@ fn found(head: &MarginSoftmax, embedding: &[f64], weights: &[f64], lambda: f64) 
         array(Shape::matrix((Dim::Classes, classes), (Dim::D, columns)), weights),
         one(Dim::N, 0.0),
         one(Dim::Length, 1.0),
-        one(Dim::Steps, lambda),
+        array(head.modifiers(1, 1).1, &[lambda]),
         one(Dim::Length, 0.0),
     ];
     let forward = MarginSoftmaxForward(head.clone()).reference(&reads.iter().collect::<Vec<_>>(), &mut []);

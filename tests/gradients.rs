@@ -37,7 +37,10 @@ fn heads() -> Vec<Head> {
     // Every loss in every variant, by its own gradient. Those above are all of the SphereFace paper.
     for loss in LOSSES.into_iter().filter(|loss| !loss.annealed) {
         let variants = loss.variants().into_iter().map(|values| (loss.make)(3, &values));
-        heads.extend(variants.map(|head| (MarginSoftmax { gradient: Gradient::True, ..head }, 0.0)));
+        heads.extend(variants.map(|head| {
+            let modifier = if head.modifier.is_some() { 0.5 } else { 0.0 };
+            (MarginSoftmax { gradient: Gradient::True, ..head }, modifier)
+        }));
     }
     heads
 }
@@ -177,7 +180,7 @@ impl Architecture {
         let labels = plan.persistent("labels", Type::u32(Shape::vector(Dim::N, batch)));
         let one = Type::u32(Shape::vector(Dim::Length, 1));
         let (count, counter) = (plan.persistent("count", one.clone()), plan.persistent("counter", one));
-        let lambdas = plan.persistent("lambdas", Type::f32(Shape::vector(Dim::Steps, 1)));
+        let lambdas = plan.persistent("lambdas", Type::f32(head.modifiers(1, batch).1));
         let embedding = self.build(&mut plan, x)?;
         let classifier = plan.parameter("classifier")?;
         let head = MarginSoftmax { classes: self.classes, ..head.clone() };
@@ -212,7 +215,8 @@ impl Trial {
         start.set("x", draw(0, 1.0, architecture.input.iter().product()));
         start.set("labels", (0..batch).map(|row| (row % architecture.classes) as f64).collect());
         start.set("count", vec![architecture.valid as f64]);
-        start.set("lambdas", vec![head.1]);
+        let (_, lambdas) = head.0.modifiers(1, batch);
+        start.set("lambdas", vec![head.1; lambdas.elements()]);
         let mut block = vec![0.0; parameters.length()];
         for (tensor, parameter) in (1..).zip(parameters.iter()) {
             // Values keep their size from layer to layer, whatever the number of inputs.

@@ -1,6 +1,8 @@
 //! Files and folders that are written whole, or not at all.
 
 use anyhow::{Context, Result, bail};
+use atomicwrites::{AllowOverwrite, AtomicFile};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Writes a folder of files beside its place, then moves it there.
@@ -11,12 +13,14 @@ pub fn write(folder: &Path, files: &[(&str, String)]) -> Result<()> {
     if folder.exists() {
         bail!("{}: exists already", folder.display());
     }
-    let partial = beside(folder);
+    // Its name with an ending, whatever dots it has.
+    let mut partial = folder.as_os_str().to_owned();
+    partial.push(".partial");
+    let partial = PathBuf::from(partial);
     let written = || -> Result<()> {
         std::fs::create_dir_all(&partial).with_context(|| partial.display().to_string())?;
         for (name, text) in files {
-            let path = partial.join(name);
-            std::fs::write(&path, text).with_context(|| path.display().to_string())?;
+            write_file(&partial.join(name), text)?;
         }
         std::fs::rename(&partial, folder).with_context(|| folder.display().to_string())
     };
@@ -33,21 +37,13 @@ pub fn free(folder: &Path, name: &str) -> PathBuf {
     names.find(|path| !path.exists()).unwrap_or_else(|| folder.join(name))
 }
 
-/// Writes a file beside its place, then moves it there.
+/// Writes a file, replacing what was there in one step.
 ///
 /// # Errors
 /// When it cannot be written.
 pub fn write_file(path: &Path, text: &str) -> Result<()> {
-    let partial = beside(path);
-    std::fs::write(&partial, text).with_context(|| partial.display().to_string())?;
-    std::fs::rename(&partial, path).with_context(|| path.display().to_string())
-}
-
-/// Where what is to be at a path is written first: its name with an ending, whatever dots it has.
-fn beside(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".partial");
-    PathBuf::from(name)
+    let written = AtomicFile::new(path, AllowOverwrite).write(|file| file.write_all(text.as_bytes()));
+    written.with_context(|| path.display().to_string())
 }
 
 #[cfg(test)]

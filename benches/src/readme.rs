@@ -25,13 +25,12 @@ fn headlines(run: &Run) -> impl Iterator<Item = &CaseRecord> {
 }
 
 fn write_block(run: &Run, text: &mut String) -> std::fmt::Result {
-    let headline: Vec<&CaseRecord> = headlines(run).collect();
-    let timed = |name: &str| headline.iter().any(|case| case.rival(name).is_some_and(|rival| rival.seconds.is_some()));
+    let timed = |name: &str| headlines(run).any(|case| case.rival(name).is_some_and(|rival| rival.seconds.is_some()));
     let peers: Vec<&str> = run.peers.iter().map(|peer| peer.name.as_str()).filter(|name| timed(name)).collect();
     write!(text, "| | ours |")?;
     peers.iter().try_for_each(|name| write!(text, " {name} |"))?;
     writeln!(text, " speed-up over the best |\n|---|---|{}---|", "---|".repeat(peers.len()))?;
-    for case in headline {
+    for case in headlines(run) {
         let cell = |seconds: f64| match &case.items {
             Some((count, name)) if *count > 1 => format!("{} {name}/s", three_digits(*count as f64 / seconds)),
             _ => time(seconds),

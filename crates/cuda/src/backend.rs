@@ -9,8 +9,8 @@ use crate::lowering::{Lowering, Operand};
 use crate::nvrtc::Architecture;
 use crate::options::{Arena, Options, Precision, Tier};
 use sphereface_tensor::arena::{Request, assign};
-use sphereface_tensor::{Backend, Error, Lifetime, Place, Plan, Program, StepTime, Type};
-use std::collections::{BTreeSet, HashMap};
+use sphereface_tensor::{Backend, Buffer, Error, Lifetime, Persistent, Plan, Program, StepTime, Type};
+use std::collections::BTreeSet;
 
 /// Every buffer starts at a multiple of this.
 const ALIGNMENT: usize = 256;
@@ -78,7 +78,7 @@ pub struct CudaBackend<D> {
     driver: D,
     context: Context,
     library: Library,
-    persistent: HashMap<String, (Slice, Type)>,
+    persistent: Persistent<Slice>,
     /// Allocation that all plans share.
     arena: Slice,
     programs: Vec<LoweredPlan>,
@@ -101,7 +101,7 @@ impl<D: Driver> CudaBackend<D> {
             driver,
             context: Context { options, mma, wgmma },
             library: Library::default(),
-            persistent: HashMap::new(),
+            persistent: Persistent::default(),
             arena: Slice::default(),
             programs: Vec::new(),
             copies: Copies::default(),
@@ -134,63 +134,20 @@ impl<D: Driver> CudaBackend<D> {
         self.arena.bytes
     }
 
-    fn allocate(&mut self, bytes: usize, what: &str) -> Result<Slice, Error> {
-        let bytes = bytes as u64;
-        let pointer = self.driver.allocate(bytes).map_err(|error| failed(format!("{what}: {error}")))?;
-        Ok(Slice { pointer, bytes })
-    }
-
-    fn declare(
-        &mut self,
-        name: &str,
-        kind: &Type,
-        place: impl FnOnce(&mut Self) -> Result<Slice, Error>,
-    ) -> Result<Slice, Error> {
-        if let Some((slice, known)) = self.persistent.get(name) {
-            if known == kind {
-                return Ok(*slice);
-            }
-            return Err(Error::Buffer { name: name.into(), message: format!("expected {known}, found {kind}") });
-        }
-        let slice = place(self)?;
-        self.persistent.insert(name.into(), (slice, kind.clone()));
-        Ok(slice)
-    }
-
-    fn find(&self, name: &str, length: usize) -> Result<Slice, Error> {
-        let error = |message: String| Error::Buffer { name: name.into(), message };
-        let (slice, kind) =
-            self.persistent.get(name).ok_or_else(|| error("expected a persistent buffer, found none".into()))?;
-        if kind.bytes() != length {
-            return Err(error(format!("expected {} bytes for {kind}, found {length}", kind.bytes())));
-        }
-        Ok(*slice)
-    }
-
     /// The place of every buffer but those of the arena.
     fn persistent_slices(&mut self, plan: &Plan) -> Result<Vec<Option<Slice>>, Error> {
-        let mut slices = vec![None; plan.buffers.len()];
-        for (slice, buffer) in slices.iter_mut().zip(&plan.buffers) {
-            if buffer.place == Place::Persistent {
-                let zeros = |backend: &mut Self| {
-                    let slice = backend.allocate(buffer.kind.bytes(), &buffer.name)?;
-                    backend.driver.upload(slice.pointer, &vec![0; buffer.kind.bytes()]).map_err(failed)?;
-                    Ok(slice)
-                };
-                *slice = Some(self.declare(&buffer.name, &buffer.kind, zeros)?);
-            }
-        }
-        for (index, buffer) in plan.buffers.iter().enumerate() {
-            if let Place::View { of, offset } = buffer.place {
-                let block = slices[of.0].ok_or_else(|| Error::Buffer {
-                    name: buffer.name.clone(),
-                    message: "expected a view of a persistent buffer, found one of the arena".into(),
-                })?;
-                let view = block.part((offset * buffer.kind.dtype.bytes()) as u64, buffer.kind.bytes() as u64);
-                slices[index] = Some(self.declare(&buffer.name, &buffer.kind, |_| Ok(view))?);
-            }
-        }
-        Ok(slices)
+        let CudaBackend { driver, persistent, .. } = self;
+        let zeros = |buffer: &Buffer| {
+            let bytes = buffer.kind.bytes();
+            let slice = allocate(driver, bytes, &buffer.name)?;
+            driver.upload(slice.pointer, &vec![0; bytes]).map_err(failed)?;
+            Ok(slice)
+        };
+        let view = |block: Slice, offset: usize, kind: &Type| {
+            let (start, bytes) = ((offset * kind.dtype.bytes()) as u64, kind.bytes() as u64);
+            (start + bytes <= block.bytes).then(|| block.part(start, bytes))
+        };
+        persistent.places(plan, zeros, view)
     }
 
     /// Uploads the tables of a step.
@@ -198,7 +155,7 @@ impl<D: Driver> CudaBackend<D> {
         if bytes.is_empty() {
             return Ok(Slice::default());
         }
-        let slice = self.allocate(bytes.len(), "tables")?;
+        let slice = allocate(&mut self.driver, bytes.len(), "tables")?;
         self.driver.upload(slice.pointer, bytes).map_err(failed)?;
         Ok(slice)
     }
@@ -206,8 +163,9 @@ impl<D: Driver> CudaBackend<D> {
     /// A place for each buffer of the arena and each workspace, which come last.
     fn place(&mut self, requests: &[(usize, Lifetime)]) -> Result<Vec<Spot>, Error> {
         if self.context.options.arena == Arena::Separate {
-            let own = |&(bytes, _): &(usize, Lifetime)| {
-                Ok(Spot::Fixed(if bytes == 0 { Slice::default() } else { self.allocate(bytes, "activations")? }))
+            let own = |&(bytes, _): &(usize, Lifetime)| match bytes {
+                0 => Ok(Spot::Fixed(Slice::default())),
+                _ => allocate(&mut self.driver, bytes, "activations").map(Spot::Fixed),
             };
             return requests.iter().map(own).collect();
         }
@@ -228,11 +186,11 @@ impl<D: Driver> CudaBackend<D> {
                 }
                 None => "activations (a smaller batch needs less)".into(),
             };
-            let new = self.allocate(bytes, &what);
+            let new = allocate(&mut self.driver, bytes, &what);
             // Where there is no room for this plan, those lowered before still run.
             self.arena = match &new {
                 Ok(arena) => *arena,
-                Err(_) if old.bytes > 0 => self.allocate(old.bytes as usize, "activations")?,
+                Err(_) if old.bytes > 0 => allocate(&mut self.driver, old.bytes as usize, "activations")?,
                 Err(_) => Slice::default(),
             };
             new?;
@@ -340,6 +298,11 @@ impl LoweredStep {
     }
 }
 
+fn allocate(driver: &mut impl Driver, bytes: usize, what: &str) -> Result<Slice, Error> {
+    let pointer = driver.allocate(bytes as u64).map_err(|error| failed(format!("{what}: {error}")))?;
+    Ok(Slice { pointer, bytes: bytes as u64 })
+}
+
 fn start(driver: &mut impl Driver, ready: &Ready, steps: &[LoweredStep]) -> Result<(), Error> {
     let Ready { function, extent, arguments, step } = ready;
     driver.launch(*function, *extent, arguments).map_err(|error| failed(format!("{}: {error}", steps[*step].label)))
@@ -347,12 +310,7 @@ fn start(driver: &mut impl Driver, ready: &Ready, steps: &[LoweredStep]) -> Resu
 
 impl<D: Driver> Backend for CudaBackend<D> {
     fn name(&self) -> String {
-        let precision = match self.context.options.precision {
-            Precision::Fp32 => "fp32",
-            Precision::Tf32 => "tf32",
-            Precision::Bf16 => "bf16",
-        };
-        format!("{}, {precision}", self.driver.name())
+        format!("{}, {}", self.driver.name(), self.context.options.precision)
     }
 
     fn lower(&mut self, plan: &Plan) -> Result<Program, Error> {
@@ -415,13 +373,13 @@ impl<D: Driver> Backend for CudaBackend<D> {
     }
 
     fn upload(&mut self, buffer: &str, bytes: &[u8]) -> Result<(), Error> {
-        let slice = self.find(buffer, bytes.len())?;
+        let slice = self.persistent.find(buffer, bytes.len())?;
         self.copies.apply(&[Effect::Change(slice)]);
         self.driver.upload(slice.pointer, bytes).map_err(failed)
     }
 
     fn download(&mut self, buffer: &str, bytes: &mut [u8]) -> Result<(), Error> {
-        let slice = self.find(buffer, bytes.len())?;
+        let slice = self.persistent.find(buffer, bytes.len())?;
         self.driver.download(slice.pointer, bytes).map_err(failed)
     }
 

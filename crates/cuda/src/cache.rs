@@ -6,9 +6,10 @@
 
 use crate::launch::Unit;
 use crate::nvrtc::{Architecture, Compiled, Nvrtc, Output, cache_folder, options};
+use atomicwrites::{AllowOverwrite, AtomicFile};
 use sha2::{Digest, Sha256};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Two lengths of eight bytes and a SHA-256.
 const FOOTER_BYTES: usize = 16 + 32;
@@ -137,17 +138,10 @@ fn decode(bytes: &[u8]) -> Option<Compiled> {
 
 /// Writes a file that is whole whenever it has its name.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    static COUNT: AtomicUsize = AtomicUsize::new(0);
-    let own = format!("{}-{}.partial", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    let partial = path.with_extension(own);
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    let written = std::fs::write(&partial, bytes).and_then(|()| std::fs::rename(&partial, path));
-    if written.is_err() {
-        let _ = std::fs::remove_file(&partial); // The first error is the one that counts.
-    }
-    written
+    Ok(AtomicFile::new(path, AllowOverwrite).write(|file| file.write_all(bytes))?)
 }
 
 #[cfg(test)]

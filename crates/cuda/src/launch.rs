@@ -100,8 +100,8 @@ pub struct Unit {
 /// compiles, and waits for, only those of the tier it takes.
 pub(crate) const TIERS: [&str; 3] = ["TIER_SIMT", "TIER_MMA", "TIER_WGMMA"];
 
-/// Every unit that launchers may ask for: a file that names tiers once for each of them and once without, and all of that
-/// once for each margin where it names `MARGIN_HEADER`.
+/// Every unit that launchers may ask for: a file that names tiers once for each of them and once without, and, where it names
+/// `MARGIN_HEADER`, once without for each margin, and once for each tier and margin of tiles.
 pub fn units() -> Vec<Unit> {
     let mut units = Vec::new();
     for file in sphereface_kernels::SOURCES {
@@ -112,13 +112,18 @@ pub fn units() -> Vec<Unit> {
             units.extend(tiers.into_iter().map(|defines| Unit { stem, defines }));
             continue;
         }
-        for header in sphereface_kernels::HEADERS.iter().filter(|header| header.path.starts_with("margin/")) {
-            let define = format!("MARGIN_HEADER=\"{}\"", header.path);
-            let with_margin = |tier: &Vec<String>| [&tier[..], std::slice::from_ref(&define)].concat();
-            units.extend(tiers.iter().map(|tier| Unit { stem, defines: with_margin(tier) }));
+        for &header in sphereface_kernels::HEADERS.iter().filter(|header| header.path.starts_with("margin/")) {
+            let has_tiles = sphereface_kernels::margin_of_tiles(header) == header;
+            let tiers = tiers.iter().filter(|tier| tier.is_empty() || has_tiles);
+            units.extend(tiers.map(|tier| Unit { stem, defines: [&tier[..], &[with_margin(header)]].concat() }));
         }
     }
     units
+}
+
+/// What is defined in a unit of a margin.
+pub(crate) fn with_margin(header: sphereface_kernels::File) -> String {
+    format!("MARGIN_HEADER=\"{}\"", header.path)
 }
 
 /// One launch of one kernel.

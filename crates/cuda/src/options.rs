@@ -1,16 +1,6 @@
 //! What a backend is told.
 
-/// Arithmetic of products.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Precision {
-    /// Strict fp32.
-    #[default]
-    Fp32,
-    /// Operands rounded to TF32, sums in fp32.
-    Tf32,
-    /// Operands and activations in bf16, sums, parameters and statistics in fp32.
-    Bf16,
-}
+pub use sphereface_tensor::roofline::Precision;
 
 /// Which instructions products use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,14 +1,14 @@
 //! Writing files so that a reader sees a complete one or none.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+
+use atomicwrites::{AllowOverwrite, AtomicFile};
 
 /// Writes `folder/name`, replacing what is there, and returns its path. A file with this very content is left alone.
 ///
-/// The content goes to a temporary name, to the disk, and then gets its name in one step: several processes may do this at once,
-/// and a crash leaves no half file under `name`.
+/// Several processes may do this at once, and a crash leaves no half file under `name`.
 ///
 /// # Errors
 ///
@@ -18,17 +18,8 @@ pub(crate) fn store(folder: &Path, name: &str, content: &[u8]) -> io::Result<Pat
     if holds(&path, content) {
         return Ok(path);
     }
-    static COUNT: AtomicUsize = AtomicUsize::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let partial = folder.join(format!(".{name}.{}-{count}.partial", std::process::id()));
     fs::create_dir_all(folder)?;
-    let written = write_durably(&partial, content).and_then(|()| fs::rename(&partial, &path));
-    if let Err(error) = written {
-        // Best effort: the first error is the one to report.
-        let _ = fs::remove_file(&partial);
-        return Err(error);
-    }
-    sync_folder(folder)?;
+    AtomicFile::new(&path, AllowOverwrite).write(|file| file.write_all(content))?;
     Ok(path)
 }
 
@@ -38,23 +29,6 @@ fn holds(path: &Path, content: &[u8]) -> bool {
             && metadata.len() == content.len() as u64
             && fs::read(path).is_ok_and(|bytes| bytes == content)
     })
-}
-
-fn write_durably(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = File::create_new(path)?;
-    file.write_all(content)?;
-    file.sync_all()
-}
-
-/// The new name is on disk only when its folder is.
-#[cfg(unix)]
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
-#[cfg(not(unix))]
-fn sync_folder(_folder: &Path) -> io::Result<()> {
-    Ok(())
 }
 
 #[cfg(test)]

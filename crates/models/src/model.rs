@@ -4,7 +4,7 @@ use crate::backbone::Backbone;
 use crate::network::Network;
 use sphereface_tensor::op::{
     Advance, Augmentation, GatherBatch, Gradient, GradientNorm, Link, Logits, METRICS, MarginSoftmax, Metrics,
-    Optimizer, Rule, UnitRows,
+    Optimizer, RowModifiers, Rule, UnitRows,
 };
 use sphereface_tensor::{BufferId, Dim, Error, Init, ParameterSet, Plan, PlanBuilder, Shape, Type};
 
@@ -130,7 +130,8 @@ impl<N: Backbone> Model<N> {
             plan.push(UnitRows, &[], &[weights])?;
         }
         let lambdas = plan.persistent(LAMBDAS, table_type(training.steps));
-        let (hits, loss, norm) = self.classify(&mut plan, &batch, self.head.clone(), [lambdas, counter])?;
+        let (hits, loss, norm) =
+            self.classify(&mut plan, &batch, self.head.clone(), [lambdas, counter], training.seed)?;
         let gradients = plan.backward(loss)?;
         let gradient_norm = plan.push(GradientNorm, &[gradients], &[])?[0];
         let rates = plan.persistent(RATES, table_type(training.steps));
@@ -164,7 +165,7 @@ impl<N: Backbone> Model<N> {
         let step = plan.persistent(STEP, counter_type());
         // Without a backward pass nothing reads what the head could keep.
         let head = MarginSoftmax { logits: Logits::Recompute, ..self.head.clone() };
-        let (hits, loss, norm) = self.classify(&mut plan, &gathered, head, [lambdas, step])?;
+        let (hits, loss, norm) = self.classify(&mut plan, &gathered, head, [lambdas, step], 0)?;
         let log = plan.persistent(&source.log_buffer(), log_type(source.batches(batch)));
         plan.push(Metrics, &[loss, hits, norm, gathered.count, counter], &[log])?;
         plan.push(Advance, &[], &[counter])?;
@@ -208,18 +209,23 @@ impl<N: Backbone> Model<N> {
         Ok(Batch { x: written[0], labels: written[1], count: written[2] })
     }
 
-    /// Hits, loss and embedding norm of each row.
+    /// Hits, loss and embedding norm of each row; `seed` is that of margins which are drawn.
     fn classify(
         &self,
         plan: &mut PlanBuilder<'_>,
         batch: &Batch,
         head: MarginSoftmax,
         [lambdas, counter]: [BufferId; 2],
+        seed: u64,
     ) -> Result<(BufferId, BufferId, BufferId), Error> {
         let embedding = self.network.build(plan, batch.x)?;
         plan.label("head");
         let weights = plan.parameter(CLASS_WEIGHTS)?;
-        let mut operands = vec![embedding, weights, batch.labels, batch.count, lambdas, counter];
+        let modifiers = match head.modifier {
+            None => lambdas,
+            Some(of) => plan.push(RowModifiers { of, seed }, &[embedding, batch.count, counter], &[])?[0],
+        };
+        let mut operands = vec![embedding, weights, batch.labels, batch.count, modifiers, counter];
         if head.has_bias() {
             operands.push(plan.parameter(CLASS_BIAS)?);
         }

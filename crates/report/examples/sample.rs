@@ -186,7 +186,7 @@ fn step(random: &mut Random, loss: usize, i: usize) -> StepRecord {
     let margin = if loss == 2 { 1.0 + 6.0 / (1.0 + lambda) } else { 1.0 };
     let accuracy = (1.0 - 0.9 * (-22.0 * done).exp() - 0.012 * random.uniform()).clamp(0.0, 1.0);
     StepRecord {
-        step: i as u64 * 6 + 1,
+        step: i * 6 + 1,
         epoch: done * EPOCHS as f64,
         // One diverged step shows how a gap looks.
         loss: if i == 200 { f64::NAN } else { (2.3 * (-20.0 * done).exp() + 0.03 * margin) * noise },

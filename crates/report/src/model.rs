@@ -177,10 +177,10 @@ pub struct GuardEvent {
 }
 
 /// Measurements of one training step. A NaN becomes a gap in its curve.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct StepRecord {
     /// Number of the step.
-    pub step: u64,
+    pub step: usize,
     /// Passes over the training images so far, with the fraction of the current one.
     #[serde(with = "crate::gap")]
     pub epoch: f64,
@@ -208,7 +208,7 @@ pub struct StepRecord {
 }
 
 /// Measurements after one epoch. A NaN becomes a gap in its curve.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct EpochRecord {
     /// Epochs done: 1 after the first.
     pub epoch: usize,
@@ -326,8 +326,7 @@ impl Report {
     /// `accuracy`, `intervals`, `psi` if a loss has a margin, `embedding-<D>d-<loss>` for embeddings of size 2 and 3,
     /// `embeddings` (all of them), `angles`, and `network`, if its layers are known, with `network.dot` and
     /// `network.txt`. Trainings that were filmed play in `embedding-2d.gif` and `embedding-3d.gif`, each under 3 MB.
-    /// Each file is written under a temporary name and then renamed, and nothing is written before everything has been
-    /// drawn.
+    /// Each file is whole or not there, and nothing is written before everything has been drawn.
     ///
     /// # Errors
     /// [`Error::NoTrainings`], [`Error::Invalid`] or [`Error::Draw`] before anything is written; [`Error::Write`] if

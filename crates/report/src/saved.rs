@@ -30,7 +30,7 @@ struct Loaded {
 }
 
 impl Report {
-    /// Saves the report under a temporary name and then renames it.
+    /// Saves the report in one step: the file is whole, or what was there before is.
     ///
     /// # Errors
     /// [`Error::NoTrainings`] or [`Error::Invalid`] if it could not be shown; [`Error::Write`] if the disk refuses.

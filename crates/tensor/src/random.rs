@@ -33,6 +33,8 @@ pub enum Stream {
     Order = 2,
     /// Shift and mirror of an image.
     Augmentation = 3,
+    /// What makes the margin of one row differ from that of another.
+    Margin = 4,
 }
 
 /// A uniform number in `[0, 1)` with 53 random bits: number `index` of tensor `tensor`.

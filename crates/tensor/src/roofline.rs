@@ -15,13 +15,14 @@ use std::fmt;
 use std::time::Duration;
 
 /// How products are computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Precision {
     /// IEEE single precision.
     Fp32,
-    /// Operands rounded to 10 bits of mantissa, on tensor cores.
+    /// Operands rounded to TF32, which has 10 bits of mantissa, on tensor cores; sums in fp32.
     Tf32,
-    /// Activations and weights in bf16, sums in fp32: a plan that is [narrowed](Plan::narrowed).
+    /// Activations and weights in bf16; sums, parameters and statistics in fp32: a plan that is
+    /// [narrowed](Plan::narrowed).
     Bf16,
 }
 

@@ -2,14 +2,16 @@
 
 mod margin_softmax;
 
-pub(crate) use margin_softmax::bias;
-pub use margin_softmax::{HEADS, margin_softmax_backward_of, margin_softmax_forward, margin_softmax_forward_of};
+pub use margin_softmax::{
+    HEAD_FORMS, HEADS, margin_softmax_backward_of, margin_softmax_forward, margin_softmax_forward_of,
+};
+pub(crate) use margin_softmax::{bias, modifiers};
 
 use crate::compare::Tolerance;
 use sphereface_tensor::op::{
     Add, Advance, Augmentation, Cast, Conv2dBackwardData, Conv2dBackwardWeight, Conv2dForward, GatherBatch, Gemm,
     GradientNorm, Group, Layout, LinearBackwardData, LinearBackwardWeight, LinearForward, Logits, METRICS, Metrics, Op,
-    Optimizer, PreluBackward, PreluForward, Rule, UnitRows,
+    Optimizer, PreluBackward, PreluForward, RowModifier, RowModifiers, Rule, UnitRows,
 };
 use sphereface_tensor::{DType, Dim, Shape, Type};
 
@@ -349,6 +351,14 @@ pub fn elementwise() -> Vec<Case> {
         let name = format!("unit_rows {classes}x{dimension}");
         let updates = vec![normal(Shape::matrix((Dim::Classes, classes), (Dim::D, dimension)))];
         cases.push(Case { updates, ..case(name, UnitRows, vec![], Tolerance::Largest(1e-6)) });
+    }
+    for [batch, dimension, valid] in [[1, 1, 1], [70, 2, 69], [300, 513, 300]] {
+        for of in [RowModifier::Drawn, RowModifier::Length { spread: 0.7 }] {
+            let name = format!("row_modifiers {of:?} N{batch} D{dimension} valid {valid}");
+            let embedding = normal(Shape::matrix((Dim::N, batch), (Dim::D, dimension)));
+            let reads = vec![embedding, counter(valid as f64), counter(9.0)];
+            cases.push(case(name, RowModifiers { of, seed: 5 }, reads, Tolerance::Largest(1e-6)));
+        }
     }
     let updates = vec![counter(7.0)];
     cases.push(Case { updates, ..case("advance".into(), Advance, vec![], Tolerance::Exact) });

@@ -37,13 +37,7 @@ pub fn every_operator() -> Vec<Case> {
     cases.extend(cases::metrics());
     // A head whose classes are the lanes of a warp, and the forms of one of tiles of classes with a tail.
     cases.extend(LOSSES.into_iter().flat_map(|loss| head(loss, [10, 2, 33, 20], |case| case)));
-    let forms: [fn(Case) -> Case; 4] = [
-        |case| case,
-        Case::with_kept_cosines,
-        Case::with_rounded_directions,
-        |case| case.with_kept_cosines().with_rounded_directions(),
-    ];
-    for form in forms {
+    for form in cases::HEAD_FORMS {
         cases.extend(LOSSES.into_iter().flat_map(|loss| head(loss, [70, 20, 130, 129], form)));
     }
     cases

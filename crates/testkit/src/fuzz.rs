@@ -94,8 +94,24 @@ fn put(input: &mut [u8], at: usize, value: &[u8]) {
     }
 }
 
+/// More address space than this, beyond what there was, is memory that an input claimed: threads and their stacks take
+/// some.
+const MOST_BYTES: u64 = 1 << 30;
+
+/// Runs a fuzz test in bounded address space.
+///
+/// # Panics
+/// If an input claimed memory.
+pub fn bounded(run: impl FnOnce()) {
+    let before = peak_address_space_bytes();
+    run();
+    if let (Some(before), Some(after)) = (before, peak_address_space_bytes()) {
+        assert!(after - before < MOST_BYTES, "{} bytes of address space for damaged inputs", after - before);
+    }
+}
+
 /// The most address space that this process ever had, in bytes, where the system says so.
-pub fn peak_address_space_bytes() -> Option<u64> {
+fn peak_address_space_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmPeak:"))?;
     line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kibibytes| 1024 * kibibytes)

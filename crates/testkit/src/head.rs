@@ -1,6 +1,6 @@
 //! The classifier head: every loss with every choice, gradient and λ, forward and then backward on what forward computed.
 
-use crate::cases::{Case, Fill, bias, margin_softmax_backward_of, margin_softmax_forward_of};
+use crate::cases::{Case, Fill, bias, margin_softmax_backward_of, margin_softmax_forward_of, modifiers};
 use crate::compare::{Tolerance, assert_close};
 use crate::run::{case_error, results_error, run_case};
 use sphereface_models::margin::{LOSSES, ModifiedSoftmax, SphereFace};
@@ -159,11 +159,10 @@ impl HeadCase {
             near.map(|c: f64| c.clamp(-1.0, 1.0)).flat_map(|c| [3.0 * c, 3.0 * (1.0 - c * c).sqrt()]).collect();
         let batch = points.len() / 2;
         // A slope multiplies what is left of a class weight across the embedding, a difference in f32.
-        let slopes = cosines.map(|c| {
-            let [target, other] = [self.head.margin.target(c, self.lambda), self.head.margin.other(c)];
-            target.slope.abs().max(other.slope)
-        });
-        let steepest = slopes.into_iter().fold(0.0, f64::max);
+        let changes = if self.head.modifier.is_some() { vec![-1.0, 0.0, 1.0] } else { vec![self.lambda] };
+        let target = |c: f64| changes.iter().map(move |&change| self.head.margin.target(c, change).slope.abs());
+        let slopes = cosines.iter().flat_map(|&c| target(c).chain([self.head.margin.other(c).slope]));
+        let steepest = slopes.fold(0.0, f64::max);
         let steepness = if steepest > USUAL_SLOPE { steepest / 4.0 } else { 1.0 };
         let mut weights = vec![1.0, 0.0, 0.0, -0.5];
         weights.extend((2..classes).flat_map(|class| [-0.1 - 0.007 * class as f64, -0.5]));
@@ -174,7 +173,7 @@ impl HeadCase {
             values(Shape::matrix((Dim::Classes, classes), (Dim::D, 2)), weights),
             (Type::u32(Shape::vector(Dim::N, batch)), Fill::Constant(0.0)),
             one(batch as f64),
-            (Type::f32(Shape::vector(Dim::Steps, 1)), Fill::Constant(self.lambda)),
+            modifiers(&self.head, self.lambda, 1, batch),
             one(0.0),
         ];
         reads.extend(bias(&self.head));

@@ -3,13 +3,14 @@
 use crate::event::Recovery;
 use crate::guard::NotFinite;
 use anyhow::{Context, Result, bail, ensure};
+use atomicwrites::{AllowOverwrite, AtomicFile};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use sphereface_models::STEP;
 use sphereface_tensor::op::Rule;
 use sphereface_tensor::{Backend, PARAMETERS, ParameterSet};
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::Write;
 use std::path::Path;
 
@@ -118,22 +119,8 @@ fn finite(values: &[u8]) -> bool {
     values.chunks_exact(4).all(|b| bytemuck::pod_read_unaligned::<f32>(b).is_finite())
 }
 
-/// Writes a file under a temporary name, makes sure that it is on the disk, and gives it its name.
+/// Writes a file: it is whole and on the disk, or what was there before is.
 pub(crate) fn replace(path: &Path, contents: &[u8]) -> Result<()> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
-    let write = || -> std::io::Result<()> {
-        let mut file = File::create(&temporary)?;
-        file.write_all(contents)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        // The rename itself is on the disk only when the folder is.
-        match path.parent() {
-            Some(folder) if cfg!(unix) && !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
-            _ => Ok(()),
-        }
-    };
-    write().with_context(|| format!("{}: cannot be written", path.display())).inspect_err(|_| {
-        let _ = fs::remove_file(&temporary);
-    })
+    let written = AtomicFile::new(path, AllowOverwrite).write(|file| file.write_all(contents));
+    written.with_context(|| format!("{}: cannot be written", path.display()))
 }

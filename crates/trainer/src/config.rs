@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sphereface_models::margin::SphereFace;
 use sphereface_models::{DIGITS, Lambda, NETWORKS, OF_THE_PAPER, Rate, Recipe, named_network};
 use sphereface_tensor::op::{Augmentation, Logits, Rule};
+use sphereface_tensor::roofline::Precision;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -295,7 +296,7 @@ impl Config {
         known("training.rate_schedule", &training.rate_schedule, ["cosine", "steps"])?;
         known("training.lambda_schedule", &training.lambda_schedule, ["quadratic", "inverse"])?;
         known("optimizer.rule", &optimizer.rule, ["sgd", "nesterov", "adam", "adamw"])?;
-        known("backend.precision", &backend.precision, ["fp32", "tf32", "bf16"])?;
+        known("backend.precision", &backend.precision, Precision::NAMED.map(|(name, _)| name))?;
         known("backend.tier", &backend.tier, ["auto", "simt", "mma", "wgmma"])?;
         known("backend.arena", &backend.arena, ["shared", "separate"])?;
         Ok(())

@@ -13,6 +13,7 @@ use crate::session::{LOG_ROWS, Session};
 use anyhow::{Result, bail};
 use sphereface::Metrics;
 use sphereface_data::Dataset;
+use sphereface_report::{EpochRecord, StepRecord};
 use std::time::{Duration, Instant};
 
 /// Longest time between two checkpoints.
@@ -170,7 +171,7 @@ impl<'a> Course<'a> {
         let test_accuracy = test.mean(test.hits_logits);
         self.progress.epoch(epoch, train_loss, test_accuracy, self.judged_on);
         let (step, seconds) = (self.session.steps_done(), self.seconds());
-        self.write(Line::Epoch { step, epoch, test_accuracy, train_loss, seconds })
+        self.write(Line::Epoch { step, record: EpochRecord { epoch, test_accuracy, train_loss }, seconds })
     }
 
     fn seconds(&self) -> f64 {
@@ -311,7 +312,7 @@ fn next_chunk(steps: usize, took: Duration) -> usize {
 
 fn step_line(session: &Session, step: usize, row: &Metrics, seconds: f64) -> Line {
     let (rate, lambda) = session.schedule(step);
-    Line::Step {
+    let record = StepRecord {
         step: step + 1,
         epoch: session.epochs(step + 1),
         loss: row.mean(row.loss),
@@ -321,8 +322,8 @@ fn step_line(session: &Session, step: usize, row: &Metrics, seconds: f64) -> Lin
         lambda,
         gradient_norm: row.gradient_norm,
         feature_norm: row.mean(row.feature_norm),
-        seconds,
-    }
+    };
+    Line::Step { record, seconds }
 }
 
 /// Mean loss of the steps after `after`.
@@ -330,7 +331,7 @@ fn mean_loss_since(lines: &[Line], after: usize) -> f64 {
     let losses: Vec<f64> = lines
         .iter()
         .filter_map(|line| match *line {
-            Line::Step { step, loss, .. } if step > after => Some(loss),
+            Line::Step { record, .. } if record.step > after => Some(record.loss),
             _ => None,
         })
         .collect();
@@ -343,7 +344,8 @@ mod tests {
     use crate::event::Cause;
 
     fn epoch(step: usize) -> Line {
-        Line::Epoch { step, epoch: step, test_accuracy: 0.5, train_loss: 1.0, seconds: step as f64 }
+        let record = EpochRecord { epoch: step, test_accuracy: 0.5, train_loss: 1.0 };
+        Line::Epoch { step, record, seconds: step as f64 }
     }
 
     fn recovery(found_at: usize, back_to: usize) -> Recovery {

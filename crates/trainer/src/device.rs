@@ -97,11 +97,10 @@ fn shown(mut backend: CudaBackend<impl Driver + 'static>, verbosity: Verbosity) 
 /// What the configuration says of a CUDA device.
 fn options(settings: &BackendConfig) -> Options {
     Options {
-        precision: match settings.precision.as_str() {
-            "bf16" => Precision::Bf16,
-            "tf32" => Precision::Tf32,
-            _ => Precision::Fp32,
-        },
+        precision: Precision::NAMED
+            .into_iter()
+            .find(|(name, _)| *name == settings.precision)
+            .map_or(Precision::Fp32, |(_, precision)| precision),
         tier: match settings.tier.as_str() {
             "simt" => Tier::Simt,
             "mma" => Tier::Mma,

@@ -2,10 +2,11 @@
 
 use crate::cli::DoctorArgs;
 use crate::event::{Cause, Event, Finding, Found, sentence};
-use crate::folder::{Folder, Line, METRICS, SUMMARY, Summary, TrainingSummary, events};
+use crate::folder::{Folder, Line, METRICS, SUMMARY, Summary, TrainingSummary, events, records};
 use crate::guard::{Guard, short};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use sphereface_models::loss_and_gradient;
+use sphereface_report::StepRecord;
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
@@ -67,12 +68,12 @@ fn examine(path: &Path) -> Result<Vec<(String, Verdict)>> {
     let resume = format!("to go on: trainer {command} --resume {whole}");
     if inside.is_empty() {
         let summary = read_summary(&folder)?.and_then(|summary| summary.runs.into_iter().next());
-        return Ok(vec![(whole, verdict(&read_log(&folder)?, summary.as_ref(), &resume))]);
+        return Ok(vec![(whole, verdict(&folder.whole_log()?, summary.as_ref(), &resume))]);
     }
     let examine = |name: String| {
         let folder = folder.inside(&name);
         let summary = read_summary(&folder)?.and_then(|summary| summary.runs.into_iter().next());
-        Ok((name, verdict(&read_log(&folder)?, summary.as_ref(), &resume)))
+        Ok((name, verdict(&folder.whole_log()?, summary.as_ref(), &resume)))
     };
     inside.into_iter().map(examine).collect()
 }
@@ -87,54 +88,6 @@ fn read_summary(folder: &Folder) -> Result<Option<Summary>> {
     summary.map(Some).with_context(|| format!("{}: expected a run's summary", path.display()))
 }
 
-/// All lines; numbers that are missing, as NaN is in JSON, become NaN. A last line that was cut off is left out.
-fn read_log(folder: &Folder) -> Result<Vec<Line>> {
-    let path = folder.file(METRICS);
-    let name = path.display();
-    let text = fs::read_to_string(&path).with_context(|| format!("{name}: cannot be read"))?;
-    let count = text.lines().count();
-    let mut lines = Vec::new();
-    for (index, text) in text.lines().enumerate() {
-        match serde_json::from_str::<Line>(text) {
-            Ok(line) => lines.push(line),
-            Err(_) if text.contains(":null") => lines.push(not_finite(text, &name.to_string(), index)?),
-            Err(_) if index + 1 == count => {}
-            Err(error) => bail!("{name}: line {}: expected a line of the log, found: {error}", index + 1),
-        }
-    }
-    Ok(lines)
-}
-
-/// A step whose log lost a number.
-fn not_finite(text: &str, name: &str, index: usize) -> Result<Line> {
-    let value: serde_json::Value = serde_json::from_str(text)
-        .with_context(|| format!("{name}: line {}: expected a line of the log", index + 1))?;
-    let number = |key: &str| value[key].as_f64().unwrap_or(f64::NAN);
-    Ok(Line::Step {
-        step: value["step"].as_u64().unwrap_or(index as u64 + 1) as usize,
-        epoch: number("epoch"),
-        loss: number("loss"),
-        accuracy: number("accuracy"),
-        accuracy_penalised: number("accuracy_penalised"),
-        rate: number("rate"),
-        lambda: number("lambda"),
-        gradient_norm: number("gradient_norm"),
-        feature_norm: number("feature_norm"),
-        seconds: number("seconds"),
-    })
-}
-
-/// The numbers of a step that a verdict needs.
-#[derive(Clone, Copy)]
-struct Step {
-    step: usize,
-    loss: f64,
-    accuracy: f64,
-    rate: f64,
-    lambda: f64,
-    feature_norm: f64,
-}
-
 /// Whether λ takes part in a loss, whatever its gradient.
 fn is_annealed(key: &str) -> bool {
     loss_and_gradient(key).is_some_and(|(loss, _)| loss.annealed)
@@ -142,15 +95,7 @@ fn is_annealed(key: &str) -> bool {
 
 /// The verdict on one training, from its log and, if it has ended, its summary.
 fn verdict(lines: &[Line], summary: Option<&TrainingSummary>, resume: &str) -> Verdict {
-    let steps: Vec<Step> = lines
-        .iter()
-        .filter_map(|line| match *line {
-            Line::Step { step, loss, accuracy, rate, lambda, feature_norm, .. } => {
-                Some(Step { step, loss, accuracy, rate, lambda, feature_norm })
-            }
-            _ => None,
-        })
-        .collect();
+    let (steps, _) = records(lines);
     let annealed =
         steps.iter().any(|step| step.lambda > 0.0) || summary.is_some_and(|summary| is_annealed(&summary.loss));
     let Some(last) = steps.last() else {
@@ -191,7 +136,7 @@ fn verdict(lines: &[Line], summary: Option<&TrainingSummary>, resume: &str) -> V
 }
 
 /// A loss that does not move in its fifth digit, anywhere but where a network that knows nothing has it.
-fn held_at_a_bound(tail: &[Step], summary: Option<&TrainingSummary>) -> Option<Verdict> {
+fn held_at_a_bound(tail: &[StepRecord], summary: Option<&TrainingSummary>) -> Option<Verdict> {
     let last = tail.last()?;
     let repeated = tail.iter().rev().take_while(|step| (step.loss - last.loss).abs() <= SAME * last.loss.abs());
     let first = repeated.clone().last()?;
@@ -212,7 +157,7 @@ fn held_at_a_bound(tail: &[Step], summary: Option<&TrainingSummary>) -> Option<V
 }
 
 /// What the guard says of the whole log, if its last judgement is a bad one.
-fn judged(lines: &[Line], steps: &[Step], annealed: bool, summary: Option<&TrainingSummary>) -> Option<Finding> {
+fn judged(lines: &[Line], steps: &[StepRecord], annealed: bool, summary: Option<&TrainingSummary>) -> Option<Finding> {
     let mut guard = Guard::of_log(classes(steps, summary)?, annealed, warm_up(steps), steps.last()?.step);
     let mut found = None;
     for line in lines.iter().filter(|line| !matches!(line, Line::Epoch { .. })) {
@@ -223,11 +168,12 @@ fn judged(lines: &[Line], steps: &[Step], annealed: bool, summary: Option<&Train
 
 /// How many classes there are: as the summary says, else by the loss of a network that knows nothing, else by what the
 /// first steps got right.
-fn classes(steps: &[Step], summary: Option<&TrainingSummary>) -> Option<usize> {
+fn classes(steps: &[StepRecord], summary: Option<&TrainingSummary>) -> Option<usize> {
     if let Some(summary) = summary.filter(|summary| !summary.class_accuracy.is_empty()) {
         return Some(summary.class_accuracy.len());
     }
-    let mean = |steps: &[Step], value: fn(&Step) -> f64| steps.iter().map(value).sum::<f64>() / steps.len() as f64;
+    let mean =
+        |steps: &[StepRecord], value: fn(&StepRecord) -> f64| steps.iter().map(value).sum::<f64>() / steps.len() as f64;
     let tail = &steps[steps.len().saturating_sub(LAST)..];
     let by_loss = mean(tail, |step| step.loss).exp().round();
     if (2.0..1e7).contains(&by_loss) && (mean(tail, |step| step.accuracy) * by_loss - 1.0).abs() < 0.5 {
@@ -239,13 +185,13 @@ fn classes(steps: &[Step], summary: Option<&TrainingSummary>) -> Option<usize> {
 }
 
 /// The step at which the rate is largest.
-fn warm_up(steps: &[Step]) -> usize {
+fn warm_up(steps: &[StepRecord]) -> usize {
     let largest = steps.iter().max_by(|a, b| a.rate.total_cmp(&b.rate));
     largest.map_or(0, |step| if step.rate > steps[0].rate { step.step } else { 0 })
 }
 
 /// Embeddings so short that the loss is that of a guess.
-fn shrunk(tail: &[Step], summary: Option<&TrainingSummary>) -> Option<Verdict> {
+fn shrunk(tail: &[StepRecord], summary: Option<&TrainingSummary>) -> Option<Verdict> {
     let classes = classes(tail, summary)?;
     let log_classes = (classes as f64).ln();
     let count = tail.len() as f64;
@@ -265,7 +211,7 @@ fn shrunk(tail: &[Step], summary: Option<&TrainingSummary>) -> Option<Verdict> {
     ))
 }
 
-fn long(tail: &[Step]) -> Option<Verdict> {
+fn long(tail: &[StepRecord]) -> Option<Verdict> {
     let last = tail.last().filter(|step| step.feature_norm > LONG)?;
     Some(Verdict::new(
         format!("The embeddings grew to a mean length of {} by step {}.", short(last.feature_norm), last.step),

@@ -10,6 +10,7 @@ use sphereface_data::Dataset;
 use sphereface_export::curves::{Column, Row};
 use sphereface_export::embeddings::Labelled;
 use sphereface_export::{Curves, Trained, onnx, pytorch, tensorboard};
+use sphereface_report::{EpochRecord, StepRecord};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -98,16 +99,24 @@ fn facts(session: &Session, config: &Config, dataset: &Dataset) -> Result<Vec<(&
     Ok(facts)
 }
 
-const COLUMNS: [Column; 9] = [
-    Column { name: "loss", tag: "train/loss" },
-    Column { name: "accuracy", tag: "train/accuracy" },
-    Column { name: "accuracy_penalised", tag: "train/accuracy_penalised" },
-    Column { name: "rate", tag: "schedule/rate" },
-    Column { name: "lambda", tag: "schedule/lambda" },
-    Column { name: "gradient_norm", tag: "train/gradient_norm" },
-    Column { name: "feature_norm", tag: "train/feature_norm" },
-    Column { name: "train_loss", tag: "epoch/train_loss" },
-    Column { name: "test_accuracy", tag: "epoch/test_accuracy" },
+/// A column, and where its values stand in records of one kind.
+type Of<R> = (Column, fn(&R) -> f64);
+
+/// Columns of what is measured in a step.
+const OF_STEP: [Of<StepRecord>; 7] = [
+    (Column { name: "loss", tag: "train/loss" }, |step| step.loss),
+    (Column { name: "accuracy", tag: "train/accuracy" }, |step| step.accuracy),
+    (Column { name: "accuracy_penalised", tag: "train/accuracy_penalised" }, |step| step.accuracy_penalised),
+    (Column { name: "rate", tag: "schedule/rate" }, |step| step.rate),
+    (Column { name: "lambda", tag: "schedule/lambda" }, |step| step.lambda),
+    (Column { name: "gradient_norm", tag: "train/gradient_norm" }, |step| step.gradient_norm),
+    (Column { name: "feature_norm", tag: "train/feature_norm" }, |step| step.feature_norm),
+];
+
+/// Columns of what is measured at the end of an epoch.
+const OF_EPOCH: [Of<EpochRecord>; 2] = [
+    (Column { name: "train_loss", tag: "epoch/train_loss" }, |epoch| epoch.train_loss),
+    (Column { name: "test_accuracy", tag: "epoch/test_accuracy" }, |epoch| epoch.test_accuracy),
 ];
 
 /// The log as a table with a row for each step. What is measured at the end of an epoch stands in the row of its last
@@ -115,30 +124,19 @@ const COLUMNS: [Column; 9] = [
 fn curves(lines: &[Line]) -> Curves {
     let mut rows: Vec<Row> = Vec::new();
     for line in lines {
-        match *line {
-            Line::Step {
-                step,
-                epoch,
-                loss,
-                accuracy,
-                accuracy_penalised,
-                rate,
-                lambda,
-                gradient_norm,
-                feature_norm,
-                seconds,
-            } => {
-                let measured = [loss, accuracy, accuracy_penalised, rate, lambda, gradient_norm, feature_norm];
-                let values = measured.into_iter().map(Some).chain([None; 2]).collect();
-                rows.push(Row { step: step as u64, epoch, seconds, values });
+        match line {
+            Line::Step { record, seconds } => {
+                let measured = OF_STEP.iter().map(|(_, of)| Some(of(record)));
+                let values = measured.chain([None; OF_EPOCH.len()]).collect();
+                rows.push(Row { step: record.step as u64, epoch: record.epoch, seconds: *seconds, values });
             }
-            Line::Epoch { train_loss, test_accuracy, .. } => {
-                if let Some([.., train, test]) = rows.last_mut().map(|row| &mut row.values[..]) {
-                    (*train, *test) = (Some(train_loss), Some(test_accuracy));
-                }
+            Line::Epoch { record, .. } => {
+                let cells = rows.last_mut().map(|row| row.values[OF_STEP.len()..].iter_mut());
+                cells.into_iter().flatten().zip(OF_EPOCH).for_each(|(cell, (_, of))| *cell = Some(of(record)));
             }
             Line::Guard { .. } => {}
         }
     }
-    Curves { columns: COLUMNS.to_vec(), rows }
+    let columns = OF_STEP.map(|(column, _)| column).into_iter().chain(OF_EPOCH.map(|(column, _)| column));
+    Curves { columns: columns.collect(), rows }
 }

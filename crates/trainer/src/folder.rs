@@ -24,24 +24,9 @@ const LOCK: &str = ".lock";
 pub(crate) enum Line {
     /// A training step.
     Step {
-        /// Steps done.
-        step: usize,
-        /// Epochs done.
-        epoch: f64,
-        /// Mean loss of the batch.
-        loss: f64,
-        /// Accuracy of the batch by the logits without margin.
-        accuracy: f64,
-        /// By the logits with the margin on the target.
-        accuracy_penalised: f64,
-        /// Learning rate.
-        rate: f64,
-        /// Weight of the plain cosine beside the margin.
-        lambda: f64,
-        /// Norm of all gradients, before clipping.
-        gradient_norm: f64,
-        /// Mean norm of the embeddings.
-        feature_norm: f64,
+        /// What was measured in it: accuracies of the batch, the gradient before clipping.
+        #[serde(flatten)]
+        record: StepRecord,
         /// Seconds of training so far.
         seconds: f64,
     },
@@ -49,12 +34,9 @@ pub(crate) enum Line {
     Epoch {
         /// Steps done.
         step: usize,
-        /// Epochs done.
-        epoch: usize,
-        /// Accuracy on the test set by the logits without margin; nothing depends on it.
-        test_accuracy: f64,
-        /// Mean loss of the epoch's steps.
-        train_loss: f64,
+        /// What was measured then; nothing depends on it.
+        #[serde(flatten)]
+        record: EpochRecord,
         /// Seconds of training so far.
         seconds: f64,
     },
@@ -72,7 +54,8 @@ impl Line {
     /// Steps done, in the course that the training took in the end.
     pub(crate) fn step(&self) -> usize {
         match self {
-            Line::Step { step, .. } | Line::Epoch { step, .. } => *step,
+            Line::Step { record, .. } => record.step,
+            Line::Epoch { step, .. } => *step,
             Line::Guard { event, .. } => event.step(),
         }
     }
@@ -241,9 +224,8 @@ impl Folder {
         replace(&self.file(SUMMARY), text.as_bytes())
     }
 
-    /// Lines of the log up to the step of a checkpoint. What was written after it is left out, and so is a last line
-    /// that was cut off when the process died.
-    pub(crate) fn read_log(&self, up_to_step: usize) -> Result<Vec<Line>> {
+    /// All lines of the log, but for a last one that was cut off when the process died. What was not finite is NaN.
+    pub(crate) fn whole_log(&self) -> Result<Vec<Line>> {
         let path = self.file(METRICS);
         let name = path.display();
         let text = fs::read_to_string(&path).with_context(|| format!("{name}: cannot be read"))?;
@@ -251,14 +233,25 @@ impl Folder {
         let mut lines = Vec::new();
         for (index, text) in text.lines().enumerate() {
             match serde_json::from_str::<Line>(text) {
-                Ok(line) if line.step() <= up_to_step => lines.push(line),
-                Ok(_) => {}
+                Ok(line) => lines.push(line),
                 Err(_) if index + 1 == count => {}
                 Err(error) => bail!("{name}: line {}: expected a line of the log, found: {error}", index + 1),
             }
         }
+        Ok(lines)
+    }
+
+    /// Lines of the log up to the step of a checkpoint. What was written after it is left out.
+    pub(crate) fn read_log(&self, up_to_step: usize) -> Result<Vec<Line>> {
+        let mut lines = self.whole_log()?;
+        lines.retain(|line| line.step() <= up_to_step);
         let steps = lines.iter().filter(|line| matches!(line, Line::Step { .. })).count();
-        ensure!(steps == up_to_step, "{name}: expected the {up_to_step} steps of the checkpoint, found {steps}");
+        let name = self.file(METRICS);
+        ensure!(
+            steps == up_to_step,
+            "{}: expected the {up_to_step} steps of the checkpoint, found {steps}",
+            name.display()
+        );
         Ok(lines)
     }
 
@@ -298,36 +291,13 @@ impl Log {
     }
 }
 
-/// Steps and epochs of a log, as the report wants them.
+/// Steps and epochs of a log.
 pub(crate) fn records(lines: &[Line]) -> (Vec<StepRecord>, Vec<EpochRecord>) {
     let (mut steps, mut epochs) = (Vec::new(), Vec::new());
     for line in lines {
-        match *line {
-            Line::Step {
-                step,
-                epoch,
-                loss,
-                accuracy,
-                accuracy_penalised,
-                rate,
-                lambda,
-                gradient_norm,
-                feature_norm,
-                ..
-            } => steps.push(StepRecord {
-                step: step as u64,
-                epoch,
-                loss,
-                accuracy,
-                accuracy_penalised,
-                rate,
-                lambda,
-                gradient_norm,
-                feature_norm,
-            }),
-            Line::Epoch { epoch, test_accuracy, train_loss, .. } => {
-                epochs.push(EpochRecord { epoch, test_accuracy, train_loss });
-            }
+        match line {
+            Line::Step { record, .. } => steps.push(*record),
+            Line::Epoch { record, .. } => epochs.push(*record),
             Line::Guard { .. } => {}
         }
     }

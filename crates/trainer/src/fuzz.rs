@@ -9,19 +9,8 @@ mod tests {
     use sphereface_tensor::Backend;
     use sphereface_tensor::cpu::CpuBackend;
     use sphereface_testkit::TrainingCase;
-    use sphereface_testkit::fuzz::{Random, inputs, mutated, peak_address_space_bytes};
+    use sphereface_testkit::fuzz::{Random, bounded, inputs, mutated};
     use std::fs;
-
-    /// More address space than this, beyond what there was, is memory that an input claimed.
-    const MOST_BYTES: u64 = 1 << 30;
-
-    fn bounded(run: impl FnOnce()) {
-        let before = peak_address_space_bytes();
-        run();
-        if let (Some(before), Some(after)) = (before, peak_address_space_bytes()) {
-            assert!(after - before < MOST_BYTES, "{} bytes of address space for damaged inputs", after - before);
-        }
-    }
 
     #[test]
     fn damaged_checkpoints_are_refused_or_read() {

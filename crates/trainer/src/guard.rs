@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::event::{Cause, Event, Finding};
 use crate::folder::Line;
 use anyhow::{Result, anyhow};
+use sphereface_report::StepRecord;
 use std::collections::VecDeque;
 use std::fmt;
 use std::str::FromStr;
@@ -78,16 +79,6 @@ const GUESSED: f64 = 0.9;
 /// What a training must have reached before a fall to chance is called a collapse, in multiples of chance.
 const LEARNED: f64 = 3.0;
 
-/// What is remembered of a step.
-#[derive(Clone, Copy, Debug)]
-struct Seen {
-    step: usize,
-    loss: f64,
-    accuracy: f64,
-    gradient_norm: f64,
-    feature_norm: f64,
-}
-
 /// Judges a training by its steps.
 #[derive(Clone, Debug)]
 pub(crate) struct Guard {
@@ -100,8 +91,8 @@ pub(crate) struct Guard {
     /// Whether the loss has a margin that λ anneals.
     annealed: bool,
     /// The first steps, as far as they have been seen.
-    start: Vec<Seen>,
-    recent: VecDeque<Seen>,
+    start: Vec<StepRecord>,
+    recent: VecDeque<StepRecord>,
     /// Largest mean accuracy of a window's second half so far.
     best: f64,
 }
@@ -142,12 +133,13 @@ impl Guard {
 
     /// Takes in a line of the log; says what is wrong, if something is. Other lines than steps say nothing.
     pub(crate) fn observe(&mut self, line: &Line) -> Option<Finding> {
-        let &Line::Step { step, loss, accuracy, gradient_norm, feature_norm, rate, .. } = line else {
+        let &Line::Step { record: seen, .. } = line else {
             if matches!(line, Line::Guard { event: Event::Recovered(_), .. }) {
                 self.recent.clear(); // What is done about it shows in the steps after it.
             }
             return None;
         };
+        let StepRecord { step, rate, loss, gradient_norm, feature_norm, .. } = seen;
         for (name, value) in [("loss", loss), ("gradient's norm", gradient_norm), ("embeddings' length", feature_norm)]
         {
             if !value.is_finite() {
@@ -166,7 +158,6 @@ impl Guard {
                 return Some(Finding { cause: Cause::NotFinite, at: step, since: step, sentence });
             }
         }
-        let seen = Seen { step, loss, accuracy, gradient_norm, feature_norm };
         if self.start.len() < SHORT {
             self.start.push(seen);
         }
@@ -299,20 +290,18 @@ mod tests {
     fn log(steps: usize, at: impl Fn(usize) -> [f64; 4]) -> Vec<Line> {
         let line = |step: usize| {
             let [loss, accuracy, gradient_norm, feature_norm] = at(step);
-            let (rate, lambda, epoch, seconds) = (0.1, 5.0, 0.0, 0.0);
-            let accuracy_penalised = accuracy;
-            Line::Step {
+            let record = StepRecord {
                 step,
-                epoch,
+                epoch: 0.0,
                 loss,
                 accuracy,
-                accuracy_penalised,
-                rate,
-                lambda,
+                accuracy_penalised: accuracy,
+                rate: 0.1,
+                lambda: 5.0,
                 gradient_norm,
                 feature_norm,
-                seconds,
-            }
+            };
+            Line::Step { record, seconds: 0.0 }
         };
         (1..=steps).map(line).collect()
     }

@@ -148,8 +148,7 @@ pub(crate) fn devices(args: &DevicesArgs) -> Result<()> {
 /// wrong.
 fn check_device<D: Driver>(device: &str, new: &dyn Fn(Tier) -> Result<D, String>) -> Result<usize> {
     let mut wrong = 0;
-    let named = [("fp32", Precision::Fp32), ("tf32", Precision::Tf32), ("bf16", Precision::Bf16)];
-    for (name, precision) in named {
+    for (name, precision) in Precision::NAMED {
         for (tier_name, tier) in [("simt", Tier::Simt), ("mma", Tier::Mma), ("wgmma", Tier::Wgmma)] {
             let new = || new(tier);
             if tier == Tier::Wgmma {

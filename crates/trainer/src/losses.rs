@@ -167,7 +167,7 @@ fn sample(
         array(Shape::matrix((Dim::Classes, 2), (Dim::D, 2)), class_weights.concat()),
         one(Dim::N, 0.0),
         one(Dim::Length, 1.0),
-        one(Dim::Steps, lambda),
+        array(head.modifiers(1, 1).1, vec![lambda]),
         one(Dim::Length, 0.0),
     ];
     let forward = MarginSoftmaxForward(head.clone()).reference(&reads.iter().collect::<Vec<_>>(), &mut []);
@@ -216,7 +216,8 @@ mod tests {
                 let mut values = loss.stock();
                 values.iter_mut().zip(m).for_each(|(value, m)| *value = f64::from(m));
                 let head = (loss.make)(2, &values);
-                for lambda in [0.0, 0.3, 1.0, 5.0, 20.0, 400.0] {
+                let lambdas: &[f64] = if loss.annealed { &[0.0, 0.3, 1.0, 5.0, 20.0, 400.0] } else { &[0.0] };
+                for &lambda in lambdas {
                     let share = |lambda: f64| 1.0 / (1.0 + lambda);
                     let range = share(first.lambda) - share(last.lambda);
                     let t = if range > 0.0 { (share(first.lambda) - share(lambda)) / range } else { 0.0 };

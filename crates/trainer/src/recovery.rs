@@ -3,6 +3,7 @@
 //! All of it is a function of configuration, log and checkpoint, never of time: a training that was killed while it
 //! recovered goes on to the same bits.
 
+use crate::checkpoint::replace;
 use crate::event::{Cause, Finding, Recovery};
 use crate::folder::Folder;
 use anyhow::{Context, Result};
@@ -128,13 +129,15 @@ impl GoodStates {
         let (from, to) = (self.folder.checkpoint(), self.file(step));
         let temporary = self.folder.file(&format!(".good-{step}.{}.tmp", std::process::id()));
         let _ = fs::remove_file(&temporary);
-        // A second name costs nothing: a checkpoint is replaced, never changed. Some file systems have no such names.
-        fs::hard_link(&from, &temporary)
-            .or_else(|_| fs::copy(&from, &temporary).map(drop))
-            .and_then(|()| fs::rename(&temporary, &to))
-            .with_context(|| format!("{}: cannot be written", to.display()))?;
+        // A second name costs nothing: a checkpoint is replaced, never changed.
+        let named = fs::hard_link(&from, &temporary).and_then(|()| fs::rename(&temporary, &to));
         // Renaming one name of a file to another one of the same file leaves both.
         let _ = fs::remove_file(&temporary);
+        if named.is_err() {
+            // Some file systems have no such names.
+            let checkpoint = fs::read(&from).with_context(|| format!("{}: cannot be read", from.display()))?;
+            replace(&to, &checkpoint)?;
+        }
         self.forget_beyond(step)
     }
 

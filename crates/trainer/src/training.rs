@@ -60,7 +60,7 @@ pub(crate) fn run(
         // A run that ended within an epoch and is now stretched has a line for that epoch too early.
         let steps = session.steps();
         lines.retain(|line| match *line {
-            Line::Epoch { step, epoch, .. } => step == session.steps_until(epoch) || step == steps,
+            Line::Epoch { step, record, .. } => step == session.steps_until(record.epoch) || step == steps,
             Line::Step { .. } | Line::Guard { .. } => true,
         });
         folder.write_config(config)?;

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{fail, folder_with_small_set, succeed, summary};
+use common::{fail, folder_with_small_set, succeed, summary, temporary};
 use sphereface_testkit::{PYTHON, has_python, run_script};
 use std::fs;
 
@@ -50,9 +50,7 @@ fn every_training_leaves_the_same_files_for_the_same_seed() {
     }
     // Nothing is left of the temporary files.
     for place in ["first/softmax-2d", "first/softmax-2d/tensorboard"] {
-        let names = fs::read_dir(folder.join(place)).unwrap().map(|entry| entry.unwrap().file_name());
-        let temporary: Vec<_> = names.filter(|name| name.to_string_lossy().ends_with(".tmp")).collect();
-        assert!(temporary.is_empty(), "{temporary:?}");
+        assert_eq!(temporary(&folder.join(place)), [""; 0]);
     }
 }
 
@@ -102,8 +100,7 @@ fn what_cannot_be_written_ends_in_one_line_and_can_be_made_up_for() {
     fs::create_dir(run.join("model.onnx")).unwrap();
     let line = fail(&folder, "train --resume run --quiet");
     assert!(line.contains("model.onnx") && line.contains("cannot be written"), "{line}");
-    let names = fs::read_dir(&run).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
-    assert_eq!(names.filter(|name| name.ends_with(".tmp")).count(), 0);
+    assert_eq!(temporary(&run), [""; 0]);
     fs::remove_dir(run.join("model.onnx")).unwrap();
     succeed(&folder, "train --resume run --quiet");
     assert!(fs::metadata(run.join("model.onnx")).unwrap().len() > 100_000);

@@ -2,17 +2,8 @@
 
 mod common;
 
-use common::{fail, folder, folder_with_small_set, run, succeed};
+use common::{fail, file_names, folder, folder_with_small_set, run, succeed, temporary};
 use std::fs;
-use std::path::Path;
-
-fn file_names(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).unwrap();
-    let mut names: Vec<String> =
-        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
-    names.sort();
-    names
-}
 
 #[test]
 fn a_report_is_drawn_again_and_runs_are_put_side_by_side() {
@@ -29,7 +20,7 @@ fn a_report_is_drawn_again_and_runs_are_put_side_by_side() {
     assert!(page("one") == before, "the run's own folder");
     let said = succeed(&folder, "report one --out new/place");
     assert!(page("new/place") == before && said.contains("new/place/report.html"), "{said}");
-    assert!(!file_names(&folder.join("new/place")).iter().any(|name| name.ends_with(".tmp")));
+    assert_eq!(temporary(&folder.join("new/place")), [""; 0]);
 
     // Two runs: all of their trainings.
     let said = succeed(&folder, "report one two --out both");

@@ -90,8 +90,10 @@ pub(super) fn run(work: &Work, options: &Options) -> Result<Value, String> {
 /// What the program was at when it died, as far as its files tell.
 fn moment(run: &Path) -> &'static str {
     let is_there = |name: &str| run.join(name).is_file();
-    let writing = fs::read_dir(run)
-        .is_ok_and(|entries| entries.flatten().any(|entry| entry.file_name().to_string_lossy().contains(".tmp")));
+    let writing = fs::read_dir(run).is_ok_and(|entries| {
+        let mut names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names.any(|name| name.starts_with('.') && name != ".lock")
+    });
     match () {
         () if writing => "writing a file",
         () if !is_there("config.toml") => "starting",

@@ -84,13 +84,7 @@ fn large() -> Vec<Case> {
     let mut cases: Vec<Case> = convolutions.into_iter().flat_map(cases::conv2d_passes).collect();
     cases.extend(cases::linear_passes([7, 6, 256, 512, 512]));
     cases.push(cases::prelu_backward([112, 96, 256, 64]));
-    let forms: [fn(Case) -> Case; 4] = [
-        |case| case,
-        Case::with_kept_cosines,
-        Case::with_rounded_directions,
-        |case| case.with_kept_cosines().with_rounded_directions(),
-    ];
-    for form in forms {
+    for form in cases::HEAD_FORMS {
         cases.extend(head([1_000_000, 512, 512, 512], form));
         cases.extend(head([1_000_003, 511, 512, 512], form));
     }

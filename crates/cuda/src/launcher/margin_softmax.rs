@@ -7,7 +7,7 @@ mod small;
 mod warpgroups;
 
 use super::Context;
-use crate::launch::{Io, Kernel, Launch, Operands, Slice};
+use crate::launch::{Io, Kernel, Launch, Operands, Slice, with_margin};
 use bytemuck::{Pod, Zeroable};
 use sphereface_tensor::Error;
 use sphereface_tensor::op::{Gradient, Link, Logits, MARGIN_PARAMETERS, MarginSoftmax, Scale};
@@ -31,7 +31,7 @@ pub(super) struct Head {
     pub(super) penalty: f32,
     pub(super) penalty_norm: f32,
     pub(super) energy: f32,
-    pub(super) unused: u32,
+    pub(super) of_rows: u32,
     pub(super) parameters: [f64; MARGIN_PARAMETERS],
 }
 
@@ -49,7 +49,9 @@ struct Launcher {
     kept: bool,
     /// Which of the operands is the bias, if there is one.
     bias: Option<usize>,
+    /// What is defined in the unit of its margin, and in that of its tiles.
     define: String,
+    define_of_tiles: String,
 }
 
 pub(super) fn forward(spec: &MarginSoftmax, operands: &Operands<'_>, context: &Context) -> Result<Kernel, Error> {
@@ -103,12 +105,13 @@ impl Launcher {
             penalty: spec.penalty.weight,
             penalty_norm: spec.penalty.norm,
             energy: spec.energy,
-            unused: 0,
+            of_rows: spec.modifier.is_some().into(),
             parameters: spec.margin.parameters(),
         };
         let bias = spec.has_bias().then(|| operands.reads.len() - 1);
         let kept = spec.logits == Logits::Kept;
-        Ok(Launcher { head, kept, bias, define: format!("MARGIN_HEADER=\"{}\"", header.path) })
+        let define_of_tiles = with_margin(sphereface_kernels::margin_of_tiles(header));
+        Ok(Launcher { head, kept, bias, define: with_margin(header), define_of_tiles })
     }
 
     fn launch(&self, kernel: &str, blocks: usize) -> Launch {

@@ -24,6 +24,7 @@ mod mma;
 mod optimizer;
 mod part_sum;
 mod prelu;
+mod row_modifiers;
 mod tile;
 mod unit_rows;
 mod wgmma;
@@ -65,6 +66,7 @@ pub(crate) fn kernel(op: &Op, operands: &Operands<'_>, context: &Context) -> Res
         Op::MarginSoftmaxBackward(op) => margin_softmax::backward(&op.0, operands, context),
         Op::Cast(_) => Ok(cast::cast(operands)),
         Op::Gemm(op) => gemm::gemm(*op, operands, context),
+        Op::RowModifiers(op) => Ok(row_modifiers::row_modifiers(*op, operands)),
         Op::UnitRows(_) => Ok(unit_rows::unit_rows(operands)),
     }
 }

@@ -35,7 +35,7 @@ pub(super) const LOSS: Loss = Loss {
         Parameter {
             symbol: "m",
             meaning: "what is added to the angle of the true class, in radians, 0 to 1.5",
-            setting: Setting::Number { key: "m", mnist: 0.3, faces: 0.5, range: [0.0, 1.5] },
+            setting: Setting::Number { key: "m", mnist: 0.2, faces: 0.5, range: [0.0, 1.5] },
         },
         SCALE,
         Parameter {

@@ -2,10 +2,13 @@
 //!
 //! A new loss is a file here and a line in [`LOSSES`]; tests, plots, command line and report loop over that list.
 
+mod adaface;
+mod adaptive;
 mod angle;
 mod arcface;
 mod combined;
 mod cosface;
+mod elasticface;
 mod modified;
 mod normface;
 mod softmax;
@@ -16,6 +19,7 @@ mod sphereface_r;
 mod sphereface_r_others;
 mod uniface;
 
+pub use adaptive::AdaptiveMargin;
 pub use combined::{CombinedMargin, Past};
 pub use modified::ModifiedSoftmax;
 pub use softmax::OriginalSoftmax;
@@ -162,8 +166,22 @@ const SCALE: Parameter = Parameter {
     setting: Setting::Number { key: "s", mnist: 10.0, faces: 64.0, range: [1e-3, 1e4] },
 };
 
+/// Where embeddings are brought to one length, that length.
+const LENGTH: Parameter = Parameter {
+    symbol: "s",
+    meaning: "the length that embeddings are brought to, above 0",
+    setting: Setting::Number { key: "s", mnist: 10.0, faces: 30.0, range: [1e-3, 1e4] },
+};
+
+/// A margin that multiplies the angle of the true class, by any number.
+const MULTIPLE: Parameter = Parameter {
+    symbol: "m",
+    meaning: "how often the angle of the true class counts, 1 to 8",
+    setting: Setting::Number { key: "m", mnist: 1.5, faces: 1.5, range: [1.0, 8.0] },
+};
+
 /// All losses.
-pub const LOSSES: [&Loss; 13] = [
+pub const LOSSES: [&Loss; 15] = [
     &softmax::LOSS,
     &modified::LOSS,
     &sphereface::LOSS,
@@ -171,6 +189,8 @@ pub const LOSSES: [&Loss; 13] = [
     &cosface::LOSS,
     &arcface::LOSS,
     &combined::LOSS,
+    &adaface::LOSS,
+    &elasticface::LOSS,
     &sphereface_r::V0,
     &sphereface_r::V1,
     &sphereface_r_others::LOSS,

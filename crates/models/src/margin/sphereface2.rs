@@ -52,7 +52,7 @@ pub(super) const LOSS: Loss = Loss {
         Parameter {
             symbol: "α",
             meaning: "share of the true class, 0 to 1",
-            setting: Setting::Number { key: "alpha", mnist: 0.9, faces: 0.7, range: [0.01, 0.99] },
+            setting: Setting::Number { key: "alpha", mnist: 0.8, faces: 0.7, range: [0.01, 0.99] },
         },
         Parameter {
             symbol: "r",

@@ -1,6 +1,6 @@
 //! SphereFace+: SphereFace whose class weights repel each other.
 
-use super::{Formula, Loss, OTHER_CLASSES, Parameter, Setting, SphereFaceR};
+use super::{Formula, LENGTH, Loss, MULTIPLE, OTHER_CLASSES, Parameter, Setting, SphereFaceR};
 use sphereface_tensor::op::{Gradient, MarginSoftmax, Scale};
 use std::sync::Arc;
 
@@ -30,16 +30,8 @@ pub(super) const LOSS: Loss = Loss {
                   length s, trained by the detached gradient. The energy of C classes takes C² angles.",
     source: "Liu et al., Learning towards Minimum Hyperspherical Energy, NeurIPS 2018, equation 1 in its angular form, with SphereFace",
     parameters: &[
-        Parameter {
-            symbol: "m",
-            meaning: "how often the angle of the true class counts, 1 to 8",
-            setting: Setting::Number { key: "m", mnist: 1.5, faces: 1.5, range: [1.0, 8.0] },
-        },
-        Parameter {
-            symbol: "s",
-            meaning: "the length that embeddings are brought to, above 0",
-            setting: Setting::Number { key: "s", mnist: 10.0, faces: 30.0, range: [1e-3, 1e4] },
-        },
+        MULTIPLE,
+        LENGTH,
         Parameter {
             symbol: "w",
             meaning: "weight of the energy, at least 0",

@@ -1,7 +1,7 @@
 //! SphereFace-R: the angle to the target class counts a real number of times.
 
 use super::angle::Sides;
-use super::{Formula, Loss, Parameter, Setting};
+use super::{Formula, Loss, MULTIPLE, Parameter, Setting};
 use sphereface_tensor::op::{Bent, Gradient, MARGIN_PARAMETERS, Margin, MarginSoftmax, NormPenalty, Scale};
 use std::f64::consts::PI;
 use std::sync::Arc;
@@ -23,11 +23,7 @@ const KAPPA: Formula = Formula {
 
 /// What can be chosen of both.
 const PARAMETERS: [Parameter; 5] = [
-    Parameter {
-        symbol: "m",
-        meaning: "how often the angle of the true class counts, 1 to 8",
-        setting: Setting::Number { key: "m", mnist: 1.5, faces: 1.5, range: [1.0, 8.0] },
-    },
+    MULTIPLE,
     Parameter {
         symbol: "fn",
         meaning: "what is done with the embedding’s length: hard (it is s), none (it stays) or soft (it stays, and is drawn to s)",

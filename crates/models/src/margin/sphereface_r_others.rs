@@ -1,6 +1,6 @@
 //! SphereFace-R v2: the margin is on the other classes, whose angles count less.
 
-use super::{Formula, Loss, Parameter, Setting};
+use super::{Formula, LENGTH, Loss, Parameter, Setting};
 use sphereface_tensor::op::{Bent, Gradient, MARGIN_PARAMETERS, Margin, MarginSoftmax, Scale};
 use std::sync::Arc;
 
@@ -30,11 +30,7 @@ pub(super) const LOSS: Loss = Loss {
             meaning: "what the angles of the other classes are divided by, 1 to 8",
             setting: Setting::Number { key: "m", mnist: 1.5, faces: 1.5, range: [1.0, 8.0] },
         },
-        Parameter {
-            symbol: "s",
-            meaning: "the length that embeddings are brought to, above 0",
-            setting: Setting::Number { key: "s", mnist: 10.0, faces: 30.0, range: [1e-3, 1e4] },
-        },
+        LENGTH,
         Parameter {
             symbol: "w",
             meaning: "weight of the loss, which is multiplied by w / s",

@@ -44,7 +44,7 @@ pub(super) const LOSS: Loss = Loss {
         Parameter {
             symbol: "l",
             meaning: "weight of the other classes, above 0",
-            setting: Setting::Number { key: "l", mnist: 0.2, faces: 0.7, range: [1e-6, 1e3] },
+            setting: Setting::Number { key: "l", mnist: 1.0, faces: 0.7, range: [1e-6, 1e3] },
         },
         START,
     ],

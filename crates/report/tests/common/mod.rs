@@ -170,11 +170,11 @@ pub(crate) fn files(report: &Report) -> Vec<(String, Vec<u8>)> {
         for entry in std::fs::read_dir(inside).expect("the folder can be read") {
             let path = entry.expect("the folder can be read").path();
             let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+            assert!(!name.starts_with('.'), "{name} was left");
             if path.is_dir() {
                 folders.push(path);
                 continue;
             }
-            assert!(!name.ends_with(".tmp"), "{name} was left");
             files.push((name, std::fs::read(&path).expect("the file can be read")));
         }
     }

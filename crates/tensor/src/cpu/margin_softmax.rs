@@ -116,15 +116,15 @@ struct Head<'a> {
 impl<'a> Head<'a> {
     fn new(spec: &'a MarginSoftmax, sizes: Sizes, reads: &[&'a [f32]], scratch: &mut &'a mut [f32]) -> Self {
         let Sizes { batch, dimension, pitch, head, .. } = sizes;
-        let (embedding, weight, lambdas) = (reads[0], reads[1], reads[4]);
+        let (embedding, weight, modifiers) = (reads[0], reads[1], reads[4]);
         let labels: &[u32] = bytemuck::cast_slice(reads[2]);
         let step = bytemuck::cast_slice::<f32, u32>(reads[5])[0] as usize;
-        let lambda = f64::from(lambdas[step.min(lambdas.len() - 1)]);
         let [rows, rounded, x_transposed] = take(scratch, head);
         let rows: &mut [Row] = bytemuck::cast_slice_mut(&mut rows[..batch * size_of::<Row>() / 4]);
-        rows.par_iter_mut().zip(embedding.par_chunks(dimension)).zip(labels).for_each(|((row, x), &label)| {
+        let of_rows = rows.par_iter_mut().zip(embedding.par_chunks(dimension)).zip(labels);
+        of_rows.enumerate().for_each(|(n, ((row, x), &label))| {
             let w = &weight[label as usize * dimension..][..dimension];
-            *row = Row::new(spec, lambda, label, x, w);
+            *row = Row::new(spec, f64::from(spec.modifier_of(modifiers, step, n)), label, x, w);
         });
         let x = if spec.rounded {
             round_directions(embedding, dimension, &mut rounded[..batch * dimension]);
@@ -197,7 +197,7 @@ fn kept_pitch(spec: &MarginSoftmax) -> usize {
 }
 
 impl Row {
-    fn new(spec: &MarginSoftmax, lambda: f64, label: u32, x: &[f32], w: &[f32]) -> Self {
+    fn new(spec: &MarginSoftmax, modifier: f64, label: u32, x: &[f32], w: &[f32]) -> Self {
         let (norm, w_norm) = (norm(x), norm(w));
         let cosine = (dot(x, w) / (norm * w_norm)).clamp(-1.0, 1.0);
         let (factor, scale) = match spec.scale {
@@ -205,12 +205,12 @@ impl Row {
             Scale::FeatureNorm => (1.0, norm),
             Scale::Constant(scale) => (f64::from(scale) / norm, f64::from(scale)),
         };
-        let bent = spec.margin.target(cosine, lambda);
+        let bent = spec.margin.target(cosine, modifier);
         let [slope, along, pull] = match spec.gradient {
             Gradient::True => [bent.slope, bent.value - bent.slope * cosine, 0.0],
             Gradient::Detached => [1.0, bent.value - cosine, 0.0],
             Gradient::Caffe => {
-                let [pull, along] = normalised(bent, cosine, norm, lambda);
+                let [pull, along] = normalised(bent, cosine, norm, modifier);
                 [1.0, along, pull]
             }
         };

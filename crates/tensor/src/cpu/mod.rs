@@ -24,6 +24,7 @@ mod parts;
 mod prelu;
 #[allow(unsafe_code)] // The one place where the CPU backend reads through raw pointers: the innermost loop of products.
 mod product;
+mod row_modifiers;
 mod unit_rows;
 mod winograd;
 
@@ -33,11 +34,11 @@ use crate::arena::{Request, assign};
 use crate::backend::{Backend, Program, StepTime};
 use crate::error::Error;
 use crate::op::Op;
+use crate::persistent::Persistent;
 use crate::plan::{Buffer, BufferId, Lifetime, Place, Plan, Step};
 use crate::shape::{DType, Type};
 use memory::{Io, Memory, Ports, Slot, Space};
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use std::collections::HashMap;
 use std::time::Instant;
 
 /// Floats of one cache line; every buffer starts at a multiple of it.
@@ -104,6 +105,7 @@ fn f32_kernel(op: &Op, operands: &Operands<'_>, choice: Choice) -> Result<Kernel
         Op::Advance(_) => Ok(advance::advance()),
         Op::Cast(op) => Ok(cast::cast(*op, operands)),
         Op::Gemm(op) => gemm::gemm(*op, operands),
+        Op::RowModifiers(op) => Ok(row_modifiers::row_modifiers(*op, operands)),
         Op::UnitRows(_) => Ok(unit_rows::unit_rows(operands)),
     }
 }
@@ -135,7 +137,7 @@ pub struct CpuBackend {
     narrowed: bool,
     /// Whether convolutions are computed by their definition.
     exact_conv: bool,
-    persistent: HashMap<String, (Slot, Type)>,
+    persistent: Persistent<Slot>,
     programs: Vec<Vec<LoweredStep>>,
 }
 
@@ -152,7 +154,7 @@ impl CpuBackend {
             memory,
             narrowed: false,
             exact_conv: false,
-            persistent: HashMap::new(),
+            persistent: Persistent::default(),
             programs: Vec::new(),
         })
     }
@@ -181,58 +183,13 @@ impl CpuBackend {
         Allocated { persistent, arena, scratch }
     }
 
-    fn declare(
-        &mut self,
-        name: &str,
-        kind: &Type,
-        place: impl FnOnce(&mut Memory) -> Result<Slot, Error>,
-    ) -> Result<Slot, Error> {
-        if let Some((slot, known)) = self.persistent.get(name) {
-            if known == kind {
-                return Ok(*slot);
-            }
-            return Err(Error::Buffer { name: name.into(), message: format!("expected {known}, found {kind}") });
-        }
-        let slot = place(&mut self.memory)?;
-        self.persistent.insert(name.into(), (slot, kind.clone()));
-        Ok(slot)
-    }
-
-    fn find(&self, name: &str, length: usize) -> Result<Slot, Error> {
-        let error = |message: String| Error::Buffer { name: name.into(), message };
-        let (slot, kind) =
-            self.persistent.get(name).ok_or_else(|| error("expected a persistent buffer, found none".into()))?;
-        if kind.bytes() != length {
-            return Err(error(format!("expected {} bytes for {kind}, found {length}", kind.bytes())));
-        }
-        Ok(*slot)
-    }
-
     /// The place of every buffer but those of the arena.
     fn persistent_slots(&mut self, plan: &Plan) -> Result<Vec<Option<Slot>>, Error> {
-        let mut slots = vec![None; plan.buffers.len()];
-        let is_new = |b: &&Buffer| b.place == Place::Persistent && !self.persistent.contains_key(&b.name);
+        let CpuBackend { memory, persistent, .. } = self;
+        let is_new = |b: &&Buffer| b.place == Place::Persistent && !persistent.knows(&b.name);
         let lengths = plan.buffers.iter().filter(is_new).map(|buffer| words(&buffer.kind).next_multiple_of(LINE));
-        self.memory.reserve_persistent(lengths.sum())?;
-        for (slot, buffer) in slots.iter_mut().zip(&plan.buffers) {
-            if buffer.place == Place::Persistent {
-                *slot = Some(self.declare(&buffer.name, &buffer.kind, |memory| memory.grow(words(&buffer.kind)))?);
-            }
-        }
-        for (index, buffer) in plan.buffers.iter().enumerate() {
-            if let Place::View { of, offset } = buffer.place {
-                let block = slots[of.0].ok_or_else(|| Error::Buffer {
-                    name: buffer.name.clone(),
-                    message: "expected a view of a persistent buffer, found one of the arena".into(),
-                })?;
-                let view = view(block, offset, &buffer.kind).ok_or_else(|| Error::Buffer {
-                    name: buffer.name.clone(),
-                    message: format!("expected a view on whole words inside its block, found one from {offset} on"),
-                })?;
-                slots[index] = Some(self.declare(&buffer.name, &buffer.kind, |_| Ok(view))?);
-            }
-        }
-        Ok(slots)
+        memory.reserve_persistent(lengths.sum())?;
+        persistent.places(plan, |buffer| memory.grow(words(&buffer.kind)), view)
     }
 }
 
@@ -311,13 +268,13 @@ impl Backend for CpuBackend {
     }
 
     fn upload(&mut self, buffer: &str, bytes: &[u8]) -> Result<(), Error> {
-        let slot = self.find(buffer, bytes.len())?;
+        let slot = self.persistent.find(buffer, bytes.len())?;
         self.memory.bytes_mut(slot)[..bytes.len()].copy_from_slice(bytes);
         Ok(())
     }
 
     fn download(&mut self, buffer: &str, bytes: &mut [u8]) -> Result<(), Error> {
-        let slot = self.find(buffer, bytes.len())?;
+        let slot = self.persistent.find(buffer, bytes.len())?;
         bytes.copy_from_slice(&self.memory.bytes_mut(slot)[..bytes.len()]);
         Ok(())
     }

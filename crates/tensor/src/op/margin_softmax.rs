@@ -3,7 +3,7 @@
 
 mod reference;
 
-use super::{Array, Flops, Op, Operator, operands};
+use super::{Array, Flops, Op, Operator, RowModifier, operands};
 use crate::builder::Tape;
 use crate::error::Error;
 use crate::plan::Step;
@@ -46,8 +46,9 @@ pub trait Margin: fmt::Debug + Send + Sync {
         [0.0; MARGIN_PARAMETERS]
     }
 
-    /// `h` and `h′` at `cos_theta` in `[-1, 1]`; `lambda` is the annealing weight of margins that have one.
-    fn target(&self, cos_theta: f64, lambda: f64) -> Bent;
+    /// `h` and `h′` at `cos_theta` in `[-1, 1]`; `modifier` is the annealing weight λ of margins that have one, or the row's
+    /// own number in a head that has [such](MarginSoftmax::modifier).
+    fn target(&self, cos_theta: f64, modifier: f64) -> Bent;
 
     /// Whether the cosines of the other classes are bent, too.
     fn bends_others(&self) -> bool {
@@ -155,6 +156,11 @@ pub struct MarginSoftmax {
     /// # Source
     /// Liu et al., Learning towards Minimum Hyperspherical Energy, NeurIPS 2018.
     pub energy: f32,
+    /// What makes the margin of one row differ from that of another, if anything does: then [`RowModifiers`] gives the
+    /// numbers, in the place of the table of λ.
+    ///
+    /// [`RowModifiers`]: super::RowModifiers
+    pub modifier: Option<RowModifier>,
     /// Where the backward pass has the logits from.
     pub logits: Logits,
     /// Whether products are of directions `x̂` and `ŵ` that were rounded to bf16, all but the one for the target's cosine;
@@ -179,7 +185,7 @@ pub enum Hit {
 ///
 /// # Shapes
 /// Reads `embedding` `[N, D]`, `weight` `[classes, D]`, `labels` `u32 [N]`, `count` `u32 [1]` (valid rows),
-/// `lambdas` `[steps]`, `counter` `u32 [1]`, with [`Link::Binary`] `bias` `[1]`. Writes `loss`, `log_sum_exp`, `target_cosine`, `norm` `[N]`,
+/// `lambdas` `[steps]` (of a head with a modifier `modifiers` `[N]`), `counter` `u32 [1]`, with [`Link::Binary`] `bias` `[1]`. Writes `loss`, `log_sum_exp`, `target_cosine`, `norm` `[N]`,
 /// `inverse_norm` `[classes]` (of the class weights) and `hits` `u32 [N]` (see [`Hit`]). Rows past `count` have loss 0.
 /// With [`Link::Binary`] the place of `log_sum_exp` holds `Σ_{j≠y} σ(z_j + b)`, the slopes of the other classes' terms.
 /// With [`Logits::Kept`] also `cosines` `[N, classes]`, rows padded with zeros to a multiple of 8; the target's is not used.
@@ -196,8 +202,8 @@ pub struct MarginSoftmaxForward(pub MarginSoftmax);
 pub struct MarginSoftmaxBackward(pub MarginSoftmax);
 
 /// Entry of a per-step table at the counter; past its end the last entry holds.
-pub(crate) fn at_counter(table: &[f64], counter: f64) -> f64 {
-    table[(counter as usize).min(table.len() - 1)]
+pub(crate) fn at_counter<T: Copy>(table: &[T], counter: usize) -> T {
+    table[counter.min(table.len() - 1)]
 }
 
 impl MarginSoftmax {
@@ -212,6 +218,7 @@ impl MarginSoftmax {
             loss_factor: 1.0,
             penalty: NormPenalty::default(),
             energy: 0.0,
+            modifier: None,
             logits: Logits::default(),
             rounded: false,
         }
@@ -226,6 +233,19 @@ impl MarginSoftmax {
     /// scale.
     pub fn is_plain(&self) -> bool {
         self.link == Link::Softmax && !self.margin.bends_others()
+    }
+
+    /// Name and shape of the operand that changes the margin: of a table of `steps`, or of numbers of a batch's rows.
+    pub fn modifiers(&self, steps: usize, batch: usize) -> (&'static str, Shape) {
+        match self.modifier {
+            None => ("lambdas", Shape::vector(Dim::Steps, steps)),
+            Some(_) => ("modifiers", Shape::vector(Dim::N, batch)),
+        }
+    }
+
+    /// What changes the margin of a row: an entry of that operand, at the counter, past its end the last one, or at the row.
+    pub(crate) fn modifier_of<T: Copy>(&self, modifiers: &[T], counter: usize, row: usize) -> T {
+        if self.modifier.is_some() { modifiers[row] } else { at_counter(modifiers, counter) }
     }
 
     /// The same head in a plan whose activations are bf16, if that makes a difference.
@@ -246,14 +266,18 @@ impl MarginSoftmax {
         reads[1].shape.expect_equal(op, "weight", &weight)?;
         reads[2].shape.expect_equal(op, "labels", &Shape::vector(Dim::N, batch))?;
         reads[3].shape.expect_equal(op, "count", &Shape::vector(Dim::Length, 1))?;
-        reads[4].shape.expect(op, "lambdas", [Dim::Steps])?;
+        let (modifiers, of_rows) = self.modifiers(1, batch);
+        match self.modifier {
+            None => drop(reads[4].shape.expect(op, modifiers, [Dim::Steps])?),
+            Some(_) => reads[4].shape.expect_equal(op, modifiers, &of_rows)?,
+        }
         reads[5].shape.expect_equal(op, "counter", &Shape::vector(Dim::Length, 1))?;
         for (read, (operand, dtype)) in reads.iter().zip([
             ("embedding", DType::F32),
             ("weight", DType::F32),
             ("labels", DType::U32),
             ("count", DType::U32),
-            ("lambdas", DType::F32),
+            (modifiers, DType::F32),
             ("counter", DType::U32),
         ]) {
             read.expect_dtype(op, operand, dtype)?;

@@ -12,6 +12,7 @@ pub(crate) mod margin_softmax;
 mod metrics;
 mod optimizer;
 mod prelu;
+mod row_modifiers;
 mod unit_rows;
 
 pub use add::Add;
@@ -29,6 +30,8 @@ pub use margin_softmax::{
 pub use metrics::{METRICS, Metrics};
 pub use optimizer::{Group, Optimizer, Rule};
 pub use prelu::{PreluBackward, PreluForward};
+pub(crate) use row_modifiers::standings;
+pub use row_modifiers::{RowModifier, RowModifiers};
 pub use unit_rows::UnitRows;
 
 use crate::builder::Tape;
@@ -176,6 +179,7 @@ operators![
     Advance,
     Cast,
     Gemm,
+    RowModifiers,
     UnitRows,
 ];
 

@@ -137,7 +137,7 @@ impl Operator for Optimizer {
     fn reference(&self, reads: &[&Array], updates: &mut [Array]) -> Vec<Array> {
         let counter = reads[3].values[0];
         let factor = self.clip_factor(reads[1].values[0]);
-        let base_rate = at_counter(&reads[2].values, counter);
+        let base_rate = at_counter(&reads[2].values, counter as usize);
         let Some((parameters, rest)) = updates.split_first_mut() else { return vec![] };
         let (states, copy) = rest.split_at_mut(self.rule.states().len());
         for group in &self.groups {

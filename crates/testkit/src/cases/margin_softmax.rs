@@ -16,6 +16,14 @@ pub const HEADS: [[usize; 4]; 7] = [
     [1025, 512, 2, 2],
 ];
 
+/// The forms of a head: products of operands as they are or rounded to directions in bf16, logits computed twice or kept.
+pub const HEAD_FORMS: [fn(Case) -> Case; 4] = [
+    |case| case,
+    Case::with_kept_cosines,
+    Case::with_rounded_directions,
+    |case| case.with_kept_cosines().with_rounded_directions(),
+];
+
 /// Forward passes of margin_softmax over all [`HEADS`].
 pub fn margin_softmax_forward(head: &MarginSoftmax, lambda: f64) -> Vec<Case> {
     HEADS.into_iter().map(|sizes| margin_softmax_forward_of(head, lambda, sizes)).collect()
@@ -35,7 +43,7 @@ pub fn margin_softmax_forward_of(
         normal(Shape::matrix((Dim::Classes, classes), (Dim::D, dimension))),
         (labels, Fill::Below(classes as u32)),
         counter(valid as f64),
-        (Type::f32(Shape::vector(Dim::Steps, 4)), Fill::Constant(lambda)),
+        modifiers(&head, lambda, 4, batch),
         counter(9.0),
     ];
     reads.extend(bias(&head));
@@ -72,6 +80,14 @@ fn binary_logit_error(head: &MarginSoftmax) -> f64 {
     let largest = ends.iter().fold(0.0f64, |most, bent| most.max(bent.value.abs()));
     let (scale, bias) = (f64::from(scale), f64::from(initial_bias).abs());
     scale * steepest * FP32_SUM + 4.0 * (scale * largest + bias) / f64::from(1 << 24)
+}
+
+/// What changes the margin: one λ, or from −1 to 1 from row to row.
+pub(crate) fn modifiers(head: &MarginSoftmax, lambda: f64, steps: usize, batch: usize) -> (Type, Fill) {
+    let shape = head.modifiers(steps, batch).1;
+    let of_rows = || Fill::Values((0..batch).map(|row| (row % 9) as f64 / 4.0 - 1.0).collect());
+    let fill = if head.modifier.is_some() { of_rows() } else { Fill::Constant(lambda) };
+    (Type::f32(shape), fill)
 }
 
 /// The bias of a head that has one, where a training begins.

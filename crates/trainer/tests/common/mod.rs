@@ -36,6 +36,20 @@ pub fn folder_with_small_set(name: &str) -> PathBuf {
     folder
 }
 
+/// Names of what is in a folder, in order.
+pub fn file_names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+/// What writing a file left in a folder: hidden, as nothing else is but the lock.
+pub fn temporary(folder: &Path) -> Vec<String> {
+    file_names(folder).into_iter().filter(|name| name.starts_with('.') && name != ".lock").collect()
+}
+
 /// The program, away from any data set or cache of this machine.
 pub fn trainer(folder: &Path, arguments: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_trainer"));

@@ -2,9 +2,9 @@
 
 use super::warpgroups;
 use super::{Launcher, WARPS};
-use crate::launch::{Io, Kernel, Launch, Slice};
+use crate::launch::{Io, Kernel, Launch, Slice, TIERS};
 use crate::launcher::Context;
-use crate::options::Precision;
+use crate::options::{Precision, Tier};
 use sphereface_tensor::op::FEW_CLASSES;
 use std::ops::{Deref, Range};
 
@@ -161,7 +161,10 @@ impl Large {
 
     /// A launch over tiles of all rows.
     pub(super) fn tiles(&self, kernel: &str, columns: usize) -> Launch {
-        self.launch(&format!("{kernel}_{}", self.tile.name), columns)
+        let tier = if self.tile.mma { Tier::Mma } else { Tier::Simt };
+        Launch::new("margin_softmax", format!("{kernel}_{}", self.tile.name))
+            .define(TIERS[tier as usize].to_owned())
+            .define(self.define_of_tiles.clone())
             .grid([columns as u32, self.row_tiles() as u32, 1])
             .block(TILE_THREADS)
             .shared(self.tile.shared_bytes)

@@ -78,7 +78,7 @@ impl Large {
     /// A launch of a kernel for this margin.
     fn warpgroups(&self, products: &Products, scheme: &Scheme, kernel: &str, operands: [Slice; 2]) -> Launch {
         let kernel = format!("margin_softmax_{kernel}");
-        products.launch(scheme, "margin_softmax", &kernel, operands).define(self.define.clone())
+        products.launch(scheme, "margin_softmax", &kernel, operands).define(self.define_of_tiles.clone())
     }
 
     /// The softmaxes of a chunk of classes, on from those of the chunks before.

@@ -1,6 +1,6 @@
 //! The head in f64, as the formulas say it.
 
-use super::{Bent, FARTHEST, Gradient, Hit, Link, Logits, MarginSoftmax, NORM_FLOOR, Scale, at_counter};
+use super::{Bent, FARTHEST, Gradient, Hit, Link, Logits, MarginSoftmax, NORM_FLOOR, Scale};
 use crate::op::Array;
 use crate::shape::{Dim, Shape};
 use half::bf16;
@@ -65,7 +65,7 @@ impl Row {
         };
         let label = reads[2].values[row] as usize;
         cosines[label] = dot(&x.directions[row], &w.directions[label]).clamp(-1.0, 1.0);
-        let lambda = at_counter(&reads[4].values, reads[5].values[0]);
+        let lambda = head.modifier_of(&reads[4].values, reads[5].values[0] as usize, row);
         let mut bent: Vec<Bent> = cosines.iter().map(|c| head.margin.other(c.clamp(-1.0, 1.0))).collect();
         if !head.margin.bends_others() {
             bent = cosines.iter().map(|&c| Bent::straight(c)).collect();

@@ -12,6 +12,7 @@ pub mod machine;
 pub mod measure;
 pub mod output;
 pub mod peer;
+pub mod predicted;
 pub mod prepared;
 pub mod protocol;
 pub mod readme;

@@ -11,7 +11,7 @@ use sphereface_benches::peer::LIMIT;
 use sphereface_benches::record::{CaseRecord, FORMAT, Run};
 use sphereface_benches::schedule::{self, Job};
 use sphereface_benches::session::{Session, Settings};
-use sphereface_benches::{compare, folder, interrupt, output, readme, table, wall_clock};
+use sphereface_benches::{compare, folder, interrupt, output, predicted, readme, table, wall_clock};
 use sphereface_testkit::catalogue::{Entry, catalogue};
 use sphereface_testkit::workload::Arithmetic;
 use std::io::Write as _;
@@ -66,6 +66,10 @@ struct Arguments {
     /// elsewhere is taken into benches/runs before.
     #[arg(long, value_name = "RUN", num_args = 0..=1)]
     readme: Option<Option<String>>,
+    /// Predicts what our kernels take on the GPU of a run, the latest one's if none is named, without one: each launch by
+    /// what one of its blocks does in the emulator. Prints what launches wait for; without --only, writes docs/predicted.md too.
+    #[arg(long, value_name = "RUN", num_args = 0..=1)]
+    predict: Option<Option<String>>,
     /// Writes the tables and the picture of a run's folder anew, from its run.json.
     #[arg(long, value_name = "RUN")]
     redraw: Option<PathBuf>,
@@ -114,6 +118,15 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         folder::write_file(&path, &readme::replaced(&text, &run)?)?;
         println!("README.md shows {}", run.name);
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(name) = &arguments.predict {
+        let run = Run::read(&readme::find_run(&runs, name.as_deref())?)?;
+        let show = |row: &predicted::Row| print!("{}", predicted::launches(row));
+        let rows = predicted::predict(&run, &root().join("docs/kernels.md"), &arguments.only, show)?;
+        if arguments.only.is_empty() {
+            folder::write_file(&root().join("docs/predicted.md"), &predicted::page(&run, &rows)?)?;
+        }
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(place) = &arguments.redraw {

@@ -106,6 +106,12 @@ fn in_set(name: &str, set: usize) -> String {
     if set == 0 { name.to_owned() } else { format!("{name} set {set}") }
 }
 
+/// Uploads how many rows a head's batch has, and λ.
+pub(crate) fn head_controls(backend: &mut dyn Backend, set: usize, batch: usize) -> Result<()> {
+    backend.upload(&in_set("count", set), bytemuck::bytes_of(&(batch as u32)))?;
+    Ok(backend.upload(&in_set("lambdas", set), bytemuck::bytes_of(&LAMBDA))?)
+}
+
 fn head(work: &Workload, backend: &mut dyn Backend, sets: usize) -> Result<Prepared> {
     let &Workload::Head { classes, dimension, batch } = work else { anyhow::bail!("expected a head, found {work:?}") };
     let (parameters, plan) = work.plan()?;
@@ -117,8 +123,7 @@ fn head(work: &Workload, backend: &mut dyn Backend, sets: usize) -> Result<Prepa
         let program = backend.lower(&renamed(&plan, set))?;
         backend.upload(&in_set(PARAMETERS, set), bytemuck::cast_slice(&block))?;
         backend.upload(&in_set("labels", set), bytemuck::cast_slice(&labels))?;
-        backend.upload(&in_set("count", set), bytemuck::bytes_of(&(batch as u32)))?;
-        backend.upload(&in_set("lambdas", set), bytemuck::bytes_of(&LAMBDA))?;
+        head_controls(backend, set, batch)?;
         programs.push(program);
     }
     backend.run(programs[0], 1)?;

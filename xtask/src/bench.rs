@@ -4,7 +4,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use crate::{cargo, output_dir, python, root};
+use crate::{cargo, kernels, output_dir, python, root};
 
 /// Packages of the Python peer, pinned.
 const REQUIREMENTS: &str = "benches/peers/requirements.txt";
@@ -22,6 +22,12 @@ pub(crate) fn run(install: bool, arguments: &[String]) -> ExitCode {
                 Err(error) => eprintln!("xtask: not installed: {name}: {error}"),
             }
         }
+    }
+    if arguments.iter().any(|argument| argument == "--predict")
+        && let Err(error) = kernels::ensure_nvrtc()
+    {
+        eprintln!("xtask: {error}");
+        return ExitCode::FAILURE;
     }
     let mut command = cargo();
     if let Ok(here) = env::current_dir() {

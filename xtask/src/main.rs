@@ -45,6 +45,7 @@ Commands:
                             Our kernels and trainings beside PyTorch, Burn, candle and the crate gemm (on a GPU beside
                             PyTorch, cuDNN and cuBLASLt), on the same numbers in the same rounds; leaves
                             benches/runs/<date>-<machine>. --install-peers installs those into target/peers first.
+                            --predict writes docs/predicted.md instead: what kernels should take on the GPU of a run.
                             ARGS go to the program, which explains them:  cargo xtask bench --help
                             The micro-benches of the CPU backend are run by  cargo bench -p sphereface-benches
   soak [--kills N] [--inputs N] [--steps N] [--seed S] [--out FILE]

@@ -71,6 +71,17 @@ impl Counters {
 
     /// Adds the counts of another launch.
     pub fn add(&mut self, other: &Counters) {
+        self.each(other, |to, from| *to += from);
+    }
+
+    /// What each of so many blocks did, if all did the same.
+    pub(crate) fn divided(mut self, blocks: u64) -> Counters {
+        let all = self;
+        self.each(&all, |to, from| *to = from / blocks);
+        self
+    }
+
+    fn each(&mut self, other: &Counters, change: impl Fn(&mut u64, u64)) {
         let pairs = [
             (&mut self.integer, other.integer),
             (&mut self.float, other.float),
@@ -92,6 +103,6 @@ impl Counters {
             (&mut self.bulk_read_bytes, other.bulk_read_bytes),
             (&mut self.bulk_written_bytes, other.bulk_written_bytes),
         ];
-        pairs.into_iter().for_each(|(to, from)| *to += from);
+        pairs.into_iter().for_each(|(to, from)| change(to, from));
     }
 }

@@ -47,6 +47,11 @@ impl Device {
         self.memory.allocate(bytes, &[], false, false)
     }
 
+    /// Global memory full of zeros; what nobody touches takes little of the host's.
+    pub fn allocate_zeroed(&mut self, bytes: u64) -> u64 {
+        self.memory.allocate(bytes, &[], true, false)
+    }
+
     /// Global memory with the bytes.
     pub fn allocate_with(&mut self, bytes: &[u8]) -> u64 {
         self.memory.allocate(bytes.len() as u64, bytes, false, false)
@@ -124,7 +129,24 @@ impl Device {
         shared_bytes: u64,
         arguments: &[Argument],
     ) -> Result<Counters, Fault> {
-        self.run(module, kernel, [grid, block], shared_bytes, arguments, None)
+        self.run(module, kernel, [grid, block], shared_bytes, arguments, None, false)
+    }
+
+    /// Runs the first cluster of a launch and the one in the middle of its grid, and returns what a block of the busier one
+    /// did. Where blocks share out the work, the first has the most; where each has a tile, the middle one has no border.
+    ///
+    /// # Errors
+    /// As [`launch`](Self::launch).
+    pub fn sample(
+        &mut self,
+        module: &Module,
+        kernel: &str,
+        grid: [u32; 3],
+        block: [u32; 3],
+        shared_bytes: u64,
+        arguments: &[Argument],
+    ) -> Result<Counters, Fault> {
+        self.run(module, kernel, [grid, block], shared_bytes, arguments, None, true)
     }
 
     /// Runs a kernel that may touch only the ranges, each as it says.
@@ -156,9 +178,10 @@ impl Device {
             let access = if variable.space == Space::Const { Access::Read } else { Access::Update };
             ranges.push(Range { pointer, bytes: variable.bytes, access });
         }
-        self.run(module, kernel, [grid, block], shared_bytes, arguments, Some(ranges))
+        self.run(module, kernel, [grid, block], shared_bytes, arguments, Some(ranges), false)
     }
 
+    #[expect(clippy::too_many_arguments, reason = "a launch, its ranges, and whether it is a sample")]
     fn run(
         &mut self,
         module: &Module,
@@ -167,6 +190,7 @@ impl Device {
         shared_bytes: u64,
         arguments: &[Argument],
         ranges: Option<Vec<Range>>,
+        is_sample: bool,
     ) -> Result<Counters, Fault> {
         let program = module.program(kernel).ok_or_else(|| FaultKind::NoKernel(kernel.to_owned()))?;
         let more_shared = self.more_shared.contains(&(module.number, kernel.to_owned()));
@@ -195,7 +219,7 @@ impl Device {
             progress: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
         };
-        launch.run()
+        if is_sample { launch.sample() } else { launch.run() }
     }
 
     /// Gives a module's variables their memory, once.

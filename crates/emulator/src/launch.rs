@@ -148,11 +148,24 @@ impl Launch<'_> {
         (0..self.cluster.iter().product()).map(place).collect()
     }
 
+    fn clusters(&self) -> u32 {
+        let pairs = self.grid.iter().zip(&self.cluster);
+        pairs.map(|(blocks, cluster)| blocks / cluster).product()
+    }
+
+    /// Runs the first cluster and the middle one; the counts of the busier one, for one of its blocks.
+    pub(crate) fn sample(&self) -> Result<Counters, Fault> {
+        let clusters = self.clusters();
+        let numbers: &[u32] = if clusters > 1 { &[0, clusters / 2] } else { &[0] };
+        let runs: Result<Vec<Counters>, _> =
+            numbers.par_iter().map(|&number| Cluster::default().run(self, number)).collect();
+        let busiest = runs.map_err(|(_, fault)| *fault)?.into_iter().max_by_key(Counters::instructions);
+        Ok(busiest.unwrap_or_default().divided(self.cluster.iter().product::<u32>().into()))
+    }
+
     /// Runs all blocks. Of several faults the one of the lowest block is reported.
     pub(crate) fn run(&self) -> Result<Counters, Fault> {
-        let pairs = self.grid.iter().zip(&self.cluster);
-        let clusters: u64 = pairs.map(|(blocks, cluster)| u64::from(blocks / cluster)).product();
-        let outcome = (0..clusters as u32)
+        let outcome = (0..self.clusters())
             .into_par_iter()
             .map_init(Cluster::default, |cluster, number| {
                 if self.stopped.load(Relaxed) {

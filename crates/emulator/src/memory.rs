@@ -4,6 +4,8 @@
 
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 
+use bytemuck::allocation::zeroed_slice_box;
+
 use crate::FaultKind;
 use crate::order::Clock;
 
@@ -68,15 +70,13 @@ impl Memory {
         let base = self.next.max(FIRST).next_multiple_of(ALIGN);
         self.next = base + bytes + GUARD;
         let words = bytes.div_ceil(4) as usize;
-        let state = if zeroed { 0xf } else { 0 };
-        let allocation = Allocation {
-            base,
-            bytes,
-            read_only,
-            words: (0..words).map(|_| AtomicU32::new(0)).collect(),
-            initialised: (0..words).map(|_| AtomicU8::new(state)).collect(),
-            writers: (0..words).map(|_| AtomicU64::new(0)).collect(),
-        };
+        let initialised: Box<[AtomicU8]> = zeroed_slice_box(words);
+        if zeroed {
+            initialised.iter().for_each(|state| state.store(0xf, Relaxed));
+        }
+        // Zeros that the system lends: what nobody touches takes no memory.
+        let (words, writers) = (zeroed_slice_box(words), zeroed_slice_box(words));
+        let allocation = Allocation { base, bytes, read_only, words, initialised, writers };
         allocation.fill(0, initial);
         self.allocations.push(allocation);
         base

@@ -26,7 +26,25 @@ pub struct EmulatorDriver {
     graphs: Vec<Option<Vec<Recorded>>>,
     counters: BTreeMap<String, (u64, Counters)>,
     events: BTreeMap<usize, Instant>,
+    /// Launches so far, where no more than a block of each is run.
+    samples: Option<Vec<Sample>>,
 }
+
+/// A launch of which one block was run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// Name of the kernel.
+    pub kernel: String,
+    /// Extent of the whole launch.
+    pub extent: Extent,
+    /// Its arguments; addresses are zero.
+    pub arguments: Vec<Argument>,
+    /// What its busiest block did.
+    pub block: Counters,
+}
+
+/// Larger uploads than this hold what kernels compute with; smaller ones, what they go by.
+const SAMPLED_UPLOAD: usize = 16 << 20;
 
 impl EmulatorDriver {
     /// A device of this architecture.
@@ -40,7 +58,44 @@ impl EmulatorDriver {
             graphs: Vec::new(),
             counters: BTreeMap::new(),
             events: BTreeMap::new(),
+            samples: None,
         }
+    }
+
+    /// A device that runs one block of each launch, the busiest: for counts of launches that it could not run in full.
+    /// Where nothing was written, memory reads as zero, and numbers that are uploaded in bulk are left out.
+    pub fn sampling(architecture: Architecture) -> Self {
+        EmulatorDriver { samples: Some(Vec::new()), ..EmulatorDriver::new(architecture) }
+    }
+
+    /// The launches of a [sampling](Self::sampling) device so far.
+    pub fn samples(&self) -> &[Sample] {
+        self.samples.as_deref().unwrap_or_default()
+    }
+
+    /// Runs a block of a launch, unless the same launch was sampled before.
+    fn sample(&mut self, function: FunctionId, extent: Extent, arguments: &[Argument]) -> Result<(), String> {
+        let (module, kernel) = &self.functions[function.0];
+        let Extent { grid, block, shared_bytes } = extent;
+        let mut sample = Sample {
+            kernel: kernel.clone(),
+            extent,
+            arguments: arguments.iter().map(Argument::without_address).collect(),
+            block: Counters::default(),
+        };
+        let alike = |known: &&Sample| Sample { block: sample.block, ..(*known).clone() } == sample;
+        let samples = self.samples.get_or_insert_default();
+        sample.block = match samples.iter().find(alike) {
+            Some(known) => known.block,
+            None => {
+                let values = arguments.iter().map(value).collect::<Result<Vec<_>, _>>()?;
+                let module = &self.modules[module.0];
+                let sampled = self.device.sample(module, kernel, grid, block, u64::from(shared_bytes), &values);
+                sampled.map_err(|fault| fault.to_string())?
+            }
+        };
+        samples.push(sample);
+        Ok(())
     }
 
     /// Launches of each kernel so far, and what they did.
@@ -78,7 +133,7 @@ impl Driver for EmulatorDriver {
     }
 
     fn allocate(&mut self, bytes: u64) -> Result<u64, String> {
-        Ok(self.device.allocate(bytes))
+        Ok(if self.samples.is_some() { self.device.allocate_zeroed(bytes) } else { self.device.allocate(bytes) })
     }
 
     fn free(&mut self, pointer: u64) -> Result<(), String> {
@@ -86,6 +141,9 @@ impl Driver for EmulatorDriver {
     }
 
     fn upload(&mut self, pointer: u64, bytes: &[u8]) -> Result<(), String> {
+        if self.samples.is_some() && bytes.len() > SAMPLED_UPLOAD {
+            return Ok(());
+        }
         self.device.upload(pointer, bytes).map_err(|fault| fault.to_string())
     }
 
@@ -97,6 +155,9 @@ impl Driver for EmulatorDriver {
         if let Some(recording) = &mut self.recording {
             recording.push(Recorded { function, extent, arguments: arguments.to_vec() });
             return Ok(());
+        }
+        if self.samples.is_some() {
+            return self.sample(function, extent, arguments);
         }
         let (module, name) = &self.functions[function.0];
         let values = arguments.iter().map(value).collect::<Result<Vec<_>, _>>()?;
@@ -242,6 +303,34 @@ mod tests {
         library.prepare(&mut driver, [&launch].into_iter()).unwrap();
         let function = library.function(&mut driver, &launch).unwrap();
         Some(driver.launch(function, launch.extent, &launch.arguments))
+    }
+
+    #[test]
+    fn a_sample_is_a_block_of_the_whole_launch() {
+        if let Err(reason) = Nvrtc::find() {
+            return sphereface_testkit::skip(&reason);
+        }
+        let counted = |mut driver: EmulatorDriver| {
+            let bytes = 4 * 8192;
+            let pointer = driver.allocate(3 * bytes).unwrap();
+            driver.upload(pointer, &vec![0; 2 * bytes as usize]).unwrap();
+            let [a, b, c] = [0, 1, 2].map(|index| Slice { pointer: pointer + index * bytes, bytes });
+            let launch = Launch::new("add", "add_f32").grid([8, 1, 1]).block(256);
+            let launch = launch.read(a).read(b).write(c).value(8192u32);
+            let mut library = Library::default();
+            library.prepare(&mut driver, [&launch].into_iter()).unwrap();
+            let function = library.function(&mut driver, &launch).unwrap();
+            (0..2).for_each(|_| driver.launch(function, launch.extent, &launch.arguments).unwrap());
+            driver
+        };
+        let (all, sampling) = (EmulatorDriver::new, EmulatorDriver::sampling);
+        let (all, sampled) = (counted(all(Architecture::new(80))), counted(sampling(Architecture::new(80))));
+        let [first, second] = sampled.samples() else { panic!("two launches") };
+        assert_eq!(first, second, "the same launch again");
+        let mut blocks = Counters::default();
+        (0..16).for_each(|_| blocks.add(&first.block));
+        assert_eq!(all.counters()["add_f32"], (2, blocks));
+        assert_eq!(first.block.global_written_bytes, 4 * 1024);
     }
 
     #[test]

@@ -6,8 +6,9 @@ mod gpu;
 mod tensor_map;
 
 pub use cuda::CudaDriver;
-pub use emulator::EmulatorDriver;
+pub use emulator::{EmulatorDriver, Sample};
 pub use gpu::{Gpu, gpus};
+pub use sphereface_emulator::Counters;
 pub use sphereface_emulator::Swizzle;
 pub use tensor_map::TensorMap;
 
@@ -62,6 +63,17 @@ pub enum Argument {
     },
     /// A number or a structure, as it lies in memory.
     Value(Vec<u8>),
+}
+
+impl Argument {
+    /// The same, wherever it lies.
+    fn without_address(&self) -> Argument {
+        let mut argument = self.clone();
+        if let Argument::Memory { pointer, .. } | Argument::Tensor { pointer, .. } = &mut argument {
+            *pointer = 0;
+        }
+        argument
+    }
 }
 
 /// Extent of a launch.

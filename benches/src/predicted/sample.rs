@@ -1,0 +1,65 @@
+//! Full-size launches of which the emulator runs one block, and registers of kernels.
+
+use crate::prepared::head_controls;
+use anyhow::{Context, Result};
+use sphereface_cuda::driver::Sample;
+use sphereface_cuda::nvrtc::Architecture;
+use sphereface_cuda::{CudaBackend, EmulatorDriver, Options, Precision};
+use sphereface_tensor::{Backend, Plan};
+use sphereface_testkit::plan_of_case;
+use sphereface_testkit::workload::{Arithmetic, Workload};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// What is predicted for.
+pub(super) const HOPPER: Architecture = Architecture::specific(90);
+
+/// Registers of a thread of each kernel, as the compiler gave them for sm_90a.
+pub(super) type Registers = BTreeMap<String, u32>;
+
+/// Reads them from the table that `cargo xtask kernels --document` writes, for to compile all takes an hour.
+pub(super) fn registers(document: &Path) -> Result<Registers> {
+    let text = std::fs::read_to_string(document).with_context(|| document.display().to_string())?;
+    let mut rows = text.lines().filter(|line| line.starts_with('|')).map(|line| line.split('|').map(str::trim).skip(1));
+    let column = rows.next().and_then(|mut heads| heads.position(|head| head == "sm_90a"));
+    let column = column.with_context(|| format!("{}: expected a column sm_90a", document.display()))?;
+    let numbers = rows.filter_map(|row| {
+        let cells: Vec<&str> = row.collect();
+        Some((cells.first()?.trim_matches('`').to_owned(), cells.get(column)?.parse().ok()?))
+    });
+    Ok(numbers.collect())
+}
+
+/// A workload as a GPU would be given it.
+pub(super) struct Sampled {
+    /// The plan, before it is narrowed.
+    pub(super) plan: Plan,
+    /// Launches of a run that is not the first, in order.
+    pub(super) launches: Vec<Sample>,
+    /// All that lives within a run, and scratch memory.
+    pub(super) arena_bytes: u64,
+}
+
+/// Lowers a workload at its full size and runs a block of each launch.
+pub(super) fn sampled(work: &Workload, arithmetic: Arithmetic) -> Result<Sampled> {
+    let precision = if arithmetic == Arithmetic::Tf32 { Precision::Tf32 } else { Precision::Bf16 };
+    let options = Options { precision, ..Options::default() };
+    let mut backend = CudaBackend::new(EmulatorDriver::sampling(HOPPER), options);
+    let plan = match work.case() {
+        Some((case, _)) if arithmetic == Arithmetic::Bf16 => plan_of_case(&case.in_bf16().unwrap_or(case))?,
+        _ => work.plan()?.1,
+    };
+    let program = backend.lower(&plan)?;
+    match (work, work.training()) {
+        (Workload::Head { batch, .. }, _) => head_controls(&mut backend, 0, *batch)?,
+        (_, Some(case)) => case.upload(&work.plan()?.0, &mut backend)?,
+        _ => {}
+    }
+    backend.run(program, 1)?; // It makes the copies of parameters that later runs keep up.
+    let first = backend.driver().samples().len();
+    backend.run(program, 1)?;
+    let launches = backend.driver().samples()[first..].to_vec();
+    let arena_bytes = backend.arena_bytes();
+    (!launches.is_empty()).then_some(()).context("expected launches, found none")?;
+    Ok(Sampled { plan, launches, arena_bytes })
+}

@@ -67,8 +67,9 @@ const PATIENCE: f64 = 0.2;
 const SHORT: usize = 16;
 /// The loss has exploded beyond this multiple of the larger of what it was at the start and ln(classes).
 const EXPLODED: f64 = 10.0;
-/// Mean length of embeddings beyond which a softmax has long been saturated, whatever the loss.
-const LARGEST_NORM: f64 = 1e5;
+/// Mean length of embeddings beyond which a softmax has long been saturated. Losses with a constant scale, to which the
+/// length means nothing, let it grow to 1e5 in trainings that go well.
+const LARGEST_NORM: f64 = 1e7;
 /// The loss is said to stand still where the means of a window's halves differ by less than this, relative to
 /// ln(classes).
 const STILL: f64 = 0.02;
@@ -338,7 +339,7 @@ mod tests {
             ),
             (Cause::NotFinite, 7, |s| [2.0, 0.5, if s == 7 { f64::INFINITY } else { 1.0 }, 1.0], "gradient's norm"),
             (Cause::Exploded, 201, |s| if s > 200 { [1e3, 0.1, 5.0, 500.0] } else { well(s) }, "the loss rose to"),
-            (Cause::NormsExploded, 208, |s| if s > 200 { [0.5, 0.9, 5.0, 2e5] } else { well(s) }, "mean length of 1"),
+            (Cause::NormsExploded, 208, |s| if s > 200 { [0.5, 0.9, 5.0, 2e7] } else { well(s) }, "mean length of 1"),
             (Cause::Stuck, 120, |_| [2.303, 0.11, 0.01, 5.0], "ln(classes) = 2.3"),
             (Cause::Collapsed, 298, |s| if s > 200 { [2.303, 0.1, 0.0, 9.0] } else { well(s) }, "collapsed"),
             (Cause::Shrunk, 120, |s| [2.5, 0.3, 1.0, if s > 19 { 0.2 } else { 2.0 }], "escapes the margin"),

@@ -84,7 +84,7 @@ fn vanished(work: &Work) -> Result<String, String> {
     expect(&line, &["vanishing"])?;
     // What was moved is whole.
     work.succeed("eval moved")?;
-    Ok(line)
+    Ok(line.replace(&format!("{}/", work.folder.display()), ""))
 }
 
 /// A second process at a run that is being trained.

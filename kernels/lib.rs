@@ -80,11 +80,10 @@ pub const HEADERS: &[File] = files![
 /// The header of a margin with which tiles of classes are compiled for this one: they know no target, so margins that leave the
 /// others' cosines as they are share one.
 pub fn margin_of_tiles(margin: File) -> File {
-    if margin.text.contains("MARGIN_BENDS_OTHERS") { margin } else { STRAIGHT }
+    // That of modified softmax leaves all cosines as they are.
+    let straight = || self::margin("modified").unwrap_or(margin);
+    if margin.text.contains("MARGIN_BENDS_OTHERS") { margin } else { straight() }
 }
-
-/// The margin that leaves all cosines as they are.
-const STRAIGHT: File = File { path: "margin/modified.cuh", text: include_str!("margin/modified.cuh") };
 
 /// The header of a margin, `margin/<name>.cuh`.
 pub fn margin(name: &str) -> Option<File> {

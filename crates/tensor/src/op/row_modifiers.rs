@@ -1,6 +1,5 @@
 //! A number for each row of a batch, by which its margin differs from those of others.
 
-use super::margin_softmax::NORM_FLOOR;
 use super::{Array, Flops, Operator, operands};
 use crate::error::Error;
 use crate::random::{Stream, normal};
@@ -52,9 +51,7 @@ impl RowModifiers {
 /// Turns embeddings' lengths into where they stand among each other.
 pub(crate) fn standings(lengths: &mut [f64], spread: f32) {
     let count = lengths.len() as f64;
-    lengths
-        .iter_mut()
-        .for_each(|length| *length = length.max(f64::from(NORM_FLOOR)).clamp(*LENGTHS.start(), *LENGTHS.end()));
+    lengths.iter_mut().for_each(|length| *length = length.clamp(*LENGTHS.start(), *LENGTHS.end()));
     let mean = lengths.iter().sum::<f64>() / count;
     let squares: f64 = lengths.iter().map(|length| (length - mean).powi(2)).sum();
     let deviation = (squares / (count - 1.0).max(1.0)).sqrt();
@@ -121,6 +118,10 @@ mod tests {
         let mut capped = [100.0, 1e9];
         standings(&mut capped, 1.0);
         assert_eq!(capped, [0.0, 0.0]);
+        // What is no number is not hidden.
+        let mut broken = [1.0, f64::NAN];
+        standings(&mut broken, 1.0);
+        assert!(broken.iter().all(|standing| standing.is_nan()), "{broken:?}");
         let mut single = [7.0];
         standings(&mut single, 0.333);
         assert_eq!(single, [0.0]);

@@ -69,6 +69,13 @@ struct Ring {
         if (arrives) arrive(empty());
         advance();
     }
+    // Goes on behind so many stages that others use. They must have been full before this user waits again: a barrier
+    // tells a phase from the next one only.
+    __device__ __forceinline__ void pass(u32 count) {
+        stage += count;
+        phase ^= stage / stages & 1;
+        stage %= stages;
+    }
 };
 
 // ---- Bulk tensor copies, by one thread. Coordinates of the box go from the innermost dimension outwards and may lie

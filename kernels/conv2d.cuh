@@ -63,14 +63,17 @@ struct HaloProduct {
     WgmmaOperands operands;
 };
 
-// The same of more channels, result [H, W, N, 128 · channel_blocks]. See conv2d_wgmma_wide.cuh.
+// The same of more channels, result [H, W, N, results]. See conv2d_wgmma_wide.cuh.
 struct WideProduct {
-    int height, width;
-    int pixels, images;                     // of a row of a tile
-    u32 channel_blocks, across, row_pairs;  // tiles of the result's channels, of a row, of a column
-    u32 tiles;                              // all of them
-    int inputs;                             // channels of the source
-    u32 slots, slot_bytes;                  // of the ring of rows
+    int height;
+    int pixels, images;        // of a tile
+    u32 across, image_tiles;   // tiles of a row's pixels, and of its images
+    u32 parts;                 // tiles of the same channels
+    int inputs;                // channels of the source
+    u32 results, channels;     // of the result, and of a tile: 128 or 64
+    u32 last_round, halved;    // of the list: where it begins, and how many are two of 64 channels in it
+    u32 wholes, count;         // tiles of 128 channels, and all
+    u32 slots, slot_bytes;     // of the ring of rows
     WgmmaOperands operands;
 };
 

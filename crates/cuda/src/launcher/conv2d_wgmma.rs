@@ -11,16 +11,28 @@ use sphereface_tensor::op::{Conv2dBackwardData, Conv2dGeometry};
 
 /// What the kernels are compiled with.
 pub(super) const TIER: &str = "TIER_WGMMA";
-/// Threads of a block: a warpgroup that copies, and one that multiplies for each row of a tile.
+/// Threads of a block: a warpgroup that copies, and two that multiply.
 const THREADS: u32 = 384;
-const ROWS: usize = 2;
 /// The most blocks: a constant, so that every device sums in the same order.
 pub(super) const BLOCKS: usize = 132;
 /// The same where the tier is forced.
 pub(super) const FORCED_BLOCKS: usize = 2;
-/// About how many cycles of an H100 a tile takes for a line of channels of the source, its share of the rest included.
+/// About how many cycles of an H100 a tile takes, its share of the rest included: of 64 to 64 channels; of 64 channels for
+/// each row of taps and line of channels of the source.
 const HALO_CYCLES: usize = 8000;
-const WIDE_CYCLES: usize = 16_000;
+const WIDE_CYCLES: usize = 1333;
+/// Rows of a tile of 64 to 64 channels.
+const HALO_ROWS: usize = 2;
+/// Columns of a tile of many channels, channels of half of it, blocks of a cluster, and clusters where the tier is forced.
+const WIDE_COLUMNS: usize = 192;
+const WIDE_HALF: usize = 64;
+const WIDE_CLUSTER: usize = 2;
+const WIDE_FORCED_CLUSTERS: usize = 2;
+/// Slots that its ring of rows may have; its barriers and those of filters and results; these, filters, results and room to
+/// align them.
+const WIDE_MOST_SLOTS: usize = 8;
+const WIDE_BARRIER_BYTES: usize = 16 * (WIDE_MOST_SLOTS + 8 + 2);
+const WIDE_OTHER_BYTES: usize = WIDE_BARRIER_BYTES + (8 * WIDE_HALF + 2 * WIDE_COLUMNS) * LINE_BYTES + LINES_BYTES;
 /// Bytes of a line in shared memory, 64 channels, and of the eight that a swizzle's pattern has.
 pub(super) const LINE_BYTES: usize = 128;
 pub(super) const LINES_BYTES: usize = 8 * LINE_BYTES;
@@ -42,14 +54,18 @@ pub(super) struct HaloProduct {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub(super) struct WideProduct {
     pub(super) height: i32,
-    pub(super) width: i32,
     pub(super) pixels: i32,
     pub(super) images: i32,
-    pub(super) channel_blocks: u32,
     pub(super) across: u32,
-    pub(super) row_pairs: u32,
-    pub(super) tiles: u32,
+    pub(super) image_tiles: u32,
+    pub(super) parts: u32,
     pub(super) inputs: i32,
+    pub(super) results: u32,
+    pub(super) channels: u32,
+    pub(super) last_round: u32,
+    pub(super) halved: u32,
+    pub(super) wholes: u32,
+    pub(super) count: u32,
     pub(super) slots: u32,
     pub(super) slot_bytes: u32,
     pub(super) operands: WgmmaOperands,
@@ -69,7 +85,7 @@ pub(super) struct WgmmaOperands {
 enum Product {
     /// 64 to 64 channels, filters in registers.
     Halo(HaloProduct),
-    /// 128 channels of the result at a time, filters in shared memory.
+    /// 128 or 64 channels of the result at a time, filters in shared memory.
     Wide(WideProduct),
 }
 
@@ -113,7 +129,7 @@ pub(super) struct Convolution {
     /// Of a row of a tile.
     pixels: usize,
     images: usize,
-    /// The most blocks.
+    /// Blocks of the launch.
     blocks: usize,
     product: Product,
 }
@@ -150,28 +166,30 @@ impl Convolution {
         if !knows(context, dtype, g) || g.stride != 1 {
             return None;
         }
-        // What is multiplied in full rounds of the device, and cycles of a tile for a line of channels of the source.
+        // What is multiplied in full rounds of the device, and cycles.
+        let forced = context.options.forced;
+        // Where the tier is forced, some channels are left to tiles of images.
+        let channels = if forced && dtype == DType::Bf16 { 2 * WIDE_HALF } else { WIDE_HALF };
         let (found, multiplied, cycles) = if dtype == DType::Bf16 && [inputs, results] == [64; 2] {
-            let halo = Convolution::halo(g);
-            (halo, halo.tiles() * ROWS * 128 * 64, HALO_CYCLES)
-        } else if inputs.is_multiple_of(line_channels(dtype)) && results.is_multiple_of(128) {
-            let wide = Convolution::wide(dtype, g, inputs, results);
-            (wide, wide.tiles().next_multiple_of(BLOCKS) * ROWS * 192 * 128, WIDE_CYCLES)
+            let (found, rounds) = Convolution::halo(g, if forced { FORCED_BLOCKS } else { BLOCKS });
+            (found, rounds * BLOCKS * HALO_ROWS * 128 * 64, rounds * HALO_CYCLES)
+        } else if inputs.is_multiple_of(line_channels(dtype)) && results.is_multiple_of(channels) {
+            let clusters = if forced { WIDE_FORCED_CLUSTERS } else { BLOCKS / WIDE_CLUSTER };
+            let (found, halves) = Convolution::wide(dtype, g, [inputs, results], clusters);
+            let lines = inputs / line_channels(dtype) * g.height.min(3);
+            (found, halves * BLOCKS * WIDE_COLUMNS * WIDE_HALF, halves * lines * WIDE_CYCLES)
         } else {
             return None;
         };
-        if context.options.forced {
-            return Some(Convolution { blocks: FORCED_BLOCKS, ..found });
-        }
-        let cycles = found.tiles().div_ceil(BLOCKS) * (inputs / line_channels(dtype)) * cycles;
         let half_is_of_use = 2 * g.height * g.width * g.batch * results >= multiplied;
-        rival.map_or(half_is_of_use, |rival| cycles <= rival).then_some(found)
+        (forced || rival.map_or(half_is_of_use, |rival| cycles <= rival)).then_some(found)
     }
 
-    fn halo(g: &Conv2dGeometry) -> Convolution {
+    /// 64 to 64 channels, with the number of tiles of the busiest block.
+    fn halo(g: &Conv2dGeometry, most_blocks: usize) -> (Convolution, usize) {
         let &Conv2dGeometry { height, width, batch, .. } = g;
         let (pixels, images) = (16, 8);
-        let tiles = width.div_ceil(pixels) * height.div_ceil(ROWS) * batch.div_ceil(images);
+        let tiles = width.div_ceil(pixels) * height.div_ceil(HALO_ROWS) * batch.div_ceil(images);
         let product = HaloProduct {
             height: height as i32,
             width: width as i32,
@@ -179,69 +197,72 @@ impl Convolution {
             operands: WgmmaOperands::default(),
         };
         let product = Product::Halo(product);
-        Convolution {
-            dtype: DType::Bf16,
-            height,
-            width,
-            batch,
-            inputs: 64,
-            results: 64,
-            pixels,
-            images,
-            blocks: BLOCKS,
-            product,
-        }
+        let (dtype, inputs, results, blocks) = (DType::Bf16, 64, 64, tiles.min(most_blocks));
+        let found = Convolution { dtype, height, width, batch, inputs, results, pixels, images, blocks, product };
+        (found, tiles.div_ceil(most_blocks))
     }
 
-    fn wide(dtype: DType, g: &Conv2dGeometry, inputs: usize, results: usize) -> Convolution {
+    /// Many channels, with the halves of tiles of the busiest block.
+    fn wide(
+        dtype: DType,
+        g: &Conv2dGeometry,
+        [inputs, results]: [usize; 2],
+        most_clusters: usize,
+    ) -> (Convolution, usize) {
         let &Conv2dGeometry { height, width, batch, .. } = g;
-        // The row of 192 columns that fits best; of those, the one with the smallest border.
-        let columns = |pixels: &usize| width.next_multiple_of(*pixels) * batch.next_multiple_of(192 / pixels);
+        // The row of columns that fits best; of those, the one with the smallest border.
+        let columns = |pixels: &usize| width.next_multiple_of(*pixels) * batch.next_multiple_of(WIDE_COLUMNS / pixels);
         let pixels = [24, 12, 8, 6, 4, 3, 2].into_iter().min_by_key(columns).unwrap_or(24);
-        let images = 192 / pixels;
-        let [across, row_pairs, channel_blocks] = [width.div_ceil(pixels), height.div_ceil(ROWS), results / 128];
+        let images = WIDE_COLUMNS / pixels;
+        let [across, image_tiles] = [width.div_ceil(pixels), batch.div_ceil(images)];
+        let parts = height * across * image_tiles;
+        let whole = results.is_multiple_of(2 * WIDE_HALF);
+        let channels = if whole { 2 * WIDE_HALF } else { WIDE_HALF };
+        let items = parts.div_ceil(WIDE_CLUSTER) * (results / channels);
+        // Of the last round's tiles as many become two as clusters would be idle.
+        let last = if whole { items % most_clusters } else { 0 };
+        let halved = last.min(most_clusters - last);
+        let (wholes, count) = (if whole { items - halved } else { 0 }, items + halved);
+        let halves = (0..count).step_by(most_clusters).map(|at| if at < wholes { 2 } else { 1 }).sum();
         let slot_bytes = (pixels + 2) * images * LINE_BYTES;
         let slots = ((MOST_SHARED_BYTES - WIDE_OTHER_BYTES) / slot_bytes).min(WIDE_MOST_SLOTS);
         let product = WideProduct {
             height: height as i32,
-            width: width as i32,
             pixels: pixels as i32,
             images: images as i32,
-            channel_blocks: channel_blocks as u32,
             across: across as u32,
-            row_pairs: row_pairs as u32,
-            tiles: (channel_blocks * across * row_pairs * batch.div_ceil(images)) as u32,
+            image_tiles: image_tiles as u32,
+            parts: parts as u32,
             inputs: inputs as i32,
+            results: results as u32,
+            channels: channels as u32,
+            last_round: (items - last) as u32,
+            halved: halved as u32,
+            wholes: wholes as u32,
+            count: count as u32,
             slots: slots as u32,
             slot_bytes: slot_bytes as u32,
             operands: WgmmaOperands::default(),
         };
         let product = Product::Wide(product);
-        Convolution { dtype, height, width, batch, inputs, results, pixels, images, blocks: BLOCKS, product }
-    }
-
-    fn tiles(&self) -> usize {
-        match self.product {
-            Product::Halo(HaloProduct { tiles, .. }) | Product::Wide(WideProduct { tiles, .. }) => tiles as usize,
-        }
-    }
-
-    fn blocks(&self) -> usize {
-        self.tiles().min(self.blocks)
+        let blocks = count.min(most_clusters) * WIDE_CLUSTER;
+        (Convolution { dtype, height, width, batch, inputs, results, pixels, images, blocks, product }, halves)
     }
 
     /// Parts of the gradient of the slopes: of each row of a block, or of a tile.
     fn slope_parts(&self) -> usize {
         match self.product {
-            Product::Halo(_) => self.blocks() * ROWS,
-            Product::Wide(wide) => self.tiles() / wide.channel_blocks as usize * ROWS,
+            Product::Halo(_) => self.blocks * HALO_ROWS,
+            Product::Wide(wide) => wide.parts as usize,
         }
     }
 
     fn shared_bytes(&self) -> usize {
         match self.product {
             // Two patches, and two rows of results for each consumer.
-            Product::Halo(_) => (2 * (ROWS + 2) * (self.pixels + 2) + 2 * ROWS * self.pixels + 1) * LINES_BYTES,
+            Product::Halo(_) => {
+                (2 * (HALO_ROWS + 2) * (self.pixels + 2) + 2 * HALO_ROWS * self.pixels + 1) * LINES_BYTES
+            }
             Product::Wide(wide) => (wide.slots * wide.slot_bytes) as usize + WIDE_OTHER_BYTES - WIDE_BARRIER_BYTES,
         }
     }
@@ -255,8 +276,8 @@ impl Convolution {
     fn launch(&self, pass: &str, [source, filter]: [Slice; 2], [lines, row]: [usize; 2]) -> Launch {
         // The kernel's name, rows of the source and of the filter that one copy brings.
         let (kernel, rows, filter_rows) = match self.product {
-            Product::Halo(_) => ("64", ROWS + 2, 192),
-            Product::Wide(_) => ("128", 1, 64),
+            Product::Halo(_) => ("64", HALO_ROWS + 2, 192),
+            Product::Wide(_) => ("wide", 1, WIDE_HALF as u64),
         };
         let filter_map = TensorMap {
             element: self.dtype,
@@ -268,7 +289,7 @@ impl Convolution {
         let element = if self.dtype == DType::Bf16 { "bf16" } else { "tf32" };
         Launch::new("conv2d", format!("conv2d_{pass}_wgmma_{kernel}_{element}"))
             .define(TIER.to_owned())
-            .grid([self.blocks() as u32, 1, 1])
+            .grid([self.blocks as u32, 1, 1])
             .block(THREADS)
             .shared(self.shared_bytes() as u32)
             .tensor(Some(source), Access::Read, &self.activations(self.inputs, rows, self.pixels + 2))
@@ -341,8 +362,3 @@ pub(super) fn exchanged(filter: Slice, to: Slice, [inputs, results]: [usize; 2])
         .value(inputs as u32)
         .value(results as u32)
 }
-
-/// Slots that a ring of rows may have; its barriers and those of the filters; these, filters and room to align them.
-const WIDE_MOST_SLOTS: usize = 8;
-const WIDE_BARRIER_BYTES: usize = 16 * (WIDE_MOST_SLOTS + 4);
-const WIDE_OTHER_BYTES: usize = WIDE_BARRIER_BYTES + 4 * 128 * LINE_BYTES + LINES_BYTES;

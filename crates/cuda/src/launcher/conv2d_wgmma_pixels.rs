@@ -111,7 +111,10 @@ impl Pixels {
         // TF32 has half the channels in a line, and half the rate.
         let multiplied = ROWS * self.columns * (LINE_BYTES / 2) / MULTIPLY_ADDS;
         let copied = (ROWS + self.columns) * LINE_BYTES / CACHE_BYTES_OF_ONE.min(CACHE_BYTES / blocks);
-        let taps = classes[..class_count as usize].iter().map(|class| class.vertical.taps * class.horizontal.taps);
+        // No pixel sees more taps than the source has rows and columns.
+        let of_axis = |axis: &TapAxis| axis.taps.min(axis.source);
+        let taps = classes[..class_count as usize].iter();
+        let taps = taps.map(|class| of_axis(&class.vertical) * of_axis(&class.horizontal));
         let lines = taps.max().unwrap_or(0) as usize * length as usize / line_channels(self.dtype);
         tiles.div_ceil(PROCESSORS) * lines * multiplied.max(copied)
     }

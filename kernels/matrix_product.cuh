@@ -28,8 +28,14 @@ struct SegmentWalk {
     }
 };
 
-// Grid: (tiles of rows × tiles of columns, batch, splits); with splits > 1 the sums go to `partial`
-// [splits, batch, rows, columns]. The epilogue's matrices are [batch, rows, columns].
+// Whether sums go to `partial` [splits, batch, rows, columns], which others finish: those of parts, and all where the
+// epilogue has nowhere to write.
+template <class Epilogue>
+__device__ __forceinline__ bool in_parts(const MatrixProduct &p, const Epilogue &epilogue) {
+    return p.splits > 1 || !epilogue.out;
+}
+
+// Grid: (tiles of rows × tiles of columns, batch, splits). The epilogue's matrices are [batch, rows, columns].
 template <class Tile, Layout LAYOUT, class T, class Epilogue>
 __device__ __forceinline__ void matrix_product(const T *left, const T *right, const Epilogue &epilogue,
                                                float *partial, const MatrixProduct &p) {
@@ -76,9 +82,9 @@ __device__ __forceinline__ void matrix_product(const T *left, const T *right, co
     if constexpr (sizeof(*epilogue.out) == sizeof(float)) {
         // One way out: with two of them the compiler runs short of registers.
         Epilogue last = epilogue;
-        if (p.splits > 1) last = part;
+        if (in_parts(p, epilogue)) last = part;
         write_tile<Tile>(sums, last, first_column, result_rows);
-    } else if (p.splits > 1) {
+    } else if (in_parts(p, epilogue)) {
         write_tile<Tile>(sums, part, first_column, result_rows);
     } else {
         write_tile<Tile>(sums, epilogue, first_column, result_rows);

@@ -59,7 +59,8 @@ __device__ __forceinline__ void matrix_product_mma(const T *left, const T *right
     Share share((p.segments * p.length + CHUNK<T> - 1) / CHUNK<T>);
     MmaTile<T, ROWS, COLUMNS> tile;
     tile.add(operands, stages, share.first, share.end);
-    tile.finish(stages, epilogue, p.splits > 1 ? partial : nullptr, first_column, gridDim.y * rows, [&](u32 row) {
+    float *parts = in_parts(p, epilogue) ? partial : nullptr;
+    tile.finish(stages, epilogue, parts, first_column, gridDim.y * rows, [&](u32 row) {
         row += first_row;
         return row < rows ? blockIdx.y * rows + row : NO_ROW;
     });

@@ -27,7 +27,7 @@
 // Floor of a tile: 16 cycles a term (128 x 256, bf16), 65,536 at 4,096. Beside it: the first chunk's way from memory,
 // once a block (about 1,000 cycles); the end of a tile, 128 KB of fp32 at 64 bytes a cycle, 2,048 cycles, in which the
 // other consumer may still multiply, as it need not be at the same chunk: 3% at 4,096 terms, 1.5% at 8,192. None of
-// this was measured apart; as a whole, on an H200 in bf16: 4,096 cubed 211 µs, 8,192 cubed 1.57 ms, 701 TFLOP/s.
+// this was measured apart; as a whole, on an H200 in bf16 with fp32 results: 4,096 cubed 211 µs, 8,192 cubed 1.57 ms.
 //
 // Sums are fp32. A product adds 16 (bf16) or 8 (TF32) terms to them at once, so that the 8,192 terms which launchers
 // allow before parts are added up are 512 or 1,024 additions one after another.
@@ -281,7 +281,7 @@ __device__ __forceinline__ void matrix_product_wgmma(const TensorMap &left, cons
     using Sums = float[COLUMNS / 2];
     multiply_tiles<T, LAYOUT, COLUMNS>(left, right, p, [&](const WgmmaWork &work, const Sums &sum, u8 *exchange) {
         u32 first_row = work.row + threadIdx.x / WARP * 16, row_offset = work.batch * p.rows;
-        if (p.splits > 1) {
+        if (in_parts(p, epilogue)) {
             float *to = partial + u64(work.split) * p.batch * p.rows * p.columns;
             auto part = plain(to, p.columns, p.columns % 4 == 0);
             store_sums(sum, exchange, part, first_row, p.rows, work.column, row_offset);

@@ -101,7 +101,8 @@ impl Kernels {
         let tiles = rows.div_ceil(tile[0]) * columns.div_ceil(tile[1]);
         let extent = Extent { grid: [tiles as u32, 1, 1], block: [128, 1, 1], shared_bytes };
         let [bias, slope, residual] = [0; 3].map(|_| absent(Access::Read));
-        let arguments = [left, right, bias, slope, residual, result.clone(), absent(Access::Write), structure];
+        // Without a place for what is finished sums are left in one part, in fp32.
+        let arguments = [left, right, bias, slope, residual, absent(Access::Write), result.clone(), structure];
         self.driver.launch(function, extent, &arguments).unwrap();
         let Argument::Memory { pointer, .. } = result else { unreachable!("memory") };
         self.driver.download(pointer, bytemuck::cast_slice_mut(&mut out)).unwrap();

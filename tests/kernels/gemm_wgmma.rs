@@ -127,10 +127,6 @@ impl Kernels {
         let pointer = self.upload(bytemuck::cast_slice(&out));
         let result = Argument::Memory { pointer, bytes: 4 * out.len() as u64, access: Access::Write };
         let absent = |access| Argument::Memory { pointer: 0, bytes: 0, access };
-        let [out_argument, partial] = match p.splits {
-            1 => [result, absent(Access::Write)],
-            _ => [absent(Access::Write), result],
-        };
         // MatrixProduct: sizes, segments, distances of matrices, products, parts, vectors.
         let own = if p.batch > 1 { p.length } else { 0 };
         let vectors = usize::from(p.columns.is_multiple_of(4));
@@ -143,7 +139,8 @@ impl Kernels {
         let extent = Extent { grid: [tiles.min(p.blocks) as u32, 1, 1], block: [384, 1, 1], shared_bytes };
         let [bias, slope, residual] = [0; 3].map(|_| absent(Access::Read));
         let structure = Argument::Value(bytemuck::cast_slice(&structure).to_vec());
-        let arguments = [left, right, bias, slope, residual, out_argument, partial, structure];
+        // Without a place for what is finished sums are left in parts, in fp32, be it one.
+        let arguments = [left, right, bias, slope, residual, absent(Access::Write), result, structure];
         self.driver.launch(function, extent, &arguments).unwrap();
         self.driver.download(pointer, bytemuck::cast_slice_mut(&mut out)).unwrap();
         out

@@ -9,7 +9,7 @@ use sphereface_models::margin::SphereFace;
 use sphereface_models::{LOG, loss, named_network};
 use sphereface_tensor::op::{
     Augmentation, Conv2dBackwardData, Conv2dBackwardWeight, Conv2dForward, Conv2dGeometry, FEW_CLASSES, Gemm, Group,
-    Layout, METRICS, MarginSoftmax, Optimizer, Rule, Scale,
+    Layout, METRICS, MarginSoftmax, Op, Optimizer, Rule, Scale,
 };
 use sphereface_tensor::{Backend, Cost, DType, Dim, Error, Init, ParameterSet, Plan, PlanBuilder, Shape, Type};
 use std::sync::Arc;
@@ -193,12 +193,27 @@ impl Workload {
         }
     }
 
-    /// Arithmetic and traffic.
+    /// The plan as it runs in this arithmetic: in bf16 with narrow operands, and the steps that narrow them.
     ///
     /// # Errors
     /// As [`plan`](Workload::plan).
-    pub fn cost(&self) -> Result<Cost, Error> {
-        Ok(self.plan()?.1.total_cost())
+    pub fn plan_in(&self, arithmetic: Arithmetic) -> Result<Plan, Error> {
+        match (self.case(), arithmetic) {
+            (Some((case, _)), Arithmetic::Bf16) => plan_of_case(&case.in_bf16().unwrap_or(case)),
+            (None, Arithmetic::Bf16) => self.plan()?.1.narrowed(),
+            _ => Ok(self.plan()?.1),
+        }
+    }
+
+    /// Work and traffic in this arithmetic. What narrows operands is left out: copies of parameters last from run to run,
+    /// and others are small.
+    ///
+    /// # Errors
+    /// As [`plan`](Workload::plan).
+    pub fn cost(&self, arithmetic: Arithmetic) -> Result<Cost, Error> {
+        let mut plan = self.plan_in(arithmetic)?;
+        plan.steps.retain(|step| !matches!(step.op, Op::Cast(_)));
+        Ok(plan.total_cost())
     }
 
     /// Compares with the f64 reference, and returns the largest error as a multiple of what the tolerance is one of.

@@ -4,7 +4,7 @@ use super::Context;
 use super::conv2d::check_sizes;
 use super::epilogue::{PreluEpilogue, sum_splits};
 use super::matrix_product::Products;
-use crate::launch::{Kernel, Operands};
+use crate::launch::{Kernel, Operands, suffix};
 use sphereface_tensor::Error;
 use sphereface_tensor::op::{Gemm, Layout};
 
@@ -38,8 +38,8 @@ pub(super) fn gemm(op: Gemm, operands: &Operands<'_>, context: &Context) -> Resu
         let mut launches = vec![finish(now, launch).write(io.workspace).value(products.structure(&scheme))];
         if !whole {
             let sizes = [rows, columns, scheme.splits];
-            launches
-                .push(sum_splits("gemm", "gemm_sum".into(), io.workspace, sizes, |launch| finish(epilogue, launch)));
+            let kernel = format!("gemm_sum_{}", suffix(dtype));
+            launches.push(sum_splits("gemm", kernel, io.workspace, sizes, |launch| finish(epilogue, launch)));
         }
         launches
     }))

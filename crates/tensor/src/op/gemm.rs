@@ -22,7 +22,8 @@ pub enum Layout {
 ///
 /// # Shapes
 /// Reads `left` and `right` as [`Layout`] says and, where the flags say so and in this order, `bias` and `slope`
-/// `[columns]` and `residual` `[rows, columns]`; writes `out` `[rows, columns]`. All but the factors are f32.
+/// `[columns]` and `residual` `[rows, columns]`; writes `out` `[rows, columns]`. Bias and slope are f32, all others of one
+/// type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gemm {
     /// Which operand is transposed.
@@ -90,7 +91,7 @@ impl Operator for Gemm {
             let message = format!("expected {count} operands, found {} for {self:?}", reads.len());
             return Err(Error::Attribute { op, message });
         }
-        activation_dtype(self, reads)?;
+        let dtype = activation_dtype(self, reads)?;
         let GemmGeometry { rows, columns, .. } = self.geometry(&reads[0].shape, &reads[1].shape)?;
         let (of_column, out) =
             (Shape::vector(Dim::Columns, columns), Shape::matrix((Dim::Rows, rows), (Dim::Columns, columns)));
@@ -100,12 +101,12 @@ impl Operator for Gemm {
         for ((_, operand, shape), found) in present.zip(&reads[2..]) {
             found.shape.expect_equal(op, operand, shape)?;
         }
-        Ok(vec![Type::f32(out)])
+        Ok(vec![Type { shape: out, dtype }])
     }
 
-    /// The factors.
+    /// The factors and the residual.
     fn may_be_bf16(&self, read: usize) -> bool {
-        read < 2
+        read < 2 || self.residual && read == 2 + usize::from(self.bias) + usize::from(self.slope)
     }
 
     fn flops(&self, reads: &[&Type], _writes: &[&Type]) -> Flops {

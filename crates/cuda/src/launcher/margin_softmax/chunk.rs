@@ -37,14 +37,13 @@ impl Product {
     }
 
     fn launch(&self, kernel: &str, left: Slice, right: Slice, out: Slice) -> Launch {
-        let whole = self.scheme.splits == 1;
         self.products
             .launch(&self.scheme, "gemm", kernel, [left, right])
             .read_if(None)
             .read_if(None)
             .read_if(None)
-            .write_if(whole.then_some(out))
-            .write_if((!whole).then_some(out))
+            .write_if(None)
+            .write(out)
             .value(self.products.structure(&self.scheme))
     }
 }

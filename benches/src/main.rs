@@ -138,8 +138,8 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     let entries = chosen(arguments)?;
     if arguments.list {
         let mut out = std::io::stdout().lock();
-        for Entry { name, group, timed, .. } in &entries {
-            writeln!(out, "{name:<52} {group:<24} {:>10.3} GFLOP", timed.cost()?.flops.useful as f64 / 1e9)?;
+        for Entry { name, group, timed, arithmetic, .. } in &entries {
+            writeln!(out, "{name:<52} {group:<24} {:>10.3} GFLOP", timed.cost(*arithmetic)?.flops.useful as f64 / 1e9)?;
         }
         if trains(arguments) {
             writeln!(out, "{:<52} {}", wall_clock::NAME, wall_clock::GROUP)?;

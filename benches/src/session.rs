@@ -12,7 +12,6 @@ use crate::record::{CaseRecord, HeadMemory, PeerInfo, Rival};
 use crate::statistics::{Spread, significant};
 use anyhow::{Context, Result};
 use serde_json::Value;
-use sphereface_tensor::Plan;
 use sphereface_testkit::catalogue::Entry;
 use sphereface_testkit::workload::{Arithmetic, Workload};
 use std::path::PathBuf;
@@ -133,16 +132,14 @@ impl Session {
     /// # Errors
     /// When our own backend refuses it, is wrong or fails: that is no result, but a fault.
     pub fn measure(&mut self, entry: &Entry) -> Result<CaseRecord> {
-        let (_, plan) = entry.timed.plan()?;
-        let cost = plan.total_cost();
-        let mut record = self.blank(entry, &plan)?;
-        record.skipped = self.too_large(&record, operand_bytes(&plan));
+        let mut record = self.blank(entry)?;
+        record.skipped = self.too_large(&record, operand_bytes(&entry.timed.plan_in(entry.arithmetic)?));
         if record.skipped.is_some() {
             return Ok(record);
         }
         record.error = Some(self.check(entry).with_context(|| entry.name.clone())?);
         let mut device = self.settings.device.open(entry.arithmetic, self.settings.threads)?;
-        let sets = self.settings.device.sets(cost.bytes);
+        let sets = self.settings.device.sets(record.bytes);
         let prepared = Prepared::new(&entry.timed, entry.arithmetic, device.backend(), sets)
             .with_context(|| entry.name.clone())?;
         if let Workload::Head { classes, batch, .. } = entry.timed {
@@ -158,12 +155,12 @@ impl Session {
     /// # Errors
     /// When there is no plan of it.
     pub fn skip(&self, entry: &Entry, reason: String) -> Result<CaseRecord> {
-        Ok(CaseRecord { skipped: Some(reason), ..self.blank(entry, &entry.timed.plan()?.1)? })
+        Ok(CaseRecord { skipped: Some(reason), ..self.blank(entry)? })
     }
 
     /// What is known of an entry before it is measured.
-    fn blank(&self, entry: &Entry, plan: &Plan) -> Result<CaseRecord> {
-        let cost = plan.total_cost();
+    fn blank(&self, entry: &Entry) -> Result<CaseRecord> {
+        let cost = entry.timed.cost(entry.arithmetic)?;
         Ok(CaseRecord {
             name: entry.name.clone(),
             group: entry.group.into(),
@@ -177,7 +174,7 @@ impl Session {
             flops_useful: cost.flops.useful,
             bytes: cost.bytes,
             error: None,
-            predicted_s: self.settings.ceilings.predict(plan)?,
+            predicted_s: self.settings.ceilings.predict(&entry.timed.plan()?.1)?,
             memory: None,
             ours: None,
             skipped: None,

@@ -66,7 +66,14 @@ const TARGETS: [(&[&str], Option<f64>); 9] = [
     (&["head C10572 D512 N256 bf16", "head C1000000 D512 N512 bf16"], Some(1.2)),
     (&["sphereface20 112x96 N256 training step bf16"], Some(1.3)),
     (&["sphereface20 28x28 N256 training step bf16"], Some(2.0)),
-    (&["mnist 28x28 N128 training step bf16"], None),
+    (
+        &[
+            "mnist 28x28 N128 training step bf16",
+            "sphereface20 112x96 N16 training step bf16",
+            "sphereface20 112x96 N1 forward bf16",
+        ],
+        None,
+    ),
 ];
 
 /// What is predicted of a case.

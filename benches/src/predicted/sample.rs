@@ -6,8 +6,7 @@ use sphereface_cuda::driver::Sample;
 use sphereface_cuda::nvrtc::Architecture;
 use sphereface_cuda::{CudaBackend, EmulatorDriver, Options, Precision};
 use sphereface_tensor::{Backend, Plan};
-use sphereface_testkit::plan_of_case;
-use sphereface_testkit::workload::{Arithmetic, Workload};
+use sphereface_testkit::workload::{Arithmetic, Task, Workload};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -45,13 +44,14 @@ pub(super) fn sampled(work: &Workload, arithmetic: Arithmetic) -> Result<Sampled
     let precision = if arithmetic == Arithmetic::Tf32 { Precision::Tf32 } else { Precision::Bf16 };
     let options = Options { precision, ..Options::default() };
     let mut backend = CudaBackend::new(EmulatorDriver::sampling(HOPPER), options);
-    let plan = match work.case() {
-        Some((case, _)) if arithmetic == Arithmetic::Bf16 => plan_of_case(&case.in_bf16().unwrap_or(case))?,
-        _ => work.plan()?.1,
-    };
+    // A backend narrows all but a single operator by itself.
+    let plan = if work.case().is_some() { work.plan_in(arithmetic)? } else { work.plan()?.1 };
     let program = backend.lower(&plan)?;
     match (work, work.training()) {
         (Workload::Head { batch, .. }, _) => head_controls(&mut backend, 0, *batch)?,
+        (Workload::Network { task: Task::Forward, .. }, Some(case)) => {
+            case.upload_model(&work.plan()?.0, &mut backend)?
+        }
         (_, Some(case)) => case.upload(&work.plan()?.0, &mut backend)?,
         _ => {}
     }

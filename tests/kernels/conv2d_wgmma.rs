@@ -49,7 +49,12 @@ const PIXELS_64: [[usize; 8]; 5] = [
     [1, 66, 2, 128, 64, 3, 1, 1],
 ];
 /// Those of 128 columns, which only strides have where the tier is forced.
-const PIXELS_128: [[usize; 8]; 2] = [[5, 4, 3, 64, 128, 3, 2, 1], [1, 3, 129, 128, 256, 3, 2, 1]];
+const PIXELS_128: [[usize; 8]; 2] = [[5, 4, 3, 64, 128, 3, 2, 1], [1, 3, 257, 64, 256, 3, 2, 1]];
+/// Those of clusters, with more images than a tile: pairs of tiles that share the filter, whose reduction is whole, and in
+/// two and in four parts of forward pass and data gradient.
+const SHARED_FILTER: [[usize; 8]; 1] = [[1, 3, 129, 128, 256, 3, 2, 1]];
+const TWO_PARTS: [[usize; 8]; 2] = [[2, 5, 130, 128, 128, 3, 2, 1], [3, 3, 140, 128, 128, 3, 2, 1]];
+const FOUR_PARTS: [[usize; 8]; 2] = [[3, 5, 130, 192, 128, 3, 2, 1], [3, 3, 140, 128, 256, 3, 2, 1]];
 
 /// As much, but for one thing that these kernels do not know.
 const OTHERS: [[usize; 8]; 4] =
@@ -103,6 +108,16 @@ fn conv2d_forward_of_images_of_a_pixel_matches_reference() {
 fn conv2d_backward_data_of_images_of_a_pixel_matches_reference() {
     check("backward_data", "wgmma_128x64_bf16", &PIXELS_64.map(exchanged));
     check("backward_data", "wgmma_128x128_bf16", &PIXELS_128.map(exchanged));
+}
+
+#[test]
+fn conv2d_of_images_of_a_pixel_by_clusters_matches_reference() {
+    check("forward", "wgmma_128x128_cluster2_bf16", &SHARED_FILTER);
+    check("forward", "wgmma_128x128_cluster4_bf16", &TWO_PARTS[..1]);
+    check("forward", "wgmma_128x128_cluster8_bf16", &FOUR_PARTS[..1]);
+    check("backward_data", "wgmma_128x128_cluster2_bf16", &SHARED_FILTER.map(exchanged));
+    check("backward_data", "wgmma_128x128_cluster4_bf16", &TWO_PARTS[1..]);
+    check("backward_data", "wgmma_128x128_cluster8_bf16", &FOUR_PARTS[1..]);
 }
 
 #[test]

@@ -110,7 +110,13 @@ impl WeightGradient {
         let worth = 2 * height * width * batch * blocks >= multiplied;
         let cluster = cluster(splits, blocks, steps_of_part);
         let splits = splits.div_ceil(cluster);
-        (context.options.forced || worth).then_some(WeightGradient { widths: [g.width, width], batch, splits, cluster, tiles })
+        (context.options.forced || worth).then_some(WeightGradient {
+            widths: [g.width, width],
+            batch,
+            splits,
+            cluster,
+            tiles,
+        })
     }
 
     /// The launch that writes the parts, `[splits, R, S, C, K]`, to `out`.

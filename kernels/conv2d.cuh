@@ -98,7 +98,8 @@ struct PixelProduct {
 
 // d_filter [9, inputs, outputs] as sums over steps: rows of `pixels` times `images`. See conv2d_wgmma_weight.cuh.
 struct WeightTiles {
-    int height, width;
+    int height, source_height;  // P, H
+    int stride;
     int pixels, images;
     u32 across;                // strips of an image
     u32 steps, steps_of_part;  // rows of all strips, and those of one part

@@ -1,9 +1,10 @@
-// The weight gradient on the tensor cores of sm_90a: 3×3 taps, stride 1, padding 1, bf16, both channels multiples of 64.
+// The weight gradient on the tensor cores of sm_90a: 3×3 taps, stride 1 or 2, padding 1, bf16, both channels multiples
+// of 64.
 //
-//   d_filter[u, v, c, k] = Σ_{p, q, n} x[p + u − 1, q + v − 1, n, c] · d_y[p, q, n, k]
+//   d_filter[u, v, c, k] = Σ_{p, q, n} x[stride · p + u − 1, stride · q + v − 1, n, c] · d_y[p, q, n, k]
 //
 // x     [H, W, N, C] bf16          boxes of 64 × images × pixels + 2 × 1 row, 128-byte swizzle
-// d_y   [H, W, N, K] bf16          boxes of 64 × images × pixels × 1 row
+// d_y   [P, Q, N, K] bf16          boxes of 64 × images × pixels × 1 row
 // out   [parts, 9, C, K] f32       written: a part of the reduction each, which part_sum adds up
 // Grid: (C / 64 · K / 64, parts · blocks of a cluster), 512 threads; dynamic shared memory: slots of rows of x, three rows
 // of d_y, and 1 KB to align them; at least 145 KB where there are clusters.
@@ -14,11 +15,14 @@
 // pixel further: so the leading offset of the descriptor is the tap. Both lie in memory with the reduction outside, which
 // bf16 products take. A row of x comes once and is used by all three, by the last row of taps first; zeros come for what
 // lies outside of the image at its sides, and rows outside above and below are neither brought nor multiplied.
+// With a stride of 2 the next pixel of a step would be two pixels further, so that no box holds a tap's pixels side by
+// side: a step is one pixel of 128 images. Two rows of x pass for one of d_y; a warpgroup skips the one between its own.
 //
 // The arithmetic, for a step of 128 columns on one multiprocessor, in cycles:
 //   products      3 · 8 of m64n192k16 at 96                                  2,304
 //   shared memory A 2 KB and B 6 KB each, 85 of 128 bytes a cycle            1,536
-//   from L2       d_y 16,384 bytes, x at 16 pixels 18,432: 15 a cycle, 3.5 TB/s for 132 at 1.755 GHz
+//   from L2       d_y 16,384 bytes, x at 16 pixels 18,432: 15 a cycle, 3.5 TB/s for 132 at 1.755 GHz; with a stride of 2
+//                 x is two rows of three pixels, 98,304 bytes: 50 a cycle, more than L2 has for all, but for few steps
 //   registers     96 of sums, of 160 a thread
 //   at the end    147,456 bytes, and as much again for adding up the parts: at 64 channels 132 parts, 19 MB twice, 12 µs
 // Where a block has few steps, that is as much as they. So 2, 4 or 8 blocks of a cluster, one part each, add up theirs:
@@ -70,14 +74,19 @@ __device__ __forceinline__ void multiply_strips(Ring rows, Ring d_y, u32 memory,
     float sum[WEIGHT_COLUMNS / 2] = {};
     Strips strip(p);
     while (strip.next()) {
-        for (int i = 0; i < u; ++i) rows.skip(first_lane);
+        auto skip = [&](int count) {
+            for (int i = 0; i < count; ++i) rows.skip(first_lane);
+        };
+        skip(u);
         bool holds = false;
         u32 held_row = 0, held_d_y = 0;  // what products under way may read
 #pragma unroll 1
-        for (int h = strip.first + u - 1; h < strip.end + u - 1; ++h) {
+        for (int row = strip.first; row < strip.end; ++row) {
+            if (row > strip.first) skip(p.stride - 1);
             rows.wait_full();
             d_y.wait_full();
-            if (h >= 0 && h < p.height) {
+            int h = row * p.stride + u - 1;
+            if (h >= 0 && h < p.source_height) {
                 begin_products();
                 Matrix<MN_MAJOR> left(d_y.place()), right(rows.place(), tap_bytes);
 #pragma unroll
@@ -96,7 +105,7 @@ __device__ __forceinline__ void multiply_strips(Ring rows, Ring d_y, u32 memory,
         }
         wait_for_products<0>();
         release(held_row), release(held_d_y);
-        for (int i = u; i < 2; ++i) rows.skip(first_lane);
+        skip(2 - u);
     }
     settle(sum);
     u32 blocks = p.outputs / 64, lane = threadIdx.x % WARP;
@@ -175,16 +184,17 @@ __device__ __forceinline__ void weight_product(const TensorMap &x, const TensorM
     u32 blocks = p.outputs / 64;
     int input = blockIdx.x / blocks * 64, output = blockIdx.x % blocks * 64;
     // The first warp brings x, the second d_y.
-    bool border = warp == 0;
-    Ring ring = border ? rows : of_d_y;
-    const TensorMap &map = border ? x : d_y;
+    bool of_x = warp == 0;
+    Ring ring = of_x ? rows : of_d_y;
+    const TensorMap &map = of_x ? x : d_y;
+    int stride = of_x ? p.stride : 1, border = of_x, height = of_x ? p.source_height : p.height;
     Strips strip(p);
     while (strip.next()) {
-        for (int h = strip.first - int(border); h < strip.end + int(border); ++h) {
+        for (int h = strip.first * stride - border; h <= (strip.end - 1) * stride + border; ++h) {
             ring.wait_empty();
-            if (h >= 0 && h < p.height) {
+            if (h >= 0 && h < height) {
                 arrive_expecting(ring.full(), ring.stage_bytes);
-                load_box(ring.place(), map, {border ? input : output, strip.n, strip.w - int(border), h}, ring.full());
+                load_box(ring.place(), map, {of_x ? input : output, strip.n, strip.w * stride - border, h}, ring.full());
             } else {
                 arrive(ring.full());
             }

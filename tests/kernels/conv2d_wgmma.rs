@@ -50,7 +50,12 @@ const PIXELS_64: [[usize; 8]; 5] = [
     [1, 66, 2, 128, 64, 3, 1, 1],
 ];
 /// Those of 128 columns, which only strides have where the tier is forced.
-const PIXELS_128: [[usize; 8]; 2] = [[5, 4, 3, 64, 128, 3, 2, 1], [1, 3, 129, 128, 256, 3, 2, 1]];
+const PIXELS_128: [[usize; 8]; 2] = [[5, 4, 3, 64, 128, 3, 2, 1], [1, 3, 257, 64, 256, 3, 2, 1]];
+/// Those of clusters, with more images than a tile: pairs of tiles that share the filter, whose reduction is whole, and in
+/// two and in four parts of forward pass and data gradient.
+const SHARED_FILTER: [[usize; 8]; 1] = [[1, 3, 129, 128, 256, 3, 2, 1]];
+const TWO_PARTS: [[usize; 8]; 2] = [[2, 5, 130, 128, 128, 3, 2, 1], [3, 3, 140, 128, 128, 3, 2, 1]];
+const FOUR_PARTS: [[usize; 8]; 2] = [[3, 5, 130, 192, 128, 3, 2, 1], [3, 3, 140, 128, 256, 3, 2, 1]];
 
 /// As much, but for one thing that these kernels do not know.
 const OTHERS: [[usize; 8]; 4] =
@@ -108,6 +113,16 @@ fn conv2d_backward_data_of_images_of_a_pixel_matches_reference() {
 }
 
 #[test]
+fn conv2d_of_images_of_a_pixel_by_clusters_matches_reference() {
+    check("forward", "wgmma_128x128_cluster2_bf16", &SHARED_FILTER);
+    check("forward", "wgmma_128x128_cluster4_bf16", &TWO_PARTS[..1]);
+    check("forward", "wgmma_128x128_cluster8_bf16", &FOUR_PARTS[..1]);
+    check("backward_data", "wgmma_128x128_cluster2_bf16", &SHARED_FILTER.map(exchanged));
+    check("backward_data", "wgmma_128x128_cluster4_bf16", &TWO_PARTS[1..]);
+    check("backward_data", "wgmma_128x128_cluster8_bf16", &FOUR_PARTS[1..]);
+}
+
+#[test]
 fn conv2d_of_images_of_a_pixel_in_tf32_matches_reference() {
     check("forward", "wgmma_128x64_tf32", &[PIXELS_64[0], [2, 3, 32, 96, 64, 3, 2, 1]]);
     check("backward_data", "wgmma_128x64_tf32", &[exchanged(PIXELS_64[0]), [2, 3, 32, 64, 96, 3, 2, 1]]);
@@ -129,18 +144,28 @@ fn conv2d_backward_weight_matches_reference() {
     check("backward_weight", "wgmma", &WEIGHT);
 }
 
+/// Strides: an image of one row of results; rows of x outside above and below, or above alone; more channels, and a batch
+/// that no step divides.
+const WEIGHT_STRIDED: [[usize; 8]; 3] =
+    [[2, 3, 130, 64, 64, 3, 2, 1], [7, 4, 9, 64, 128, 3, 2, 1], [4, 5, 70, 128, 64, 3, 2, 1]];
+
+#[test]
+fn conv2d_backward_weight_of_strides_matches_reference() {
+    check("backward_weight", "wgmma", &WEIGHT_STRIDED);
+}
+
 /// Clusters of two, four and eight blocks: some that have no step, and several clusters.
 #[test]
 fn conv2d_backward_weight_by_clusters_matches_reference() {
-    check("backward_weight", "wgmma_cluster2", &[[3, 17, 9, 64, 64, 3, 1, 1]]);
-    check("backward_weight", "wgmma_cluster4", &[[4, 17, 9, 64, 64, 3, 1, 1], [14, 17, 9, 64, 64, 3, 1, 1]]);
-    check("backward_weight", "wgmma_cluster8", &[[8, 17, 9, 64, 64, 3, 1, 1]]);
+    check("backward_weight", "wgmma_cluster2", &[[2, 15, 9, 64, 64, 3, 1, 1]]);
+    check("backward_weight", "wgmma_cluster4", &[[4, 15, 9, 64, 64, 3, 1, 1], [12, 15, 9, 64, 64, 3, 1, 1]]);
+    check("backward_weight", "wgmma_cluster8", &[[7, 15, 9, 64, 64, 3, 1, 1], [16, 1, 129, 64, 64, 3, 2, 1]]);
 }
 
 #[test]
 fn other_convolutions_take_another_tier() {
     check("forward", "mma", &OTHERS);
     check("backward_weight", "mma", &OTHERS[..2]);
-    check("backward_weight", "mma", &PIXELS_64[..1]);
+    check("backward_weight", "mma", &[[4, 5, 130, 64, 64, 3, 3, 1]]);
     check("forward", "mma_64x64_tf32", &OTHERS[..2]);
 }

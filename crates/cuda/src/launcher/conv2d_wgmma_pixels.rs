@@ -16,8 +16,13 @@ const THREADS: u32 = 384;
 const CONSUMER_WARPS: usize = 8;
 /// Rows of a tile.
 const ROWS: usize = 128;
-/// Columns of the tiles there are, and stages of their rings.
-const TILES: [(usize, usize); 2] = [(128, 6), (64, 8)];
+/// Columns of the tiles there are, stages of their rings, and blocks of a cluster: with two of them, images of the same
+/// pixel share the filter; with more, they divide its reduction, too. Where the tier is forced, the first that fits.
+const TILES: [(usize, usize, usize); 5] = [(128, 6, 8), (128, 6, 4), (128, 6, 2), (128, 6, 1), (64, 8, 1)];
+/// Fewest steps that are worth a block of their own, and the most blocks in clusters that divide a reduction: graphics
+/// processing clusters of 16 or 18 multiprocessors have room for that many.
+const STEPS_OF_PART: usize = 4;
+const CLUSTERED_BLOCKS: usize = 128;
 /// Bytes of a warp to exchange results.
 const EXCHANGE_BYTES: usize = 4096;
 
@@ -57,6 +62,8 @@ pub(super) struct Pixels {
     /// Columns and stages of a tile.
     columns: usize,
     stages: usize,
+    /// Blocks of a cluster.
+    cluster: usize,
     /// Whether the lines of the filter that are copied lie along the reduction.
     along: bool,
     /// The most blocks.
@@ -82,46 +89,78 @@ impl Pixels {
         }
         let along = backward || dtype == DType::F32;
         let blocks = if context.options.forced { FORCED_BLOCKS } else { PROCESSORS };
-        let candidates = TILES.into_iter().filter(|(columns, _)| results.is_multiple_of(*columns));
-        let candidates = candidates.map(|(columns, stages)| {
+        let candidates = TILES.into_iter().filter(|(columns, ..)| results.is_multiple_of(*columns));
+        let candidates = candidates.filter_map(|(columns, stages, cluster)| {
             let product = product(g, products, columns);
-            let found = Pixels { dtype, columns, stages, along, blocks, product };
-            (found, found.cycles())
+            let found = Pixels { dtype, columns, stages, cluster, along, blocks, product };
+            found.fits().then(|| (found, found.cycles()))
         });
         let rows: usize = products.iter().map(TapProduct::rows).sum();
         let candidates = candidates.filter(|(found, _)| context.options.forced || 2 * rows >= found.row_tiles() * ROWS);
-        // Where the tier is forced, the widest.
         candidates.min_by_key(|(_, cycles)| if context.options.forced { 0 } else { *cycles })
     }
 
-    /// Tiles of rows, each of which leaves its part of the gradient of the slopes.
+    /// Parts of a reduction.
+    fn splits(&self) -> usize {
+        self.cluster.div_ceil(2)
+    }
+
+    /// Tiles of rows.
     fn row_tiles(&self) -> usize {
         (self.product.tiles / self.product.column_tiles) as usize
     }
 
+    /// Parts of the gradient of the slopes: of each tile of rows, or of its halves, which different blocks finish.
+    fn slope_parts(&self) -> usize {
+        self.row_tiles() * self.splits().div_ceil(2)
+    }
+
+    fn grid(&self) -> usize {
+        let PixelProduct { tiles, .. } = self.product;
+        if self.splits() > 1 { tiles as usize * self.splits() } else { self.blocks.min(tiles as usize) }
+    }
+
+    /// The most steps of a tile, lines of channels of a tap each, and those of all tiles.
+    fn steps(&self) -> [usize; 2] {
+        let PixelProduct { classes, class_count, column_tiles, image_tiles, pixels, length, .. } = self.product;
+        let (mut most, mut all) = (0, 0);
+        for class in &classes[..class_count as usize] {
+            let [vertical, horizontal] = [class.vertical, class.horizontal].map(seen);
+            most = most.max(vertical[0] * horizontal[0]);
+            all += vertical[1] * horizontal[1];
+        }
+        let lines = length as usize / line_channels(self.dtype);
+        [most * lines, (all * lines * (column_tiles * image_tiles) as usize).div_ceil(pixels as usize)]
+    }
+
+    /// Whether clusters have pairs of tiles, and parts of steps enough, all at the same time.
+    fn fits(&self) -> bool {
+        let splits = self.splits();
+        let divides = self.steps()[0] >= splits * STEPS_OF_PART && self.grid() <= CLUSTERED_BLOCKS;
+        let pairs = self.dtype == DType::Bf16 && self.product.image_tiles.is_multiple_of(2);
+        self.cluster == 1 || pairs && (splits == 1 || divides)
+    }
+
     /// Bounded by what tensor cores multiply, by what the second-level cache gives a multiprocessor, or by what it gives all
-    /// of them, in bytes a cycle of an H100.
+    /// of them, in bytes a cycle of an H100; then blocks of a cluster add up their parts.
     fn cycles(&self) -> usize {
         const MULTIPLY_ADDS: usize = 2048;
         const CACHE_BYTES: usize = 3200;
         const CACHE_BYTES_OF_ONE: usize = 60;
-        let PixelProduct { classes, class_count, tiles, length, .. } = self.product;
-        let tiles = tiles as usize;
-        let blocks = tiles.min(PROCESSORS);
+        const CLUSTER_BYTES: usize = 14;
+        let splits = self.splits();
+        let [most, all] = self.steps();
         // TF32 has half the channels in a line, and half the rate.
         let multiplied = ROWS * self.columns * (LINE_BYTES / 2) / MULTIPLY_ADDS;
-        let copied = (ROWS + self.columns) * LINE_BYTES / CACHE_BYTES_OF_ONE.min(CACHE_BYTES / blocks);
-        // No pixel sees more taps than the source has rows and columns.
-        let of_axis = |axis: &TapAxis| axis.taps.min(axis.source);
-        let taps = classes[..class_count as usize].iter();
-        let taps = taps.map(|class| of_axis(&class.vertical) * of_axis(&class.horizontal));
-        let lines = taps.max().unwrap_or(0) as usize * length as usize / line_channels(self.dtype);
-        tiles.div_ceil(PROCESSORS) * lines * multiplied.max(copied)
+        let bytes = (ROWS + self.columns / self.cluster.min(2)) * LINE_BYTES;
+        let rounds = (self.product.tiles as usize * splits).div_ceil(PROCESSORS);
+        let of_one = rounds * most.div_ceil(splits) * multiplied.max(bytes / CACHE_BYTES_OF_ONE);
+        let parts = 4 * ROWS * self.columns * (splits - 1) / splits;
+        of_one.max(all * bytes / CACHE_BYTES) + parts / CLUSTER_BYTES
     }
 
     fn launch(&self, pass: &str, source: Slice, filter: Slice) -> Launch {
-        let PixelProduct { classes: [PixelClass { vertical, horizontal, .. }, ..], images, pixels, tiles, .. } =
-            self.product;
+        let PixelProduct { classes: [PixelClass { vertical, horizontal, .. }, ..], images, pixels, .. } = self.product;
         let PixelProduct { batch, length, columns, .. } = self.product;
         let sizes = [vertical.source, horizontal.source, batch, length].map(|size| size as usize);
         let [length, results] = [length, columns].map(|channels| channels as usize);
@@ -130,14 +169,18 @@ impl Pixels {
             element: self.dtype,
             extents: vec![row as u64, (9 * lines) as u64],
             strides_bytes: vec![(row * self.dtype.bytes()) as u64],
-            box_extents: vec![line_channels(self.dtype) as u64, if self.along { self.columns as u64 } else { 64 }],
+            box_extents: vec![
+                line_channels(self.dtype) as u64,
+                if self.along && self.cluster == 1 { self.columns as u64 } else { 64 },
+            ],
             swizzle: Swizzle::Bytes128,
         };
         let shared = self.stages * (ROWS + self.columns) * LINE_BYTES + CONSUMER_WARPS * EXCHANGE_BYTES + LINES_BYTES;
         let element = if self.dtype == DType::Bf16 { "bf16" } else { "tf32" };
-        Launch::new("conv2d", format!("conv2d_{pass}_wgmma_128x{}_{element}", self.columns))
+        let cluster = if self.cluster > 1 { format!("_cluster{}", self.cluster) } else { String::new() };
+        Launch::new("conv2d", format!("conv2d_{pass}_wgmma_128x{}{cluster}_{element}", self.columns))
             .define(TIER.to_owned())
-            .grid([(tiles as usize).min(self.blocks) as u32, 1, 1])
+            .grid([self.grid() as u32, 1, 1])
             .block(THREADS)
             .shared(shared as u32)
             .tensor(Some(source), Access::Read, &activations(self.dtype, sizes, [1, pixels as usize, images as usize]))
@@ -163,8 +206,18 @@ impl Pixels {
             let launch = self.launch("backward_data", io.reads[0], io.reads[1]);
             vec![PreluGradientEpilogue::of(op, io).arguments(launch, true).value(self.product)]
         });
-        kernel.with_sums(slope_sum(op, self.row_tiles(), self.product.columns as usize))
+        kernel.with_sums(slope_sum(op, self.slope_parts(), self.product.columns as usize))
     }
+}
+
+/// Taps that see the source along an axis: the most of a pixel, and those of all pixels.
+fn seen(axis: TapAxis) -> [usize; 2] {
+    let of = |pixel: i32| {
+        let first = pixel * axis.step + axis.origin;
+        (0..axis.taps).filter(|tap| (0..axis.source).contains(&(first + axis.direction * tap))).count()
+    };
+    let taps = (0..axis.pixels).map(of);
+    [taps.clone().max().unwrap_or(0), taps.sum()]
 }
 
 /// These products of taps in tiles of so many columns, those with most taps first.

@@ -16,7 +16,7 @@ const STEP: usize = 128;
 /// Channels of input and output that a block has.
 const CHANNELS: usize = 64;
 /// Fewest steps that are worth a block of their own.
-const STEPS_OF_PART: usize = 4;
+const STEPS_OF_PART: usize = 2;
 /// Slots of the rings of d_y and, at most, of x; bytes of their barriers.
 const D_Y_SLOTS: usize = 3;
 const MOST_SLOTS: usize = 8;
@@ -27,7 +27,8 @@ const BARRIER_BYTES: usize = 16 * (D_Y_SLOTS + MOST_SLOTS);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub(super) struct WeightTiles {
     pub(super) height: i32,
-    pub(super) width: i32,
+    pub(super) source_height: i32,
+    pub(super) stride: i32,
     pub(super) pixels: i32,
     pub(super) images: i32,
     pub(super) across: u32,
@@ -48,6 +49,8 @@ const CLUSTERED_BLOCKS: usize = 128;
 /// How this tier makes the gradient of a filter.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WeightGradient {
+    /// Pixels in a row of x and of d_y.
+    widths: [usize; 2],
     batch: usize,
     /// Parts that are left, each of a cluster of so many blocks.
     pub(super) splits: usize,
@@ -68,16 +71,18 @@ impl WeightGradient {
     /// The gradient of this convolution's filter, if this tier takes it: where at least half of what is multiplied in full
     /// rounds of the device is of use, or this tier is forced.
     pub(super) fn of(context: &Context, dtype: DType, g: &Conv2dGeometry) -> Option<WeightGradient> {
-        let &Conv2dGeometry { height, width, batch, inputs, outputs, .. } = g;
+        let &Conv2dGeometry { output_height: height, output_width: width, batch, inputs, outputs, .. } = g;
         if dtype != DType::Bf16
             || !knows(context, dtype, g)
-            || g.stride != 1
+            || g.stride > 2
             || ![inputs, outputs].iter().all(|channels| channels.is_multiple_of(CHANNELS))
         {
             return None;
         }
         let columns = |pixels: &usize| width.next_multiple_of(*pixels) * batch.next_multiple_of(STEP / pixels);
-        let pixels = [16, 8, 4, 2].into_iter().min_by_key(columns).unwrap_or(16);
+        // With a stride, neighbours in a step would be none in memory.
+        let candidates: &[usize] = if g.stride == 1 { &[16, 8, 4, 2] } else { &[1] };
+        let pixels = candidates.iter().copied().min_by_key(columns).unwrap_or(1);
         let images = STEP / pixels;
         let across = width.div_ceil(pixels);
         let steps = across * batch.div_ceil(images) * height;
@@ -91,7 +96,8 @@ impl WeightGradient {
             / ((pixels + 2) * images * LINE_BYTES);
         let tiles = WeightTiles {
             height: height as i32,
-            width: width as i32,
+            source_height: g.height as i32,
+            stride: g.stride as i32,
             pixels: pixels as i32,
             images: images as i32,
             across: across as u32,
@@ -104,17 +110,24 @@ impl WeightGradient {
         let worth = 2 * height * width * batch * blocks >= multiplied;
         let cluster = cluster(splits, blocks, steps_of_part);
         let splits = splits.div_ceil(cluster);
-        (context.options.forced || worth).then_some(WeightGradient { batch, splits, cluster, tiles })
+        (context.options.forced || worth).then_some(WeightGradient {
+            widths: [g.width, width],
+            batch,
+            splits,
+            cluster,
+            tiles,
+        })
     }
 
     /// The launch that writes the parts, `[splits, R, S, C, K]`, to `out`.
     pub(super) fn launch(&self, io: &Io, out: Slice) -> Launch {
-        let WeightTiles { height, width, pixels, images, inputs, outputs, slots, .. } = self.tiles;
-        let [height, width, pixels, images] = [height, width, pixels, images].map(|size| size as usize);
+        let WeightTiles { height, source_height, pixels, images, inputs, outputs, slots, .. } = self.tiles;
+        let [height, source_height, pixels, images] = [height, source_height, pixels, images].map(|size| size as usize);
         let [inputs, outputs] = [inputs, outputs].map(|channels| channels as usize);
-        let map = |channels: usize, pixels: usize| {
+        let map = |[height, width, channels]: [usize; 3], pixels: usize| {
             activations(DType::Bf16, [height, width, self.batch, channels], [1, pixels, images])
         };
+        let [source_width, width] = self.widths;
         let row_bytes = (pixels + 2) * images * LINE_BYTES;
         let shared_bytes = slots as usize * row_bytes + D_Y_SLOTS * STEP * LINE_BYTES + LINES_BYTES;
         let algorithm = if self.cluster > 1 { format!("wgmma_cluster{}", self.cluster) } else { "wgmma".into() };
@@ -123,8 +136,8 @@ impl WeightGradient {
             .grid([(inputs / CHANNELS * (outputs / CHANNELS)) as u32, (self.splits * self.cluster) as u32, 1])
             .block(THREADS)
             .shared(shared_bytes as u32)
-            .tensor(Some(io.reads[0]), Access::Read, &map(inputs, pixels + 2))
-            .tensor(Some(io.reads[1]), Access::Read, &map(outputs, pixels))
+            .tensor(Some(io.reads[0]), Access::Read, &map([source_height, source_width, inputs], pixels + 2))
+            .tensor(Some(io.reads[1]), Access::Read, &map([height, width, outputs], pixels))
             .write(out)
             .value(self.tiles)
     }

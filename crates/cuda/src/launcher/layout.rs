@@ -146,7 +146,8 @@ fn layouts() -> Vec<Layout> {
             "conv2d.cuh",
             conv2d_wgmma_weight::WeightTiles {
                 height,
-                width,
+                source_height,
+                stride,
                 pixels,
                 images,
                 across,

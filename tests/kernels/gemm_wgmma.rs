@@ -52,6 +52,7 @@ impl Product {
             extents: vec![inner, outer, matrices],
             strides_bytes: vec![inner * bytes, inner * outer * bytes],
             box_extents: vec![128 / bytes, if along { 128 } else { 128 / bytes }, 1],
+            steps: vec![],
             swizzle: Swizzle::Bytes128,
         }
     }

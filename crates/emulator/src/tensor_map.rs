@@ -54,8 +54,10 @@ pub struct TensorMap {
     pub extents: Vec<u64>,
     /// Bytes between neighbours in each dimension but the innermost; multiples of 16.
     pub strides_bytes: Vec<u64>,
-    /// Elements of the box in each dimension, at most 256.
+    /// Elements of the box in each dimension, at most 256, with those that it steps over.
     pub box_extents: Vec<u64>,
+    /// From one element of the box to the next, 1 to 8, in each dimension; 1 in the innermost. Empty where all are 1.
+    pub steps: Vec<u64>,
     /// How the box lies in shared memory.
     pub swizzle: Swizzle,
 }
@@ -64,6 +66,17 @@ impl TensorMap {
     /// Bytes of the box in shared memory.
     pub fn box_bytes(&self) -> u64 {
         self.box_extents.iter().product::<u64>() * self.element_bytes
+    }
+
+    /// The step of a dimension.
+    pub fn step(&self, dimension: usize) -> u64 {
+        self.steps.get(dimension).copied().unwrap_or(1)
+    }
+
+    /// Elements from the first to the last of the box, in each dimension.
+    pub fn spans(&self) -> Vec<u64> {
+        let spans = self.box_extents.iter().enumerate();
+        spans.map(|(dimension, &extent)| (extent.max(1) - 1) * self.step(dimension) + u64::from(extent > 0)).collect()
     }
 
     /// Checks what `cuTensorMapEncodeTiled` asks for.
@@ -82,6 +95,12 @@ impl TensorMap {
             let found = format!("{} and {}", self.strides_bytes.len(), self.box_extents.len());
             return wrong("strides and box", &format!("{} and {rank} numbers", rank - 1), found);
         }
+        if !self.steps.is_empty() && (self.steps.len() != rank || self.steps[0] != 1) {
+            return wrong("steps", &format!("none, or {rank}, of which the first is 1"), format!("{:?}", self.steps));
+        }
+        if let Some(step) = self.steps.iter().find(|step| !(1..=8).contains(*step)) {
+            return wrong("step", "1 to 8", step.to_string());
+        }
         if !matches!(self.element_bytes, 1 | 2 | 4 | 8) {
             return wrong("element", "1, 2, 4 or 8 bytes", self.element_bytes.to_string());
         }
@@ -94,7 +113,7 @@ impl TensorMap {
         if let Some(stride) = self.strides_bytes.iter().find(|stride| *stride % 16 != 0 || **stride >= 1 << 40) {
             return wrong("stride", "a multiple of 16 bytes below 2^40", stride.to_string());
         }
-        if let Some(extent) = self.box_extents.iter().find(|extent| !(1..=256).contains(*extent)) {
+        if let Some(extent) = self.spans().into_iter().find(|extent| !(1..=256).contains(extent)) {
             return wrong("extent of the box", "1 to 256", extent.to_string());
         }
         let inner = self.box_extents[0] * self.element_bytes;
@@ -118,6 +137,9 @@ impl TensorMap {
         words[0] = MAGIC;
         words[1] = self.pointer;
         words[2] = self.extents.len() as u64 | self.element_bytes << 8 | (self.swizzle as u64) << 16;
+        for (index, step) in self.steps.iter().enumerate() {
+            words[2] |= step << (24 + 4 * index);
+        }
         for (index, extent) in self.box_extents.iter().enumerate() {
             words[3 + index / 3] |= extent << (16 * (index % 3));
         }
@@ -142,6 +164,7 @@ impl TensorMap {
             strides_bytes: words[10..][..rank.saturating_sub(1)].to_vec(),
             box_extents: (0..rank).map(|index| words[3 + index / 3] >> (16 * (index % 3)) & 0xffff).collect(),
             swizzle: swizzles[(words[2] >> 16 & 3) as usize],
+            steps: (0..rank).map(|index| words[2] >> (24 + 4 * index) & 15).filter(|&step| step > 0).collect(),
         })
     }
 }
@@ -163,6 +186,7 @@ mod tests {
             extents: vec![64, 1 << 32, 3, 4, 5],
             strides_bytes: vec![128, 256, 512, 1 << 39],
             box_extents: vec![64, 8, 3, 2, 1],
+            steps: vec![1, 2, 1, 8, 1],
             swizzle: Swizzle::Bytes128,
         }
     }
@@ -189,6 +213,9 @@ mod tests {
         refused(|map| map.extents[1] = 0, "extent: expected 1 to 2^32, found 0");
         refused(|map| map.strides_bytes[0] = 130, "stride: expected a multiple of 16 bytes");
         refused(|map| map.box_extents[1] = 257, "extent of the box: expected 1 to 256");
+        refused(|map| map.box_extents[1] = 129, "extent of the box: expected 1 to 256, found 257");
+        refused(|map| map.steps[3] = 9, "step: expected 1 to 8, found 9");
+        refused(|map| map.steps[0] = 2, "steps: expected none, or 5, of which the first is 1");
         refused(|map| map.box_extents[0] = 32, "expected the 128 bytes of its swizzle, found 64");
         refused(|map| map.box_extents[0] = 12, "expected a multiple of 16 bytes, found 24");
         refused(|map| map.element_bytes = 3, "element: expected 1, 2, 4 or 8 bytes");

@@ -68,7 +68,8 @@ impl Given<'_> {
     }
 }
 
-/// A tensor of odd extents with padded rows, filled with the numbers of its elements, and a box of it.
+/// A tensor of odd extents with padded rows, filled with the numbers of its elements, and a box of it: of elements of 4
+/// bytes one that steps over others.
 fn tensor(device: &mut Device, rank: usize, element_bytes: u64, swizzle: Swizzle) -> (TensorMap, Vec<u8>) {
     let inner = if swizzle == Swizzle::None { 48 } else { swizzle.span_bytes() };
     let all = [37, 5, 4, 3, 2];
@@ -82,7 +83,8 @@ fn tensor(device: &mut Device, rank: usize, element_bytes: u64, swizzle: Swizzle
     let content: Vec<u8> = (0..bytes).map(|at| (at * 7 + at / 256 * 3 + 1) as u8).collect();
     let pointer = device.allocate_with(&content);
     let (extents, box_extents) = (all[..rank].to_vec(), boxes[..rank].to_vec());
-    (TensorMap { pointer, element_bytes, extents, strides_bytes: strides, box_extents, swizzle }, content)
+    let steps = if element_bytes == 4 { [1, 2, 1, 3, 1][..rank].to_vec() } else { vec![] };
+    (TensorMap { pointer, element_bytes, extents, strides_bytes: strides, box_extents, steps, swizzle }, content)
 }
 
 /// The elements of a box in order: where each lies in shared memory, and in the tensor if it is inside.
@@ -92,7 +94,7 @@ fn elements(map: &TensorMap, at: [i32; 5]) -> Vec<(usize, Option<usize>)> {
     let of = |number: u64| {
         let (mut rest, mut inside, mut offset) = (number, true, 0_i64);
         for (dimension, extent) in map.box_extents.iter().enumerate() {
-            let index = i64::from(at[dimension]) + (rest % extent) as i64;
+            let index = i64::from(at[dimension]) + (rest % extent * map.step(dimension)) as i64;
             rest /= extent;
             inside &= (0..map.extents[dimension] as i64).contains(&index);
             let stride = if dimension == 0 { bytes } else { map.strides_bytes[dimension - 1] };

@@ -16,6 +16,7 @@ fn map(pointer: u64, element_bytes: u64, [rows, columns]: [u64; 2], [height, wid
         extents: vec![columns, rows],
         strides_bytes: vec![columns * element_bytes],
         box_extents: vec![width, height],
+        steps: vec![],
         swizzle: Swizzle::Bytes128,
     }
 }

@@ -17,9 +17,11 @@ pub struct TensorMap {
     pub extents: Vec<u64>,
     /// Bytes between neighbours in each dimension but the innermost; multiples of 16.
     pub strides_bytes: Vec<u64>,
-    /// Elements of the box that one copy moves, in each dimension, at most 256; its inner extent is as long as the
-    /// swizzle's span, or else a multiple of 16 bytes.
+    /// Elements of the box that one copy moves, in each dimension, at most 256 with those that it steps over; its inner
+    /// extent is as long as the swizzle's span, or else a multiple of 16 bytes.
     pub box_extents: Vec<u64>,
+    /// From one element of the box to the next, 1 to 8, in each dimension; 1 in the innermost. Empty where all are 1.
+    pub steps: Vec<u64>,
     /// How the box lies in shared memory.
     pub swizzle: Swizzle,
 }
@@ -33,6 +35,7 @@ impl TensorMap {
             extents: self.extents.clone(),
             strides_bytes: self.strides_bytes.clone(),
             box_extents: self.box_extents.clone(),
+            steps: self.steps.clone(),
             swizzle: self.swizzle,
         };
         map.check()?;
@@ -66,7 +69,9 @@ impl TensorMap {
             Swizzle::Bytes64 => sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_64B,
             Swizzle::Bytes128 => sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_128B,
         };
-        let box_extents: Vec<u32> = map.box_extents.iter().map(|extent| *extent as u32).collect();
+        // The driver counts elements that a box steps over.
+        let spans: Vec<u32> = map.spans().into_iter().map(|extent| extent as u32).collect();
+        let steps: Vec<u32> = (0..spans.len()).map(|dimension| map.step(dimension) as u32).collect();
         let mut encoded = sys::CUtensorMap { opaque: [0; 16] };
         // SAFETY: all arrays have as many entries as the tensor has dimensions (one less for the strides), which `check`
         // has seen; the driver reads them during the call and writes the 128 bytes. It does not follow the address.
@@ -78,8 +83,8 @@ impl TensorMap {
                 pointer as *mut std::ffi::c_void,
                 map.extents.as_ptr(),
                 map.strides_bytes.as_ptr(),
-                box_extents.as_ptr(),
-                [1; 5].as_ptr(),
+                spans.as_ptr(),
+                steps.as_ptr(),
                 sys::CUtensorMapInterleave::CU_TENSOR_MAP_INTERLEAVE_NONE,
                 swizzle,
                 sys::CUtensorMapL2promotion::CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
@@ -127,6 +132,7 @@ extern "C" __global__ void copy(const __grid_constant__ TensorMap from, const __
             extents: vec![30, 7],
             strides_bytes: vec![128],
             box_extents: vec![32, 8],
+            steps: vec![],
             swizzle: Swizzle::Bytes128,
         };
         let bytes = 7 * 128;
@@ -165,6 +171,7 @@ extern "C" __global__ void copy(const __grid_constant__ TensorMap from, const __
             extents: vec![100, 3, 2],
             strides_bytes: vec![208, 1024],
             box_extents: vec![64, 3, 1],
+            steps: vec![],
             swizzle: Swizzle::Bytes128,
         };
         // Two planes of three rows, of which the last has no padding.

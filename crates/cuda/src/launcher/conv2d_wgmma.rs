@@ -112,6 +112,7 @@ pub(super) fn activations(
         extents: [channels, batch, width, height].map(|extent| extent as u64).to_vec(),
         strides_bytes: vec![row, pixel_bytes, pixel_bytes * width as u64],
         box_extents: [line_channels(dtype), images, pixels, rows].map(|extent| extent as u64).to_vec(),
+        steps: vec![],
         swizzle: Swizzle::Bytes128,
     }
 }
@@ -284,6 +285,7 @@ impl Convolution {
             extents: vec![row as u64, (9 * lines) as u64],
             strides_bytes: vec![(row * self.dtype.bytes()) as u64],
             box_extents: vec![line_channels(self.dtype) as u64, filter_rows],
+            steps: vec![],
             swizzle: Swizzle::Bytes128,
         };
         let element = if self.dtype == DType::Bf16 { "bf16" } else { "tf32" };

@@ -173,6 +173,7 @@ impl Pixels {
                 line_channels(self.dtype) as u64,
                 if self.along && self.cluster == 1 { self.columns as u64 } else { 64 },
             ],
+            steps: vec![],
             swizzle: Swizzle::Bytes128,
         };
         let shared = self.stages * (ROWS + self.columns) * LINE_BYTES + CONSUMER_WARPS * EXCHANGE_BYTES + LINES_BYTES;

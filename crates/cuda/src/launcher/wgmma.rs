@@ -100,6 +100,7 @@ pub(super) fn maps(products: &Products, tile: &Tile, element: &str) -> [TensorMa
             extents: vec![inner as u64, outer as u64, if own { batch } else { segments } as u64],
             strides_bytes: vec![row_bytes, row_bytes * outer as u64],
             box_extents: vec![line as u64, if along { of_tile } else { line } as u64, 1],
+            steps: vec![],
             swizzle: Swizzle::Bytes128,
         }
     };

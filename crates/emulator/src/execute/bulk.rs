@@ -346,7 +346,7 @@ fn runs(map: &TensorMap, coordinates: &[i64; 5]) -> Vec<Run> {
         let mut global = map.pointer.wrapping_add_signed(first * element);
         let mut outside = false;
         for dimension in 1..rank {
-            let at = coordinates[dimension] + (rest % map.box_extents[dimension]) as i64;
+            let at = coordinates[dimension] + (rest % map.box_extents[dimension] * map.step(dimension)) as i64;
             rest /= map.box_extents[dimension];
             outside |= at < 0 || at >= map.extents[dimension] as i64;
             global = global.wrapping_add((at as u64).wrapping_mul(map.strides_bytes[dimension - 1]));

@@ -63,6 +63,7 @@ fn rows_map(element: DType, columns: usize, rows: usize) -> TensorMap {
         extents: vec![columns as u64, rows as u64],
         strides_bytes: vec![2 * columns as u64],
         box_extents: BOX.to_vec(),
+        steps: vec![],
         swizzle: Swizzle::Bytes128,
     }
 }

@@ -90,8 +90,8 @@ struct PixelProduct {
     u32 class_count;
     int batch, length, columns;     // images; channels of the source and of the result
     int filter_width, result_width;
-    int images, pixels;             // of a tile
-    u32 image_bits;                 // of the images of a tile, where there are several pixels
+    u32 image_bits, pixel_bits;     // a tile has images, pixels of a row, and rows of these: powers of two
+    u32 row_bits;
     u32 image_tiles, column_tiles;  // of a pixel, and of the result's channels
     u32 tiles;                      // all of them
 };

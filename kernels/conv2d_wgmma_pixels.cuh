@@ -3,7 +3,7 @@
 //
 //   result[i, j, n, m] = Σ_{u, v, k} source[·, ·, n, k] · tap(u, v)[k, m]    pixels and taps as in TapProduct, conv2d.cuh
 //
-// source  [H, W, N, C] T        boxes of a line × images × pixels × 1 row
+// source  [H, W, N, C] T        boxes of a line × images × pixels × rows, which step over what a stride leaves out
 // filter  [9 · C, K] T          boxes of a line × 64 (forward in bf16) or × COLUMNS (backward); forward in TF32 [9 · K, C],
 //                               see conv2d_wgmma_wide.cuh
 // addend, pre, kept, result     rows are pixels and images, as in conv2d.cu; see epilogue.cuh
@@ -13,9 +13,9 @@
 //
 // Images follow each other within a pixel, so that for one pixel of the result and one tap the source is a matrix of
 // images × channels as it lies: no row of a tile is in the padding, and taps there are left out. A tile is 128 images of
-// one pixel, or all of fewer images (which then divide 128) of several that see neighbours, times COLUMNS channels: a product of
-// matrices, with the pipeline of matrix_product_wgmma.cuh, whose reduction runs over the taps that the tile sees. Gradients
-// of strided convolutions have a class of pixels for each remainder modulo the stride; those that see most taps come first.
+// one pixel, or fewer images of several pixels in several rows, times COLUMNS channels: a product of matrices, with the
+// pipeline of matrix_product_wgmma.cuh, whose reduction runs over the taps that some pixel of the tile sees. Gradients of
+// strided convolutions have a class of pixels for each remainder modulo the stride; those that see most taps come first.
 //
 // The arithmetic, for 64 channels of the source (TF32: 32) of one tap, in cycles of one multiprocessor:
 //   COLUMNS                64                        128                      128, clusters
@@ -25,6 +25,8 @@
 // L2 gives a multiprocessor about 60 bytes a cycle, and all 132 together 3,200: it is what bounds both without clusters, 64
 // columns more than 128. Each source pixel is read up to nine times; conv2d_wgmma_wide.cuh reads it once, where an image
 // fills its tiles.
+//
+// One image of 28 × 24 pixels is six tiles, of 14 × 12 two: there each part of a reduction has its block of a cluster.
 //
 // Where there is an even number of tiles of images, the two blocks of a cluster have the same pixel and columns of
 // neighbouring images: each copies half of the filter to both. Small results leave multiprocessors without work, and a
@@ -42,7 +44,7 @@
 template <u32 COLUMNS>
 constexpr u32 PIXEL_STAGES = COLUMNS == 64 ? 8 : 6;
 
-// Where a tile begins, and what it sees. Tiles of columns follow each other, then images, then neighbours in a row.
+// Where a tile begins, and what it sees. Tiles of columns follow each other, then images, then neighbours in a row, rows.
 struct PixelTile {
     u32 which;  // of the classes
     int i, j, n, column;
@@ -56,10 +58,10 @@ struct PixelTile {
         while (which + 1 < p.class_count && part * p.column_tiles >= p.classes[which + 1].first_tile) ++which;
         const PixelClass &own = p.classes[which];
         u32 rest = part - own.first_tile / p.column_tiles;
-        n = rest % p.image_tiles * p.images;
+        n = rest % p.image_tiles << p.image_bits;
         rest /= p.image_tiles;
-        j = rest % own.across * p.pixels;
-        i = rest / own.across;
+        j = rest % own.across << p.pixel_bits;
+        i = rest / own.across << p.row_bits;
     }
 
     // Calls body(tap, h, w) for each tap through which some row of the tile sees pixel (h, w) of the source, the first of
@@ -68,14 +70,33 @@ struct PixelTile {
     __device__ __forceinline__ void for_each_tap(const PixelProduct &p, Body body) const {
         const TapAxis &vertical = p.classes[which].vertical, &horizontal = p.classes[which].horizontal;
         int h = i * vertical.step + vertical.origin, first_w = j * horizontal.step + horizontal.origin;
+        // From the first to the last of the tile.
+        int height = vertical.step * ((1 << p.row_bits) - 1), width = horizontal.step * ((1 << p.pixel_bits) - 1);
         for (int u = 0; u < vertical.taps; ++u, h += vertical.direction) {
-            if (h < 0 || h >= vertical.source) continue;
+            if (h + height < 0 || h >= vertical.source) continue;
             int row = (vertical.first_tap + vertical.tap_step * u) * p.filter_width, w = first_w;
             for (int v = 0; v < horizontal.taps; ++v, w += horizontal.direction) {
-                if (w + p.pixels <= 0 || w >= horizontal.source) continue;
+                if (w + width < 0 || w >= horizontal.source) continue;
                 body(row + horizontal.first_tap + horizontal.tap_step * v, h, w);
             }
         }
+    }
+};
+
+// Where the rows of a tile lie in the result. The pixels of a class lie between those of the others.
+struct PixelRows {
+    const PixelProduct &p;
+    const PixelTile &tile;
+
+    __device__ __forceinline__ u32 operator()(u32 number) const {
+        const TapAxis &vertical = p.classes[tile.which].vertical, &horizontal = p.classes[tile.which].horizontal;
+        int image = tile.n + (number & (1 << p.image_bits) - 1);
+        int pixel = tile.j + (number >> p.image_bits & (1 << p.pixel_bits) - 1);
+        int row = tile.i + (number >> p.image_bits >> p.pixel_bits);
+        if (image >= p.batch || pixel >= horizontal.pixels || row >= vertical.pixels) return NO_ROW;
+        row = vertical.first_pixel + row * vertical.pixel_step;
+        pixel = horizontal.first_pixel + pixel * horizontal.pixel_step;
+        return (row * p.result_width + pixel) * p.batch + image;
     }
 };
 
@@ -118,14 +139,14 @@ __device__ __forceinline__ void add_parts(float (&sum)[64], u32 memory, u32 spli
     }
 }
 
-// FORWARD in bf16 reads filters across, all others along the reduction. A cluster of BLOCKS has two tiles of the same
-// columns and pixel, each in BLOCKS / 2 parts of its reduction; with several parts there is a cluster for each such pair.
-template <class T, Major RIGHT, u32 COLUMNS, u32 BLOCKS, class Epilogue>
+// FORWARD in bf16 reads filters across, all others along the reduction. A cluster has SHARED tiles, one or two of the same
+// columns and pixels, each in SPLITS parts of its reduction; with several parts it has no others.
+template <class T, Major RIGHT, u32 COLUMNS, u32 SHARED, u32 SPLITS, class Epilogue>
 __device__ __forceinline__ void pixel_product(const TensorMap &source, const TensorMap &filter, const Epilogue &epilogue,
                                               const PixelProduct &p) {
     constexpr u32 STAGE = WGMMA_STAGE_BYTES<COLUMNS>, LEFT_PART = WGMMA_ROWS * LINE_BYTES;
     constexpr u32 STAGES = PIXEL_STAGES<COLUMNS>;
-    constexpr u32 SHARED = BLOCKS > 1 ? 2 : 1, SPLITS = BLOCKS / SHARED;
+    constexpr u32 BLOCKS = SHARED * SPLITS;
     static_assert(BLOCKS == 1 || COLUMNS == 128, "a block of two copies 64 columns, and of parts finishes as many");
     extern __shared__ u8 unaligned[];
     __shared__ u64 barriers[2 * STAGES];
@@ -195,7 +216,9 @@ __device__ __forceinline__ void pixel_product(const TensorMap &source, const Ten
     more_registers<PRODUCT_REGISTERS>();
     // Parts of 64 columns that a warp finishes, and blocks among which the rows of a tile are.
     constexpr u32 PARTS = SPLITS > 1 ? 1 : COLUMNS / EXCHANGE_COLUMNS, ROW_PARTS = SPLITS == 4 ? 2 : 1;
-    constexpr bool EARLY = PARTS == 1 || sizeof(T) == 2;
+    // Of how many of them what memory holds is read before the first product.
+    constexpr u32 EARLY = PARTS == 1 ? 1 : sizeof(T) == 4 ? 0 : Epilogue::SUMS ? 1 : PARTS;
+    using Rows = WarpRows<Epilogue, PixelRows>;
     u32 group = warp / 4, lane = threadIdx.x % WARP, first_column = SPLITS > 1 ? split % 2 * EXCHANGE_COLUMNS : 0;
     bool finishes = ROW_PARTS == 1 || split / 2 == group;
     u8 *exchanges = aligned + STAGES * STAGE, *exchange = exchanges + warp * EXCHANGE_BYTES;
@@ -207,19 +230,11 @@ __device__ __forceinline__ void pixel_product(const TensorMap &source, const Ten
     };
     for (u32 at = first_tile; at < tiles; at += stride) {
         PixelTile tile(p, at, COLUMNS, SHARED, member);
-        const TapAxis &vertical = p.classes[tile.which].vertical, &horizontal = p.classes[tile.which].horizontal;
-        int to_row = vertical.first_pixel + tile.i * vertical.pixel_step;
-        int to_column = horizontal.first_pixel + tile.j * horizontal.pixel_step;
-        u32 first = (to_row * p.result_width + to_column) * p.batch + tile.n;
-        u32 rows = min(p.pixels, horizontal.pixels - tile.j) * min(p.images, p.batch - tile.n);
-        // The pixels of a class lie between those of the others.
-        WarpRows<Epilogue> to{epilogue, warp * 16, rows, first, p.image_bits, u32((horizontal.pixel_step - 1) * p.batch)};
-        typename WarpRows<Epilogue>::Operands operands[PARTS];
-        if constexpr (EARLY) {
+        Rows to{epilogue, warp * 16, {p, tile}};
+        typename Rows::Operands operands[PARTS];
 #pragma unroll
-            for (u32 part = 0; part < PARTS; ++part)
-                if (finishes) operands[part] = to.read(tile.column + first_column + part * EXCHANGE_COLUMNS);
-        }
+        for (u32 part = 0; part < EARLY; ++part)
+            if (finishes) operands[part] = to.read(tile.column + first_column + part * EXCHANGE_COLUMNS);
         split_steps(tile);
         float sum[COLUMNS / 2];
         u32 before = 0;
@@ -249,13 +264,13 @@ __device__ __forceinline__ void pixel_product(const TensorMap &source, const Ten
 #pragma unroll
         for (u32 part = 0; part < PARTS; ++part) {
             u32 column = tile.column + first_column + part * EXCHANGE_COLUMNS;
-            if constexpr (!EARLY) operands[part] = to.read(column);
+            if (part >= EARLY) operands[part] = to.read(column);
             column_sums[part] = to.store(sum + part * (EXCHANGE_COLUMNS / 2), exchange, column, &operands[part]);
         }
         if constexpr (Epilogue::SUMS) {
             if (!epilogue.column_sums) continue;
             // The other half of a warp has the same columns; then the warps, in order, where results were exchanged.
-            constexpr u32 PIECES = WarpRows<Epilogue>::PIECES, WARPS = CONSUMER_WARPS / ROW_PARTS;
+            constexpr u32 PIECES = Rows::PIECES, WARPS = CONSUMER_WARPS / ROW_PARTS;
             __syncwarp();
 #pragma unroll
             for (u32 part = 0; part < PARTS; ++part) {
@@ -285,28 +300,30 @@ __device__ __forceinline__ void pixel_product(const TensorMap &source, const Ten
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 // FORWARD_RIGHT: how the filter lies that the forward pass reads. NAME: that of the tile, and of a cluster.
-#define CONV2D_PIXELS(NAME, CLUSTER, COLUMNS, BLOCKS, DTYPE, T, FORWARD_RIGHT)                                        \
-    extern "C" __global__ void CLUSTER __launch_bounds__(WGMMA_THREADS, 1)                                            \
+#define CONV2D_PIXELS(NAME, COLUMNS, SHARED, SPLITS, DTYPE, T, FORWARD_RIGHT)                                         \
+    extern "C" __global__ void __cluster_dims__(SHARED *SPLITS, 1, 1) __launch_bounds__(WGMMA_THREADS, 1)             \
     conv2d_forward_wgmma_##NAME##_##DTYPE(                                                                            \
         const __grid_constant__ TensorMap x, const __grid_constant__ TensorMap filter, const float *bias,             \
         const float *slope, const T *residual, T *y, T *out, const __grid_constant__ PixelProduct p) {                \
         PreluEpilogue<T> epilogue{bias, slope, residual, y, out, p.columns, true};                                    \
-        pixel_product<T, FORWARD_RIGHT, COLUMNS, BLOCKS>(x, filter, epilogue, p);                                     \
+        pixel_product<T, FORWARD_RIGHT, COLUMNS, SHARED, SPLITS>(x, filter, epilogue, p);                             \
     }                                                                                                                 \
-    extern "C" __global__ void CLUSTER __launch_bounds__(WGMMA_THREADS, 1)                                            \
+    extern "C" __global__ void __cluster_dims__(SHARED *SPLITS, 1, 1) __launch_bounds__(WGMMA_THREADS, 1)             \
     conv2d_backward_data_wgmma_##NAME##_##DTYPE(                                                                      \
         const __grid_constant__ TensorMap d_y, const __grid_constant__ TensorMap filter, const T *addend,             \
         const T *pre, const float *slope, T *kept, T *out, float *slope_sums,                                         \
         const __grid_constant__ PixelProduct p) {                                                                     \
         PreluGradientEpilogue<T> epilogue{addend, pre, slope, kept, out, slope_sums, p.columns, true};                \
-        pixel_product<T, K_MAJOR, COLUMNS, BLOCKS>(d_y, filter, epilogue, p);                                         \
+        pixel_product<T, K_MAJOR, COLUMNS, SHARED, SPLITS>(d_y, filter, epilogue, p);                                 \
     }
 
-CONV2D_PIXELS(128x64, , 64, 1, bf16, bf16, MN_MAJOR)
-CONV2D_PIXELS(128x128, , 128, 1, bf16, bf16, MN_MAJOR)
-CONV2D_PIXELS(128x128_cluster2, __cluster_dims__(2), 128, 2, bf16, bf16, MN_MAJOR)
-CONV2D_PIXELS(128x128_cluster4, __cluster_dims__(4), 128, 4, bf16, bf16, MN_MAJOR)
-CONV2D_PIXELS(128x128_cluster8, __cluster_dims__(8), 128, 8, bf16, bf16, MN_MAJOR)
-CONV2D_PIXELS(128x64, , 64, 1, tf32, float, K_MAJOR)
-CONV2D_PIXELS(128x128, , 128, 1, tf32, float, K_MAJOR)
+CONV2D_PIXELS(128x64, 64, 1, 1, bf16, bf16, MN_MAJOR)
+CONV2D_PIXELS(128x128, 128, 1, 1, bf16, bf16, MN_MAJOR)
+CONV2D_PIXELS(128x128_pair, 128, 2, 1, bf16, bf16, MN_MAJOR)
+CONV2D_PIXELS(128x128_pair_split2, 128, 2, 2, bf16, bf16, MN_MAJOR)
+CONV2D_PIXELS(128x128_pair_split4, 128, 2, 4, bf16, bf16, MN_MAJOR)
+CONV2D_PIXELS(128x128_split2, 128, 1, 2, bf16, bf16, MN_MAJOR)
+CONV2D_PIXELS(128x128_split4, 128, 1, 4, bf16, bf16, MN_MAJOR)
+CONV2D_PIXELS(128x64, 64, 1, 1, tf32, float, K_MAJOR)
+CONV2D_PIXELS(128x128, 128, 1, 1, tf32, float, K_MAJOR)
 #endif

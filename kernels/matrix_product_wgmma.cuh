@@ -104,10 +104,16 @@ __device__ __forceinline__ void copy_operand(u32 to, const TensorMap &map, u32 k
     }
 }
 
-// Where a warp's 16 rows of a tile go, `EXCHANGE_COLUMNS` columns at a time: rows from `first` on that lie before `end`. A
-// lane has four columns of every second of them, so that the warp stores whole rows. In memory every `1 << group` rows,
-// counted from `base` on, are followed by `gap` others.
-template <class Epilogue>
+// Rows before `end`, which in memory follow each other from `base` on.
+struct PlainRows {
+    u32 end, base;
+
+    __device__ __forceinline__ u32 operator()(u32 row) const { return row < end ? base + row : NO_ROW; }
+};
+
+// Where a warp's 16 rows of a tile go, those from `first` on, `EXCHANGE_COLUMNS` columns at a time; rows(row) is a row in
+// memory, or NO_ROW. A lane has four columns of every second of them, so that the warp stores whole rows.
+template <class Epilogue, class Rows>
 struct WarpRows {
     static constexpr u32 PIECES = EXCHANGE_COLUMNS / 4, AT_ONCE = WARP / PIECES, PASSES = 16 / AT_ONCE;
     struct Operands {
@@ -115,10 +121,8 @@ struct WarpRows {
     };
 
     const Epilogue &epilogue;
-    u32 first, end;
-    u32 base = 0, group = 31, gap = 0;
-
-    __device__ __forceinline__ u32 place(u32 row) const { return base + row + (row >> group) * gap; }
+    u32 first;
+    Rows rows;
 
     // What memory holds for the columns from `column` on: all before anything is written, so that it is waited for once.
     __device__ __forceinline__ Operands read(u32 column) const {
@@ -128,8 +132,8 @@ struct WarpRows {
         if (column >= u32(epilogue.columns)) return operands;
 #pragma unroll
         for (u32 pass = 0; pass < PASSES; ++pass) {
-            u32 row = first + pass * AT_ONCE + lane / PIECES;
-            if (row < end) operands.of[pass] = epilogue.read(place(row), column);
+            u32 row = rows(first + pass * AT_ONCE + lane / PIECES);
+            if (row != NO_ROW) operands.of[pass] = epilogue.read(row, column);
         }
         return operands;
     }
@@ -154,10 +158,9 @@ struct WarpRows {
         auto terms = epilogue.terms(column);
 #pragma unroll
         for (u32 pass = 0; pass < PASSES; ++pass) {
-            u32 line = pass * AT_ONCE + lane / PIECES, row = first + line;
-            if (row >= end) continue;
+            u32 line = pass * AT_ONCE + lane / PIECES, row = rows(first + line);
+            if (row == NO_ROW) continue;
             Four four = *reinterpret_cast<const Four *>(exchange + place_of<PIECES>(line, piece));
-            row = place(row);
             if (operands) epilogue.write(row, column, terms, four, operands->of[pass]);
             else epilogue.write(row, column, terms, four);
         }
@@ -170,7 +173,7 @@ struct WarpRows {
 template <u32 COUNT, class Epilogue>
 __device__ __forceinline__ void store_sums(const float (&sum)[COUNT], u8 *exchange, const Epilogue &epilogue,
                                            u32 first_row, u32 rows, u32 first_column, u32 row_offset) {
-    WarpRows<Epilogue> to{epilogue, first_row, rows, row_offset};
+    WarpRows<Epilogue, PlainRows> to{epilogue, first_row, {rows, row_offset}};
 #pragma unroll
     for (u32 part = 0; part < COUNT * 2 / EXCHANGE_COLUMNS; ++part) {
         u32 column = first_column + part * EXCHANGE_COLUMNS;

@@ -40,19 +40,23 @@ const WIDE: [[usize; 8]; 3] =
     [[9, 7, 9, 64, 128, 3, 1, 1], [2, 2, 70, 128, 256, 3, 1, 1], [1, 25, 5, 64, 128, 3, 1, 1]];
 
 /// Tiles of images of one pixel, of 64 columns: strides; more images than a tile, and fewer, that do not divide it; more
-/// tiles for a block than one. And of several pixels with all their images: 16, of which some lie outside, 2, and 32 of the
-/// pixels of a class.
-const PIXELS_64: [[usize; 8]; 5] = [
+/// tiles for a block than one. And of several pixels in several rows: of all images, or some; of one image; some of which
+/// lie outside, and those of a class.
+const PIXELS_64: [[usize; 8]; 7] = [
     [4, 5, 130, 64, 64, 3, 2, 1],
     [5, 13, 32, 64, 64, 3, 2, 1],
     [3, 3, 40, 128, 64, 3, 1, 1],
     [2, 11, 16, 64, 192, 3, 1, 1],
     [1, 66, 2, 128, 64, 3, 1, 1],
+    [13, 21, 1, 64, 64, 3, 2, 1],
+    [15, 9, 5, 128, 64, 3, 1, 1],
 ];
 /// Those of 128 columns, which only strides have where the tier is forced.
-const PIXELS_128: [[usize; 8]; 2] = [[5, 4, 3, 64, 128, 3, 2, 1], [1, 3, 257, 64, 256, 3, 2, 1]];
-/// Those of clusters, with more images than a tile: pairs of tiles that share the filter, whose reduction is whole, and in
-/// two and in four parts of forward pass and data gradient.
+const PIXELS_128: [[usize; 8]; 2] = [[1, 5, 3, 64, 128, 3, 2, 1], [1, 3, 257, 64, 256, 3, 2, 1]];
+/// Those of clusters: tiles whose reduction is in two and in four parts, of forward pass and data gradient; with more images
+/// than a tile, pairs that share the filter, whose reduction is whole, and in parts.
+const SPLIT_2: [[usize; 8]; 2] = [[5, 4, 3, 64, 128, 3, 2, 1], [5, 9, 1, 128, 128, 3, 2, 1]];
+const SPLIT_4: [[usize; 8]; 2] = [[5, 33, 1, 128, 256, 3, 2, 1], [3, 4, 1, 128, 256, 3, 2, 1]];
 const SHARED_FILTER: [[usize; 8]; 1] = [[1, 3, 129, 128, 256, 3, 2, 1]];
 const TWO_PARTS: [[usize; 8]; 2] = [[2, 5, 130, 128, 128, 3, 2, 1], [3, 3, 140, 128, 128, 3, 2, 1]];
 const FOUR_PARTS: [[usize; 8]; 2] = [[3, 5, 130, 192, 128, 3, 2, 1], [3, 3, 140, 128, 256, 3, 2, 1]];
@@ -114,12 +118,16 @@ fn conv2d_backward_data_of_images_of_a_pixel_matches_reference() {
 
 #[test]
 fn conv2d_of_images_of_a_pixel_by_clusters_matches_reference() {
-    check("forward", "wgmma_128x128_cluster2_bf16", &SHARED_FILTER);
-    check("forward", "wgmma_128x128_cluster4_bf16", &TWO_PARTS[..1]);
-    check("forward", "wgmma_128x128_cluster8_bf16", &FOUR_PARTS[..1]);
-    check("backward_data", "wgmma_128x128_cluster2_bf16", &SHARED_FILTER.map(exchanged));
-    check("backward_data", "wgmma_128x128_cluster4_bf16", &TWO_PARTS[1..]);
-    check("backward_data", "wgmma_128x128_cluster8_bf16", &FOUR_PARTS[1..]);
+    check("forward", "wgmma_128x128_split2_bf16", &SPLIT_2[..1]);
+    check("forward", "wgmma_128x128_split4_bf16", &SPLIT_4[..1]);
+    check("backward_data", "wgmma_128x128_split2_bf16", &SPLIT_2[1..]);
+    check("backward_data", "wgmma_128x128_split4_bf16", &SPLIT_4[1..]);
+    check("forward", "wgmma_128x128_pair_bf16", &SHARED_FILTER);
+    check("forward", "wgmma_128x128_pair_split2_bf16", &TWO_PARTS[..1]);
+    check("forward", "wgmma_128x128_pair_split4_bf16", &FOUR_PARTS[..1]);
+    check("backward_data", "wgmma_128x128_pair_bf16", &SHARED_FILTER.map(exchanged));
+    check("backward_data", "wgmma_128x128_pair_split2_bf16", &TWO_PARTS[1..]);
+    check("backward_data", "wgmma_128x128_pair_split4_bf16", &FOUR_PARTS[1..]);
 }
 
 #[test]

@@ -189,6 +189,26 @@ pub(super) fn check_sizes(op: &dyn Operator, kinds: &[&Type]) -> Result<(), Erro
     Ok(())
 }
 
+/// The faster way of Hopper's tier for these products of taps, if it is faster than another tier's, or forced.
+fn hopper(
+    context: &Context,
+    dtype: DType,
+    g: &Conv2dGeometry,
+    products: &[TapProduct],
+    backward: bool,
+    rival: Option<usize>,
+) -> (Option<Convolution>, Option<Pixels>) {
+    let convolution = Convolution::of(context, dtype, g, backward);
+    let pixels = Pixels::of(context, dtype, g, products, backward);
+    let cycles = [convolution.map(|(_, cycles)| cycles), pixels.map(|(_, cycles)| cycles)];
+    let wins = |own: Option<usize>, rivals: [Option<usize>; 2]| {
+        own.is_some_and(|own| context.options.forced || rivals.into_iter().flatten().all(|rival| own <= rival))
+    };
+    let convolution = convolution.filter(|_| wins(cycles[0], [cycles[1], rival])).map(|(found, _)| found);
+    let pixels = pixels.filter(|_| convolution.is_none() && wins(cycles[1], [cycles[0], rival]));
+    (convolution, pixels.map(|(found, _)| found))
+}
+
 pub(super) fn forward(op: Conv2dForward, operands: &Operands<'_>, context: &Context) -> Result<Kernel, Error> {
     check_sizes(&op, &[&operands.reads[..], &operands.writes].concat())?;
     let g = Conv2dGeometry::new(op.name(), &operands.reads[0].shape, &operands.reads[1].shape, op.stride, op.padding)?;
@@ -223,21 +243,22 @@ pub(super) fn forward(op: Conv2dForward, operands: &Operands<'_>, context: &Cont
     });
     let result = Result2d { height: g.output_height, width: g.output_width, columns: g.outputs, length: g.inputs };
     let mut product = TapProduct::new(&g, axes, result);
-    let pixels = Pixels::of(context, dtype, &g, &[product], false);
-    if let Some(found) = Convolution::forward_of(context, dtype, &g, pixels.map(|(_, cycles)| cycles)) {
-        return Ok(Kernel::new(found.forward_workspace_bytes(), move |io| {
-            found.forward(io, epilogue(&io.reads, &io.writes))
-        }));
-    }
-    if let Some((found, _)) = pixels {
-        return Ok(Kernel::new(found.forward_workspace_bytes(), move |io| {
-            found.forward(io, epilogue(&io.reads, &io.writes))
-        }));
-    }
     let (rows, columns) = (product.rows(), g.outputs);
     let terms = [product.taps(), g.inputs];
-    let scheme = mma::convolution(context, dtype, &g, [rows, columns], terms)
-        .unwrap_or_else(|| Scheme::portable(dtype, 1, [rows, columns], terms, fours(g.inputs) && fours(g.outputs)));
+    let mma = mma::convolution(context, dtype, &g, [rows, columns], terms);
+    let (convolution, pixels) = hopper(context, dtype, &g, &[product], false, mma.map(|(_, cycles)| cycles));
+    if let Some(found) = convolution {
+        return Ok(Kernel::new(found.forward_workspace_bytes(), move |io| {
+            found.forward(io, epilogue(&io.reads, &io.writes))
+        }));
+    }
+    if let Some(found) = pixels {
+        return Ok(Kernel::new(found.forward_workspace_bytes(), move |io| {
+            found.forward(io, epilogue(&io.reads, &io.writes))
+        }));
+    }
+    let portable = || Scheme::portable(dtype, 1, [rows, columns], terms, fours(g.inputs) && fours(g.outputs));
+    let scheme = mma.map_or_else(portable, |(scheme, _)| scheme);
     let Scheme { tile, splits, .. } = scheme;
     product.splits = splits as i32;
     let workspace = if splits > 1 { 4 * splits * rows * columns } else { 0 };
@@ -281,17 +302,20 @@ pub(super) fn backward_data(
         .map(|axes| TapProduct::new(&g, axes, result))
         .filter(|product| product.rows() > 0)
         .collect();
-    let pixels = Pixels::of(context, dtype, &g, &products, true);
-    if let Some(found) = Convolution::backward_data_of(context, dtype, &g, pixels.map(|(_, cycles)| cycles)) {
-        return Ok(found.backward_data(op));
-    }
-    if let Some((found, _)) = pixels {
-        return Ok(found.backward_data(op));
-    }
     let size = [products[0].rows(), columns];
     let terms = [products.iter().map(TapProduct::taps).max().unwrap_or(0), g.outputs];
-    let scheme = mma::convolution(context, dtype, &g, size, terms)
-        .unwrap_or_else(|| Scheme::portable(dtype, 1, size, terms, fours(g.inputs) && fours(g.outputs)));
+    let mma = mma::convolution(context, dtype, &g, size, terms);
+    // A launch for each class.
+    let rival = mma.map(|(_, cycles)| cycles * products.len());
+    let (convolution, pixels) = hopper(context, dtype, &g, &products, true, rival);
+    if let Some(found) = convolution {
+        return Ok(found.backward_data(op));
+    }
+    if let Some(found) = pixels {
+        return Ok(found.backward_data(op));
+    }
+    let portable = || Scheme::portable(dtype, 1, size, terms, fours(g.inputs) && fours(g.outputs));
+    let scheme = mma.map_or_else(portable, |(scheme, _)| scheme);
     let Scheme { tile, splits, .. } = scheme;
     products.iter_mut().for_each(|product| product.splits = splits as i32);
     let partial_bytes = if splits > 1 { 4 * (splits * rows * columns) as u64 } else { 0 };

@@ -136,54 +136,31 @@ pub(super) struct Convolution {
 }
 
 impl Convolution {
-    /// The forward pass of this convolution, if this tier takes it and the rival takes more cycles; where there is none, if
-    /// it keeps the device busy: at least half of what is multiplied is of use.
-    pub(super) fn forward_of(
+    /// The forward pass of this convolution, or its data gradient, and about how many cycles it takes.
+    pub(super) fn of(
         context: &Context,
         dtype: DType,
         g: &Conv2dGeometry,
-        rival: Option<usize>,
-    ) -> Option<Convolution> {
-        Convolution::of(context, dtype, g, [g.inputs, g.outputs], rival)
-    }
-
-    /// Its data gradient.
-    pub(super) fn backward_data_of(
-        context: &Context,
-        dtype: DType,
-        g: &Conv2dGeometry,
-        rival: Option<usize>,
-    ) -> Option<Convolution> {
-        Convolution::of(context, dtype, g, [g.outputs, g.inputs], rival)
-    }
-
-    fn of(
-        context: &Context,
-        dtype: DType,
-        g: &Conv2dGeometry,
-        [inputs, results]: [usize; 2],
-        rival: Option<usize>,
-    ) -> Option<Convolution> {
+        backward: bool,
+    ) -> Option<(Convolution, usize)> {
         if !knows(context, dtype, g) || g.stride != 1 {
             return None;
         }
-        // What is multiplied in full rounds of the device, and cycles.
+        let [inputs, results] = if backward { [g.outputs, g.inputs] } else { [g.inputs, g.outputs] };
         let forced = context.options.forced;
         // Where the tier is forced, some channels are left to tiles of images.
         let channels = if forced && dtype == DType::Bf16 { 2 * WIDE_HALF } else { WIDE_HALF };
-        let (found, multiplied, cycles) = if dtype == DType::Bf16 && [inputs, results] == [64; 2] {
+        if dtype == DType::Bf16 && [inputs, results] == [64; 2] {
             let (found, rounds) = Convolution::halo(g, if forced { FORCED_BLOCKS } else { BLOCKS });
-            (found, rounds * BLOCKS * HALO_ROWS * 128 * 64, rounds * HALO_CYCLES)
+            Some((found, rounds * HALO_CYCLES))
         } else if inputs.is_multiple_of(line_channels(dtype)) && results.is_multiple_of(channels) {
             let clusters = if forced { WIDE_FORCED_CLUSTERS } else { BLOCKS / WIDE_CLUSTER };
             let (found, halves) = Convolution::wide(dtype, g, [inputs, results], clusters);
             let lines = inputs / line_channels(dtype) * g.height.min(3);
-            (found, halves * BLOCKS * WIDE_COLUMNS * WIDE_HALF, halves * lines * WIDE_CYCLES)
+            Some((found, halves * lines * WIDE_CYCLES))
         } else {
-            return None;
-        };
-        let half_is_of_use = 2 * g.height * g.width * g.batch * results >= multiplied;
-        (forced || rival.map_or(half_is_of_use, |rival| cycles <= rival)).then_some(found)
+            None
+        }
     }
 
     /// 64 to 64 channels, with the number of tiles of the busiest block.

@@ -16,9 +16,16 @@ const THREADS: u32 = 384;
 const CONSUMER_WARPS: usize = 8;
 /// Rows of a tile.
 const ROWS: usize = 128;
-/// Columns of the tiles there are, stages of their rings, and blocks of a cluster: with two of them, images of the same
-/// pixel share the filter; with more, they divide its reduction, too. Where the tier is forced, the first that fits.
-const TILES: [(usize, usize, usize); 5] = [(128, 6, 8), (128, 6, 4), (128, 6, 2), (128, 6, 1), (64, 8, 1)];
+/// The tiles there are. Where the tier is forced, the first that fits.
+const TILES: [Tile; 7] = [
+    Tile { columns: 128, stages: 6, pair: true, splits: 4 },
+    Tile { columns: 128, stages: 6, pair: true, splits: 2 },
+    Tile { columns: 128, stages: 6, pair: true, splits: 1 },
+    Tile { columns: 128, stages: 6, pair: false, splits: 4 },
+    Tile { columns: 128, stages: 6, pair: false, splits: 2 },
+    Tile { columns: 128, stages: 6, pair: false, splits: 1 },
+    Tile { columns: 64, stages: 8, pair: false, splits: 1 },
+];
 /// Fewest steps that are worth a block of their own, and the most blocks in clusters that divide a reduction: graphics
 /// processing clusters of 16 or 18 multiprocessors have room for that many.
 const STEPS_OF_PART: usize = 4;
@@ -47,23 +54,45 @@ pub(super) struct PixelProduct {
     pub(super) columns: i32,
     pub(super) filter_width: i32,
     pub(super) result_width: i32,
-    pub(super) images: i32,
-    pub(super) pixels: i32,
     pub(super) image_bits: u32,
+    pub(super) pixel_bits: u32,
+    pub(super) row_bits: u32,
     pub(super) image_tiles: u32,
     pub(super) column_tiles: u32,
     pub(super) tiles: u32,
+}
+
+/// A tile of 128 images, or pixels.
+#[derive(Clone, Copy, Debug)]
+struct Tile {
+    columns: usize,
+    /// Of its ring.
+    stages: usize,
+    /// Whether two blocks of a cluster have neighbouring images and share the filter.
+    pair: bool,
+    /// Parts of a reduction, each of a block of the cluster.
+    splits: usize,
+}
+
+impl Tile {
+    /// Blocks that copy a part of the filter each.
+    fn shared(self) -> usize {
+        if self.pair { 2 } else { 1 }
+    }
+
+    /// As the names of kernels have it.
+    fn name(self) -> String {
+        let pair = if self.pair { "_pair" } else { "" };
+        let split = if self.splits > 1 { format!("_split{}", self.splits) } else { String::new() };
+        format!("128x{}{pair}{split}", self.columns)
+    }
 }
 
 /// How this tier makes the products of taps of a convolution.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pixels {
     dtype: DType,
-    /// Columns and stages of a tile.
-    columns: usize,
-    stages: usize,
-    /// Blocks of a cluster.
-    cluster: usize,
+    tile: Tile,
     /// Whether the lines of the filter that are copied lie along the reduction.
     along: bool,
     /// The most blocks.
@@ -72,8 +101,7 @@ pub(super) struct Pixels {
 }
 
 impl Pixels {
-    /// For these products of taps, one for each class of pixels modulo the stride, and about how many cycles they take: if
-    /// half of the rows of tiles are of use, or the tier is forced.
+    /// For these products of taps, one for each class of pixels modulo the stride, and about how many cycles they take.
     pub(super) fn of(
         context: &Context,
         dtype: DType,
@@ -89,20 +117,14 @@ impl Pixels {
         }
         let along = backward || dtype == DType::F32;
         let blocks = if context.options.forced { FORCED_BLOCKS } else { PROCESSORS };
-        let candidates = TILES.into_iter().filter(|(columns, ..)| results.is_multiple_of(*columns));
-        let candidates = candidates.filter_map(|(columns, stages, cluster)| {
-            let product = product(g, products, columns);
-            let found = Pixels { dtype, columns, stages, cluster, along, blocks, product };
-            found.fits().then(|| (found, found.cycles()))
+        let candidates = TILES.into_iter().filter(|tile| results.is_multiple_of(tile.columns)).flat_map(|tile| {
+            shapes(g.batch).map(move |shape| {
+                let product = product(g, products, tile.columns, shape);
+                Pixels { dtype, tile, along, blocks, product }
+            })
         });
-        let rows: usize = products.iter().map(TapProduct::rows).sum();
-        let candidates = candidates.filter(|(found, _)| context.options.forced || 2 * rows >= found.row_tiles() * ROWS);
-        candidates.min_by_key(|(_, cycles)| if context.options.forced { 0 } else { *cycles })
-    }
-
-    /// Parts of a reduction.
-    fn splits(&self) -> usize {
-        self.cluster.div_ceil(2)
+        let candidates = candidates.filter(Pixels::fits).map(|found| (found, found.cycles()));
+        candidates.min_by_key(|(found, cycles)| if context.options.forced { found.steps()[1] } else { *cycles })
     }
 
     /// Tiles of rows.
@@ -112,33 +134,34 @@ impl Pixels {
 
     /// Parts of the gradient of the slopes: of each tile of rows, or of its halves, which different blocks finish.
     fn slope_parts(&self) -> usize {
-        self.row_tiles() * self.splits().div_ceil(2)
+        self.row_tiles() * self.tile.splits.div_ceil(2)
     }
 
     fn grid(&self) -> usize {
         let PixelProduct { tiles, .. } = self.product;
-        if self.splits() > 1 { tiles as usize * self.splits() } else { self.blocks.min(tiles as usize) }
+        if self.tile.splits > 1 { tiles as usize * self.tile.splits } else { self.blocks.min(tiles as usize) }
     }
 
     /// The most steps of a tile, lines of channels of a tap each, and those of all tiles.
     fn steps(&self) -> [usize; 2] {
-        let PixelProduct { classes, class_count, column_tiles, image_tiles, pixels, length, .. } = self.product;
+        let PixelProduct { classes, class_count, column_tiles, image_tiles, length, row_bits, pixel_bits, .. } =
+            self.product;
         let (mut most, mut all) = (0, 0);
         for class in &classes[..class_count as usize] {
-            let [vertical, horizontal] = [class.vertical, class.horizontal].map(seen);
+            let [vertical, horizontal] = [seen(class.vertical, 1 << row_bits), seen(class.horizontal, 1 << pixel_bits)];
             most = most.max(vertical[0] * horizontal[0]);
             all += vertical[1] * horizontal[1];
         }
         let lines = length as usize / line_channels(self.dtype);
-        [most * lines, (all * lines * (column_tiles * image_tiles) as usize).div_ceil(pixels as usize)]
+        [most * lines, all * lines * (column_tiles * image_tiles) as usize]
     }
 
     /// Whether clusters have pairs of tiles, and parts of steps enough, all at the same time.
     fn fits(&self) -> bool {
-        let splits = self.splits();
+        let Tile { pair, splits, .. } = self.tile;
         let divides = self.steps()[0] >= splits * STEPS_OF_PART && self.grid() <= CLUSTERED_BLOCKS;
-        let pairs = self.dtype == DType::Bf16 && self.product.image_tiles.is_multiple_of(2);
-        self.cluster == 1 || pairs && (splits == 1 || divides)
+        let clusters = self.dtype == DType::Bf16 && (!pair || self.product.image_tiles.is_multiple_of(2));
+        !pair && splits == 1 || clusters && (splits == 1 || divides)
     }
 
     /// Bounded by what tensor cores multiply, by what the second-level cache gives a multiprocessor, or by what it gives all
@@ -148,20 +171,21 @@ impl Pixels {
         const CACHE_BYTES: usize = 3200;
         const CACHE_BYTES_OF_ONE: usize = 60;
         const CLUSTER_BYTES: usize = 14;
-        let splits = self.splits();
+        let Tile { columns, splits, .. } = self.tile;
         let [most, all] = self.steps();
         // TF32 has half the channels in a line, and half the rate.
-        let multiplied = ROWS * self.columns * (LINE_BYTES / 2) / MULTIPLY_ADDS;
-        let bytes = (ROWS + self.columns / self.cluster.min(2)) * LINE_BYTES;
+        let multiplied = ROWS * columns * (LINE_BYTES / 2) / MULTIPLY_ADDS;
+        let bytes = (ROWS + columns / self.tile.shared()) * LINE_BYTES;
         let rounds = (self.product.tiles as usize * splits).div_ceil(PROCESSORS);
         let of_one = rounds * most.div_ceil(splits) * multiplied.max(bytes / CACHE_BYTES_OF_ONE);
-        let parts = 4 * ROWS * self.columns * (splits - 1) / splits;
+        let parts = 4 * ROWS * columns * (splits - 1) / splits;
         of_one.max(all * bytes / CACHE_BYTES) + parts / CLUSTER_BYTES
     }
 
     fn launch(&self, pass: &str, source: Slice, filter: Slice) -> Launch {
-        let PixelProduct { classes: [PixelClass { vertical, horizontal, .. }, ..], images, pixels, .. } = self.product;
-        let PixelProduct { batch, length, columns, .. } = self.product;
+        let PixelProduct { classes: [PixelClass { vertical, horizontal, .. }, ..], batch, length, columns, .. } =
+            self.product;
+        let PixelProduct { row_bits, pixel_bits, image_bits, .. } = self.product;
         let sizes = [vertical.source, horizontal.source, batch, length].map(|size| size as usize);
         let [length, results] = [length, columns].map(|channels| channels as usize);
         let [lines, row] = if self.along { [results, length] } else { [length, results] };
@@ -171,20 +195,24 @@ impl Pixels {
             strides_bytes: vec![(row * self.dtype.bytes()) as u64],
             box_extents: vec![
                 line_channels(self.dtype) as u64,
-                if self.along && self.cluster == 1 { self.columns as u64 } else { 64 },
+                if self.along && !self.tile.pair { self.tile.columns as u64 } else { 64 },
             ],
             steps: vec![],
             swizzle: Swizzle::Bytes128,
         };
-        let shared = self.stages * (ROWS + self.columns) * LINE_BYTES + CONSUMER_WARPS * EXCHANGE_BYTES + LINES_BYTES;
+        let ring = self.tile.stages * (ROWS + self.tile.columns) * LINE_BYTES;
+        let shared = ring + CONSUMER_WARPS * EXCHANGE_BYTES + LINES_BYTES;
+        let source_map = TensorMap {
+            steps: [1, 1, horizontal.step, vertical.step].map(|step| step as u64).to_vec(),
+            ..activations(self.dtype, sizes, [row_bits, pixel_bits, image_bits].map(|bits| 1 << bits))
+        };
         let element = if self.dtype == DType::Bf16 { "bf16" } else { "tf32" };
-        let cluster = if self.cluster > 1 { format!("_cluster{}", self.cluster) } else { String::new() };
-        Launch::new("conv2d", format!("conv2d_{pass}_wgmma_128x{}{cluster}_{element}", self.columns))
+        Launch::new("conv2d", format!("conv2d_{pass}_wgmma_{}_{element}", self.tile.name()))
             .define(TIER.to_owned())
             .grid([self.grid() as u32, 1, 1])
             .block(THREADS)
             .shared(shared as u32)
-            .tensor(Some(source), Access::Read, &activations(self.dtype, sizes, [1, pixels as usize, images as usize]))
+            .tensor(Some(source), Access::Read, &source_map)
             .tensor(Some(filter), Access::Read, &filter_map)
     }
 
@@ -211,22 +239,30 @@ impl Pixels {
     }
 }
 
-/// Taps that see the source along an axis: the most of a pixel, and those of all pixels.
-fn seen(axis: TapAxis) -> [usize; 2] {
+/// Along an axis, for tiles of so many pixels: the most taps through which one of them sees the source, and those of all.
+fn seen(axis: TapAxis, pixels: i32) -> [usize; 2] {
     let of = |pixel: i32| {
-        let first = pixel * axis.step + axis.origin;
-        (0..axis.taps).filter(|tap| (0..axis.source).contains(&(first + axis.direction * tap))).count()
+        let sees = |tap: &i32| {
+            let first = pixel * axis.step + axis.origin + axis.direction * tap;
+            first < axis.source && first + (pixels - 1) * axis.step >= 0
+        };
+        (0..axis.taps).filter(sees).count()
     };
-    let taps = (0..axis.pixels).map(of);
+    let taps = (0..axis.pixels).step_by(pixels as usize).map(of);
     [taps.clone().max().unwrap_or(0), taps.sum()]
 }
 
+/// Bits of the numbers of images, pixels and rows that a tile may have.
+fn shapes(batch: usize) -> impl Iterator<Item = [u32; 3]> {
+    let bits = ROWS.ilog2();
+    let most = bits.min(batch.next_power_of_two().ilog2());
+    (0..=most).rev().flat_map(move |images| (0..=bits - images).map(move |rows| [images, bits - images - rows, rows]))
+}
+
 /// These products of taps in tiles of so many columns, those with most taps first.
-fn product(g: &Conv2dGeometry, products: &[TapProduct], columns: usize) -> PixelProduct {
-    // All images of several pixels, if they make up a tile and those see neighbours.
-    let several = products[0].horizontal.step == 1 && g.batch < ROWS && ROWS.is_multiple_of(g.batch);
-    let images = if several { g.batch } else { ROWS };
-    let pixels = ROWS / images;
+fn product(g: &Conv2dGeometry, products: &[TapProduct], columns: usize, shape: [u32; 3]) -> PixelProduct {
+    let [image_bits, pixel_bits, row_bits] = shape;
+    let [images, pixels, rows] = shape.map(|bits| 1 << bits);
     let (image_tiles, column_tiles) = (g.batch.div_ceil(images), products[0].columns as usize / columns);
     let mut sorted = products.to_vec();
     sorted.sort_by_key(|taps| std::cmp::Reverse(taps.taps()));
@@ -237,18 +273,19 @@ fn product(g: &Conv2dGeometry, products: &[TapProduct], columns: usize) -> Pixel
         columns: sorted[0].columns,
         filter_width: sorted[0].filter_width,
         result_width: sorted[0].result_width,
-        images: images as i32,
-        pixels: pixels as i32,
-        image_bits: images.ilog2(),
+        image_bits,
+        pixel_bits,
+        row_bits,
         image_tiles: image_tiles as u32,
         column_tiles: column_tiles as u32,
         ..Zeroable::zeroed()
     };
     for (class, taps) in product.classes.iter_mut().zip(&sorted) {
         let TapProduct { vertical, horizontal, .. } = *taps;
-        let across = (horizontal.pixels as usize).div_ceil(pixels);
+        let [across, down] = [(horizontal.pixels, pixels), (vertical.pixels, rows)]
+            .map(|(pixels, of_tile)| (pixels as usize).div_ceil(of_tile));
         *class = PixelClass { vertical, horizontal, across: across as u32, first_tile: product.tiles };
-        product.tiles += (vertical.pixels as usize * across * image_tiles * column_tiles) as u32;
+        product.tiles += (down * across * image_tiles * column_tiles) as u32;
     }
     product
 }

@@ -258,10 +258,3 @@ __device__ __forceinline__ void store_matrices_transposed(u32 address, const u32
                  "r"(from[0]), "r"(from[1]), "r"(from[2]), "r"(from[3])
                  : "memory");
 }
-
-// Two floats as bf16, rounded to nearest even, the first in the lower half.
-__device__ __forceinline__ u32 pack_bf16(float low, float high) {
-    u32 packed;
-    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
-    return packed;
-}

@@ -28,7 +28,22 @@ struct bf16 {
 __device__ __forceinline__ float to_float(float value) { return value; }
 __device__ __forceinline__ float to_float(bf16 value) { return __uint_as_float(u32(value.bits) << 16); }
 
-// Rounds to nearest, ties to even; NaN stays NaN.
+// Two values in bf16, rounded to nearest, ties to even, the first in the lower half; NaN stays NaN.
+__device__ __forceinline__ u32 pack_bf16(float low, float high) {
+#if __CUDA_ARCH__ >= 800
+    u32 packed;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
+    return packed;
+#else
+    auto rounded = [](float value) {
+        u32 bits = __float_as_uint(value);
+        return (bits & 0x7fffffffu) > 0x7f800000u ? bits >> 16 | 0x40u : (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
+    };
+    return rounded(low) | rounded(high) << 16;
+#endif
+}
+
+// Rounds as pack_bf16.
 template <class T>
 __device__ __forceinline__ T from_float(float value);
 
@@ -36,11 +51,7 @@ template <>
 __device__ __forceinline__ float from_float<float>(float value) { return value; }
 
 template <>
-__device__ __forceinline__ bf16 from_float<bf16>(float value) {
-    u32 bits = __float_as_uint(value);
-    if ((bits & 0x7fffffffu) > 0x7f800000u) return {u16((bits >> 16) | 0x40u)};
-    return {u16((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
-}
+__device__ __forceinline__ bf16 from_float<bf16>(float value) { return {u16(pack_bf16(value, 0))}; }
 
 // Neighbouring elements that are loaded and stored together, in accesses of 16 bytes; the address is a multiple of 16.
 template <class T, u32 LENGTH>

@@ -101,19 +101,20 @@ __device__ __forceinline__ void direct_gradient(const T *x, const T *d_y, float 
     // The two rows of a warp, then the warps one after the other.
     __shared__ Four all[TAPS * CHANNELS + 1][LANES_OF_ROW];
 #pragma unroll
+    for (u32 row = 0; row <= TAPS * CHANNELS; ++row) {
+#pragma unroll
+        for (u32 i = 0; i < 4; ++i) sums[row].values[i] += __shfl_xor_sync(0xffffffffu, sums[row].values[i], LANES_OF_ROW);
+    }
     for (u32 warp = 0; warp < GRADIENT_THREADS / WARP; ++warp) {
+        if (threadIdx.x / WARP == warp && threadIdx.x % WARP < LANES_OF_ROW) {
 #pragma unroll
-        for (u32 row = 0; row <= TAPS * CHANNELS; ++row) {
-            Four sum = sums[row];
+            for (u32 row = 0; row <= TAPS * CHANNELS; ++row) {
+                Four before = {};
+                if (warp > 0) before = all[row][lane];
 #pragma unroll
-            for (u32 i = 0; i < 4; ++i) sum.values[i] += __shfl_xor_sync(0xffffffffu, sum.values[i], LANES_OF_ROW);
-            if (threadIdx.x / WARP != warp || threadIdx.x % WARP >= LANES_OF_ROW) continue;
-            if (warp > 0) {
-                Four before = all[row][lane];
-#pragma unroll
-                for (u32 i = 0; i < 4; ++i) sum.values[i] += before.values[i];
+                for (u32 i = 0; i < 4; ++i) before.values[i] += sums[row].values[i];
+                all[row][lane] = before;
             }
-            all[row][lane] = sum;
         }
         __syncthreads();
     }

@@ -54,10 +54,8 @@ using StoredFour = decltype(stored_four(static_cast<const T *>(nullptr), 0, fals
 __device__ __forceinline__ void write_vector(float *to, const Four &value) { store_pack(to, value); }
 
 __device__ __forceinline__ void write_vector(bf16 *to, const Four &value) {
-    u32 bits[4];
-#pragma unroll
-    for (int i = 0; i < 4; ++i) bits[i] = from_float<bf16>(value.values[i]).bits;
-    *reinterpret_cast<uint2 *>(to) = {bits[0] | bits[1] << 16, bits[2] | bits[3] << 16};
+    const float *values = value.values;
+    *reinterpret_cast<uint2 *>(to) = {pack_bf16(values[0], values[1]), pack_bf16(values[2], values[3])};
 }
 
 template <class T>

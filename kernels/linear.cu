@@ -22,7 +22,8 @@
 // linear_…_mma_<tile>: the same three on tensor cores, in TF32 and bf16; see matrix_product_mma.cuh.
 // linear_…_wgmma_<tile>: on those of Hopper, in bf16, and backward_data in TF32; see matrix_product_wgmma.cuh.
 // linear_…_direct: for D ≤ 4, where a tile would be empty but for a few columns; see there.
-// linear_column_sum: column sums of d_out, see column_sum.cuh. Of both of its gradients part_sum adds up the parts.
+// linear_column_sum: column sums of d_out where it has more, see column_sum.cuh. Of both of its gradients part_sum adds up
+//   the parts.
 //
 // A sum has at most 4,096 terms before it is added to others.
 // Floor: 2·H·W·N·C·D FLOPs of each pass; each operand once.
@@ -170,23 +171,23 @@ __device__ __forceinline__ void backward_data_direct(const T *d_out, const T *we
     }
 }
 
-// A block sums over the images for 32 places (pixel, channel): a lane a place, a warp every eighth image.
-// Grid: ⌈H·W·C / 32⌉; 256 threads.
+// A block sums over the images for 32 places (pixel, channel): a lane a place, a warp every eighth image. Behind the last
+// place is one that sees 1 in every image: its sums are those of the bias. Grid: ⌈(H·W·C + 1) / 32⌉; 256 threads.
 template <class T>
-__device__ __forceinline__ void backward_weight_direct(const T *x, const T *d_out, float *d_weight,
+__device__ __forceinline__ void backward_weight_direct(const T *x, const T *d_out, float *d_weight, float *d_bias,
                                                        const Linear &sizes) {
     constexpr u32 WARPS = 8, GROUP = 4096;  // images in a group, whose sum is added to those of others
     __shared__ float partial[WARPS][FEW][WARP];
     u32 lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
     u32 place = blockIdx.x * WARP + lane, places = sizes.pixels * sizes.inputs;
     float totals[FEW] = {};
-    if (place < places) {
+    if (place <= places) {
         const T *from = x + place / sizes.inputs * sizes.batch * sizes.inputs + place % sizes.inputs;
         for (u32 group = 0; group < sizes.batch; group += GROUP) {
             float sums[FEW] = {};
 #pragma unroll 8
             for (u32 image = group + warp; image < min(group + GROUP, sizes.batch); image += WARPS) {
-                float value = to_float(from[image * sizes.inputs]);
+                float value = place < places ? to_float(from[image * sizes.inputs]) : 1.0f;
 #pragma unroll
                 for (u32 d = 0; d < FEW; ++d)
                     if (d < sizes.outputs) sums[d] += value * to_float(d_out[image * sizes.outputs + d]);
@@ -199,11 +200,11 @@ __device__ __forceinline__ void backward_weight_direct(const T *x, const T *d_ou
     for (u32 d = 0; d < FEW; ++d) partial[warp][d][lane] = totals[d];
     __syncthreads();
     // Warp d adds up output d.
-    if (warp >= sizes.outputs || place >= places) return;
+    if (warp >= sizes.outputs || place > places) return;
     float sum = 0;
 #pragma unroll
     for (u32 other = 0; other < WARPS; ++other) sum += partial[other][warp][lane];
-    d_weight[place * sizes.outputs + warp] = sum;
+    (place < places ? d_weight + place * sizes.outputs : d_bias)[warp] = sum;
 }
 
 // What is the same for both element types.
@@ -226,9 +227,9 @@ __device__ __forceinline__ void backward_weight_direct(const T *x, const T *d_ou
         backward_data_direct(d_out, weight, d_x, sizes, vectors);                                                     \
     }                                                                                                                 \
     extern "C" __global__ void __launch_bounds__(256)                                                                 \
-    linear_backward_weight_direct_##DTYPE(const T *x, const T *d_out, float *d_weight, Linear sizes) {                \
+    linear_backward_weight_direct_##DTYPE(const T *x, const T *d_out, float *d_weight, float *d_bias, Linear sizes) { \
         await_previous();                                                                                             \
-        backward_weight_direct(x, d_out, d_weight, sizes);                                                            \
+        backward_weight_direct(x, d_out, d_weight, d_bias, sizes);                                                    \
     }                                                                                                                 \
     extern "C" __global__ void __launch_bounds__(256)                                                                 \
     linear_column_sum_##DTYPE(const T *matrix, float *sums, u32 rows, u32 columns, u32 rows_per_chunk) {              \

@@ -59,10 +59,8 @@ template <u32 LENGTH>
 __device__ __forceinline__ void write_copy(bf16 *copy, const Copy &copied, u32 i, const float *values) {
     u32 at = i - copied.first;  // before the first it wraps around
     if (LENGTH == 4 && at % 4 == 0 && at < copied.length && copied.length - at >= 4) {
-        u32 bits[4] = {};
-#pragma unroll
-        for (u32 k = 0; k < LENGTH; ++k) bits[k] = from_float<bf16>(values[k]).bits;
-        *reinterpret_cast<uint2 *>(copy + at) = {bits[0] | bits[1] << 16, bits[2 % LENGTH] | bits[3 % LENGTH] << 16};
+        *reinterpret_cast<uint2 *>(copy + at) = {pack_bf16(values[0], values[1 % LENGTH]),
+                                                 pack_bf16(values[2 % LENGTH], values[3 % LENGTH])};
         return;
     }
 #pragma unroll

@@ -376,7 +376,7 @@ pub(super) fn backward_weight(
     let splits = hopper.map_or(scheme.splits, |found| found.splits);
     let filter = (splits > 1).then_some(PartSum { parts: splits, columns: rows * columns, write: 0 });
     let bias = ColumnSum { rows: pixels * g.batch, columns };
-    let bias_parts = if op.bias { bias.parts(1) } else { None };
+    let bias_parts = if op.bias { hopper.map_or_else(|| bias.parts(1), |found| found.bias_parts(1)) } else { None };
     let kernel = Kernel::new(0, move |io| {
         let (x, d_y, mut parts) = (io.reads[0], io.reads[1], io.parts.iter().copied());
         let mut to = |sum: Option<PartSum>, whole: usize| {
@@ -384,6 +384,7 @@ pub(super) fn backward_weight(
             parts.unwrap_or_else(|| io.writes[whole])
         };
         let out = to(filter, 0);
+        let bias_out = op.bias.then(|| to(bias_parts, 1));
         let product = WeightProduct {
             sizes: Conv2d::from(&g),
             splits: splits as i32,
@@ -395,9 +396,10 @@ pub(super) fn backward_weight(
             let launch = scheme.launch("conv2d", "conv2d_backward_weight").grid(scheme.weight_grid(&g));
             launch.read(x).read(d_y).write(out).value(product)
         };
-        let mut launches = vec![hopper.map_or_else(launch, |found| found.launch(io, out))];
-        launches.extend(op.bias.then(|| bias.launch("conv2d", dtype, d_y, to(bias_parts, 1))));
-        launches
+        if let Some(found) = hopper {
+            return vec![found.launch(io, out, bias_out)];
+        }
+        [launch()].into_iter().chain(bias_out.map(|out| bias.launch("conv2d", dtype, d_y, out))).collect()
     });
     Ok(kernel.with_sums([filter, bias_parts].into_iter().flatten()))
 }

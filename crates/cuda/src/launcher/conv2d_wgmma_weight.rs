@@ -4,7 +4,7 @@ use super::Context;
 use super::conv2d_wgmma::{BLOCKS, LINE_BYTES, LINES_BYTES, MOST_SHARED_BYTES, TIER, activations, knows};
 use super::mma::TERMS;
 use crate::driver::Access;
-use crate::launch::{Io, Launch, Slice};
+use crate::launch::{Io, Launch, PartSum, Slice};
 use bytemuck::{Pod, Zeroable};
 use sphereface_tensor::DType;
 use sphereface_tensor::op::Conv2dGeometry;
@@ -88,7 +88,9 @@ impl WeightGradient {
         let steps = across * batch.div_ceil(images) * height;
         let blocks = inputs / CHANNELS * (outputs / CHANNELS);
         let needed = (steps * STEP).div_ceil(TERMS);
-        let useful = (BLOCKS / blocks).min(steps / STEPS_OF_PART);
+        let clustered = steps * blocks <= CLUSTERED_STEPS * CLUSTERED_BLOCKS;
+        let most_blocks = if clustered { CLUSTERED_BLOCKS } else { BLOCKS };
+        let useful = (most_blocks / blocks).min(steps / STEPS_OF_PART);
         let steps_of_part = steps.div_ceil(needed.max(useful).max(1));
         let splits = steps.div_ceil(steps_of_part);
         let multiplied = (blocks * splits).next_multiple_of(BLOCKS) * steps_of_part * STEP;
@@ -119,8 +121,14 @@ impl WeightGradient {
         })
     }
 
-    /// The launch that writes the parts, `[splits, R, S, C, K]`, to `out`.
-    pub(super) fn launch(&self, io: &Io, out: Slice) -> Launch {
+    /// The gradient of the bias as parts of the written operand of this number, if there are several: one of each block.
+    pub(super) fn bias_parts(&self, write: usize) -> Option<PartSum> {
+        let parts = self.splits * self.cluster;
+        (parts > 1).then_some(PartSum { parts, columns: self.tiles.outputs as usize, write })
+    }
+
+    /// The launch that writes the parts, `[splits, R, S, C, K]`, to `out`, and those of the gradient of the bias.
+    pub(super) fn launch(&self, io: &Io, out: Slice, bias: Option<Slice>) -> Launch {
         let WeightTiles { height, source_height, pixels, images, inputs, outputs, slots, .. } = self.tiles;
         let [height, source_height, pixels, images] = [height, source_height, pixels, images].map(|size| size as usize);
         let [inputs, outputs] = [inputs, outputs].map(|channels| channels as usize);
@@ -139,6 +147,7 @@ impl WeightGradient {
             .tensor(Some(io.reads[0]), Access::Read, &map([source_height, source_width, inputs], pixels + 2))
             .tensor(Some(io.reads[1]), Access::Read, &map([height, width, outputs], pixels))
             .write(out)
+            .write_if(bias)
             .value(self.tiles)
     }
 }

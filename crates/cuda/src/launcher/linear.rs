@@ -187,24 +187,26 @@ pub(super) fn backward_weight(
     let weight = PartSum { parts: splits, columns: elements, write: 0 };
     let weight_parts = (few.is_none() && splits > 1).then_some(weight);
     let bias = ColumnSum { rows: sizes.batch, columns: sizes.outputs };
-    let bias_parts = bias.parts(1);
+    let bias_parts = if few.is_none() { bias.parts(1) } else { None };
     let kernel = Kernel::new(0, move |io| {
         let (x, d_out, d_weight, mut parts) = (io.reads[0], io.reads[1], io.writes[0], io.parts.iter().copied());
         let partial = weight_parts.and_then(|_| parts.next());
-        let launch = match few {
-            Some(few) => Launch::new("linear", format!("linear_backward_weight_direct_{}", suffix(dtype)))
-                .grid([(few.pixels * few.inputs).div_ceil(32), 1, 1])
+        if let Some(few) = few {
+            let launch = Launch::new("linear", format!("linear_backward_weight_direct_{}", suffix(dtype)))
+                .grid([(few.pixels * few.inputs + 1).div_ceil(32), 1, 1])
                 .block(DIRECT_THREADS)
                 .read(x)
                 .read(d_out)
                 .write(d_weight)
-                .value(few),
-            None => products
-                .launch(&scheme, "linear", "linear_backward_weight", [x, d_out])
-                .write_if(partial.is_none().then_some(d_weight))
-                .write_if(partial)
-                .value(products.structure(&scheme)),
-        };
+                .write(io.writes[1])
+                .value(few);
+            return vec![launch];
+        }
+        let launch = products
+            .launch(&scheme, "linear", "linear_backward_weight", [x, d_out])
+            .write_if(partial.is_none().then_some(d_weight))
+            .write_if(partial)
+            .value(products.structure(&scheme));
         vec![launch, bias.launch("linear", dtype, d_out, parts.next().unwrap_or(io.writes[1]))]
     });
     Ok(kernel.with_sums([weight_parts, bias_parts].into_iter().flatten()))

@@ -10,9 +10,10 @@ pub use page::{launches, page};
 
 use crate::record::Run;
 use anyhow::{Context, Result};
+use sphereface_tensor::DType;
 use sphereface_tensor::roofline::Precision;
 use sphereface_testkit::catalogue::{Entry, catalogue};
-use sphereface_testkit::workload::{Arithmetic, Workload};
+use sphereface_testkit::workload::{Arithmetic, Pass, Workload};
 use std::path::Path;
 
 /// What is predicted, by names of the catalogue, and the least that the best peer's time over ours has to be, if a target
@@ -93,6 +94,8 @@ pub struct Row {
     pub target: Option<f64>,
     /// Recorded seconds of ours and of the best peer.
     pub recorded: [Option<f64>; 2],
+    /// Of a product: seconds that a peer takes at least.
+    pub bound: Option<f64>,
 }
 
 impl Row {
@@ -108,9 +111,9 @@ impl Row {
         all.into_iter().max_by(|(_, left), (_, right)| left.total_cmp(right)).unwrap_or(all[0])
     }
 
-    /// The best peer's time over the predicted one.
+    /// The best peer's time over the predicted one; where none is recorded, the least that it may be.
     pub fn ratio(&self) -> Option<f64> {
-        Some(self.recorded[1]? / self.seconds())
+        Some(self.recorded[1].or(self.bound)? / self.seconds())
     }
 
     /// Multiplications and additions that tensor cores do in all blocks.
@@ -159,7 +162,24 @@ fn row(chip: &Chip, registers: &sample::Registers, run: &Run, entry: &Entry, tar
         },
         target,
         recorded: [record.and_then(|case| case.ours), peer].map(|spread| Some(spread?.median)),
+        bound: bound(chip, &entry.timed, entry.arithmetic)?,
     })
+}
+
+/// Seconds that a peer takes at least for a product: operations of the formula, padding multiplied, at the run's fastest
+/// rate, and then what it does with the result, which it reads with the operands and writes once more.
+fn bound(chip: &Chip, work: &Workload, arithmetic: Arithmetic) -> Result<Option<f64>> {
+    let (Workload::Conv2d { .. } | Workload::Gemm { .. }) = work else { return Ok(None) };
+    let rate = if arithmetic == Arithmetic::Tf32 { chip.sustained / 2.0 } else { chip.sustained };
+    let product = work.cost(arithmetic)?.flops.nominal as f64 / rate;
+    let Workload::Conv2d { pass: Pass::FusedForward, sizes: [height, width, batch, _, outputs, _, stride, _] } = work
+    else {
+        return Ok(Some(product));
+    };
+    // What is before the rectifier, the residual, and the result.
+    let elements = 3 * height.div_ceil(*stride) * width.div_ceil(*stride) * batch * outputs;
+    let bytes = if arithmetic == Arithmetic::Bf16 { DType::Bf16.bytes() } else { DType::F32.bytes() };
+    Ok(Some(product + (elements * bytes) as f64 / chip.bytes))
 }
 
 #[cfg(test)]

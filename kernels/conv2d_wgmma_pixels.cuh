@@ -317,13 +317,15 @@ __device__ __forceinline__ void pixel_product(const TensorMap &source, const Ten
         pixel_product<T, K_MAJOR, COLUMNS, SHARED, SPLITS>(d_y, filter, epilogue, p);                                 \
     }
 
-CONV2D_PIXELS(128x64, 64, 1, 1, bf16, bf16, MN_MAJOR)
-CONV2D_PIXELS(128x128, 128, 1, 1, bf16, bf16, MN_MAJOR)
-CONV2D_PIXELS(128x128_pair, 128, 2, 1, bf16, bf16, MN_MAJOR)
-CONV2D_PIXELS(128x128_pair_split2, 128, 2, 2, bf16, bf16, MN_MAJOR)
-CONV2D_PIXELS(128x128_pair_split4, 128, 2, 4, bf16, bf16, MN_MAJOR)
-CONV2D_PIXELS(128x128_split2, 128, 1, 2, bf16, bf16, MN_MAJOR)
-CONV2D_PIXELS(128x128_split4, 128, 1, 4, bf16, bf16, MN_MAJOR)
-CONV2D_PIXELS(128x64, 64, 1, 1, tf32, float, K_MAJOR)
-CONV2D_PIXELS(128x128, 128, 1, 1, tf32, float, K_MAJOR)
+#define CONV2D_PIXELS_OF(DTYPE, T, FORWARD_RIGHT)                                                                     \
+    CONV2D_PIXELS(128x64, 64, 1, 1, DTYPE, T, FORWARD_RIGHT)                                                          \
+    CONV2D_PIXELS(128x128, 128, 1, 1, DTYPE, T, FORWARD_RIGHT)                                                        \
+    CONV2D_PIXELS(128x128_split2, 128, 1, 2, DTYPE, T, FORWARD_RIGHT)                                                 \
+    CONV2D_PIXELS(128x128_split4, 128, 1, 4, DTYPE, T, FORWARD_RIGHT)                                                 \
+    CONV2D_PIXELS(128x128_pair, 128, 2, 1, DTYPE, T, FORWARD_RIGHT)                                                   \
+    CONV2D_PIXELS(128x128_pair_split2, 128, 2, 2, DTYPE, T, FORWARD_RIGHT)                                            \
+    CONV2D_PIXELS(128x128_pair_split4, 128, 2, 4, DTYPE, T, FORWARD_RIGHT)
+
+CONV2D_PIXELS_OF(bf16, bf16, MN_MAJOR)
+CONV2D_PIXELS_OF(tf32, float, K_MAJOR)
 #endif

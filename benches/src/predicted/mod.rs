@@ -70,6 +70,7 @@ const TARGETS: [(&[&str], Option<f64>); 9] = [
     (
         &[
             "mnist 28x28 N128 training step bf16",
+            "sphereface20 28x28 N256 training step tf32",
             "sphereface20 112x96 N16 training step bf16",
             "sphereface20 112x96 N1 forward bf16",
         ],

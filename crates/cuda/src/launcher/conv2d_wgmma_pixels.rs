@@ -160,8 +160,7 @@ impl Pixels {
     fn fits(&self) -> bool {
         let Tile { pair, splits, .. } = self.tile;
         let divides = self.steps()[0] >= splits * STEPS_OF_PART && self.grid() <= CLUSTERED_BLOCKS;
-        let clusters = self.dtype == DType::Bf16 && (!pair || self.product.image_tiles.is_multiple_of(2));
-        !pair && splits == 1 || clusters && (splits == 1 || divides)
+        (!pair || self.product.image_tiles.is_multiple_of(2)) && (splits == 1 || divides)
     }
 
     /// Bounded by what tensor cores multiply, by what the second-level cache gives a multiprocessor, or by what it gives all

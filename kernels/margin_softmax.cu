@@ -85,21 +85,15 @@ KERNELS_OVERLAP
         MatrixProduct p) {                                                                                            \
         backward_tiles_wgmma<COLUMNS>(rows, classes, gradients, head, labels, count, log_sum_exp, norm, inverse_norm, \
                                       bias, slopes, along, first, p);                                                 \
+    }                                                                                                                 \
+    extern "C" __global__ void __cluster_dims__(COLUMNS / 128, 1, 1) __launch_bounds__(WGMMA_THREADS, 1)              \
+    margin_softmax_backward_weight_wgmma_128x##COLUMNS##_##DTYPE(                                                     \
+        const __grid_constant__ TensorMap gradients, const __grid_constant__ TensorMap rows, const bf16 *directions,  \
+        const float *inverse_norm, const float *along, float *d_weight, Head head, u32 groups, MatrixProduct p) {     \
+        backward_weight_wgmma<COLUMNS>(gradients, rows, head, directions, inverse_norm, along, d_weight, groups, p);  \
     }
 
 FOR_EACH_WGMMA_TILE(MARGIN_SOFTMAX_WGMMA)
-
-#ifdef __CUDA_ARCH_FEAT_SM90_ALL
-// d_weight [classes, D] of a chunk from its gradients and what they give along ŵ, [groups, to_eight(classes)]. Bound by
-// memory, so with the small tile: reads the weights and writes their gradient once.
-extern "C" __global__ void __launch_bounds__(WGMMA_THREADS, 1)
-margin_softmax_backward_weight_wgmma_128x128_bf16(const __grid_constant__ TensorMap gradients,
-                                                  const __grid_constant__ TensorMap rows, const float *weight,
-                                                  const float *inverse_norm, const float *along, float *d_weight,
-                                                  Head head, u32 groups, MatrixProduct p) {
-    backward_weight_wgmma<128>(gradients, rows, head, weight, inverse_norm, along, d_weight, groups, p);
-}
-#endif
 #elif defined TIER_MMA || defined TIER_SIMT
 #include "margin_softmax_large.cuh"
 

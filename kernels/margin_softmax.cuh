@@ -89,16 +89,27 @@ __device__ __forceinline__ Four four_of(const float *vector, u32 d, u32 length) 
     return read_four(vector + d, int(length) - int(d), length % 4 == 0);
 }
 
+// Σ v² of four values, in f64.
+__device__ __forceinline__ double square_of(const Four &four) {
+    double square = 0;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) square += double(four.values[i]) * double(four.values[i]);
+    return square;
+}
+
+__device__ __forceinline__ Four scaled(Four four, float factor) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) four.values[i] *= factor;
+    return four;
+}
+
 // The lane's part of ‖vector‖². Whether fours are VECTORS is told once, so that several loads are under way at a time.
 template <bool VECTORS>
 __device__ __forceinline__ double lane_square(const float *__restrict__ vector, u32 length) {
     double square = 0;
 #pragma unroll 4
-    for (u32 d = threadIdx.x % WARP * 4; d < length; d += WARP * 4) {
-        Four values = read_four(vector + d, int(length - d), VECTORS);
-#pragma unroll
-        for (int i = 0; i < 4; ++i) square += double(values.values[i]) * double(values.values[i]);
-    }
+    for (u32 d = threadIdx.x % WARP * 4; d < length; d += WARP * 4)
+        square += square_of(read_four(vector + d, int(length - d), VECTORS));
     return square;
 }
 

@@ -39,32 +39,48 @@ __device__ __forceinline__ float row_sum(float value) {
     return value;
 }
 
-// A vector of `length` elements times `factor`, rounded to bf16, to a row of `pitch`, the rest of which is zero. By a warp.
+// Fours of a vector that a lane holds: the first 512 elements of it are read once.
+constexpr u32 HELD = 4;
+
+// A vector of `length` elements over its norm, rounded to bf16, to a row of `pitch`, the rest of which is zero; returns
+// 1 / norm. In f32 until it is rounded, so that it can be told exactly. By a warp.
 template <bool VECTORS>
-__device__ __forceinline__ void write_scaled(const float *__restrict__ vector, u32 length, float factor, bf16 *row,
-                                             u32 pitch) {
-#pragma unroll 4
-    for (u32 d = threadIdx.x % WARP * 4; d < pitch; d += WARP * 4) {
-        Four values = read_four(vector + d, int(length) - int(d), VECTORS);
+__device__ __forceinline__ float write_normalised(const float *__restrict__ vector, u32 length, bf16 *row, u32 pitch) {
+    u32 first = threadIdx.x % WARP * 4;
+    Four held[HELD];
 #pragma unroll
-        for (int i = 0; i < 4; ++i) values.values[i] *= factor;
-        write_vector(row + d, values);
+    for (u32 i = 0; i < HELD; ++i) {
+        u32 d = first + i * WARP * 4;
+        held[i] = read_four(vector + d, int(length) - int(d), VECTORS);
     }
+    double square = 0;
+#pragma unroll
+    for (u32 i = 0; i < HELD; ++i) square += square_of(held[i]);
+    constexpr u32 REST = HELD * WARP * 4;
+    for (u32 d = first + REST; d < length; d += WARP * 4)
+        square += square_of(read_four(vector + d, int(length - d), VECTORS));
+    float inverse = 1 / float(floored(sqrt(warp_sum(square))));
+#pragma unroll
+    for (u32 i = 0; i < HELD; ++i) {
+        u32 d = first + i * WARP * 4;
+        if (d < pitch) write_vector(row + d, scaled(held[i], inverse));
+    }
+    for (u32 d = first + REST; d < pitch; d += WARP * 4)
+        write_vector(row + d, scaled(read_four(vector + d, int(length) - int(d), VECTORS), inverse));
+    return inverse;
 }
 
 // The vector `line` of vectors [count, D] as a direction rounded to bf16, in row `line` of directions [to_eight(count),
-// pitch], what is filled up zero; 1 / norm to inverse_norm, if there is one. In f32 until it is rounded, so that it can be
-// told exactly. By a warp.
+// pitch], what is filled up zero; 1 / norm to inverse_norm, if there is one. By a warp.
 __device__ __forceinline__ void write_direction(const Head &head, const float *__restrict__ vectors, float *inverse_norm,
                                                 bf16 *directions, u32 count, u32 line) {
     bool present = line < count;
     u32 length = present ? head.dimension : 0;
     const float *vector = vectors + (present ? u64(line) * head.dimension : 0);
-    float inverse = 1 / float(floored(sqrt(warp_square(vector, length))));
-    if (present && threadIdx.x % WARP == 0 && inverse_norm) inverse_norm[line] = inverse;
     bf16 *direction = directions + u64(line) * head.pitch;
-    if (length % 4 == 0) write_scaled<true>(vector, length, inverse, direction, head.pitch);
-    else write_scaled<false>(vector, length, inverse, direction, head.pitch);
+    float inverse = length % 4 == 0 ? write_normalised<true>(vector, length, direction, head.pitch)
+                                    : write_normalised<false>(vector, length, direction, head.pitch);
+    if (present && threadIdx.x % WARP == 0 && inverse_norm) inverse_norm[line] = inverse;
 }
 
 // Directions of rows, and of the classes of the first chunk: there are some where products are rounded.

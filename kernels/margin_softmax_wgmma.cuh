@@ -274,27 +274,30 @@ __device__ __forceinline__ void backward_tiles_wgmma(const TensorMap &rows, cons
     wait_for_stores<0>();
 }
 
-// d_w of a class from its sum Σ_i g_i x̂_i: (sum + along · ŵ) / ‖w‖, of four columns at a time.
+// d_w of a class from its sum Σ_i g_i x̂_i: (sum + along · ŵ) / ‖w‖, of four columns at a time. ŵ is the rounded one: half of
+// the bytes of w, which the second-level cache still has, for an error like that of the products.
 template <bool VECTORS>
 struct WeightEpilogue {
     static constexpr bool SUMS = false;
-    const float *weight;  // [classes, D]
-    float *d_weight;      // [classes, D]
-    int columns;          // D
-    const float2 *terms_of;  // in shared memory, of 16 classes from `first` on: 1 / ‖w‖, and along / ‖w‖²
+    const bf16 *directions;  // [classes, pitch]
+    u32 pitch;
+    float *d_weight;         // [classes, D]
+    int columns;             // D
+    const float2 *terms_of;  // in shared memory, of 16 classes from `first` on: 1 / ‖w‖, and along / ‖w‖
     u32 first;
 
     struct Terms {};
     __device__ __forceinline__ Terms terms(int) const { return {}; }
 
-    using Operands = Four;
+    using Operands = StoredFour<bf16>;
     __device__ __forceinline__ Operands read(u32 row, int column) const {
-        return read_four(weight + u64(row) * columns + column, columns - column, VECTORS);
+        return stored_four(directions + u64(row) * pitch + column, int(pitch) - column, true);
     }
     __device__ __forceinline__ void write(u32 row, int column, const Terms &, Four value, const Operands &of) const {
         float2 factors = terms_of[row - first];
+        Four direction = widened(of);
 #pragma unroll
-        for (int i = 0; i < 4; ++i) value.values[i] = factors.x * value.values[i] + factors.y * of.values[i];
+        for (int i = 0; i < 4; ++i) value.values[i] = factors.x * value.values[i] + factors.y * direction.values[i];
         write_four(d_weight + u64(row) * columns + column, value, columns - column, VECTORS);
     }
     __device__ __forceinline__ void write(u32 row, int column, const Terms &terms, Four value) const {
@@ -302,13 +305,13 @@ struct WeightEpilogue {
     }
 };
 
-// d_weight [classes, D] of a chunk from its gradients [N, to_eight(classes)], embeddings' directions, and what the gradients
-// give along ŵ, along [groups, to_eight(classes)]. Grid and block of multiply_tiles.
+// d_weight [classes, D] of a chunk from its gradients [N, to_eight(classes)], embeddings' directions, the classes', and what
+// the gradients give along ŵ, along [groups, to_eight(classes)]. Grid and block of multiply_tiles.
 template <u32 COLUMNS>
 __device__ __forceinline__ void backward_weight_wgmma(const TensorMap &gradients, const TensorMap &rows,
-                                                      const Head &head, const float *weight, const float *inverse_norm,
-                                                      const float *along, float *d_weight, u32 groups,
-                                                      const MatrixProduct &p) {
+                                                      const Head &head, const bf16 *directions,
+                                                      const float *inverse_norm, const float *along, float *d_weight,
+                                                      u32 groups, const MatrixProduct &p) {
     using Sums = float[COLUMNS / 2];
     __shared__ float2 terms[CONSUMER_WARPS][16];
     multiply_tiles<bf16, TN, COLUMNS>(gradients, rows, p, [&](const WgmmaWork &work, const Sums &sum, u8 *exchange) {
@@ -317,15 +320,15 @@ __device__ __forceinline__ void backward_weight_wgmma(const TensorMap &gradients
             float inverse = inverse_norm[at], total = 0;
 #pragma unroll 4
             for (u32 group = 0; group < groups; ++group) total += along[u64(group) * to_eight(p.rows) + at];
-            terms[warp][lane] = make_float2(inverse, total * inverse * inverse);
+            terms[warp][lane] = make_float2(inverse, total * inverse);
         }
         __syncwarp();
         int dimension = head.dimension;
         if (dimension % 4 == 0) {
-            WeightEpilogue<true> epilogue{weight, d_weight, dimension, terms[warp], first};
+            WeightEpilogue<true> epilogue{directions, head.pitch, d_weight, dimension, terms[warp], first};
             store_sums(sum, exchange, epilogue, first, p.rows, work.column, 0);
         } else {
-            WeightEpilogue<false> epilogue{weight, d_weight, dimension, terms[warp], first};
+            WeightEpilogue<false> epilogue{directions, head.pitch, d_weight, dimension, terms[warp], first};
             store_sums(sum, exchange, epilogue, first, p.rows, work.column, 0);
         }
         __syncwarp();

@@ -44,20 +44,20 @@ fn tiles(tile: &Tile, rows: usize, columns: usize) -> usize {
 
 /// How this tier makes these products, if it takes them, and about how many cycles that is.
 pub(super) fn best(context: &Context, dtype: DType, products: &Products) -> Option<(Scheme, usize)> {
-    schemes(context, dtype, products, usize::MAX).into_iter().min_by_key(|(_, cycles)| *cycles)
+    schemes(context, dtype, products).into_iter().min_by_key(|(_, cycles)| *cycles)
 }
 
-/// The same of what is finished where it is made: sums that are not in parts, by a tile of so many columns at the most.
-pub(super) fn whole(context: &Context, dtype: DType, products: &Products, most_columns: usize) -> Option<Scheme> {
-    let schemes = schemes(context, dtype, products, most_columns).into_iter();
+/// The same of what is finished where it is made: sums that are not in parts.
+pub(super) fn whole(context: &Context, dtype: DType, products: &Products) -> Option<Scheme> {
+    let schemes = schemes(context, dtype, products).into_iter();
     let whole = schemes.filter(|(scheme, _)| scheme.splits == 1);
     whole.min_by_key(|(_, cycles)| *cycles).map(|(scheme, _)| scheme)
 }
 
-/// All ways to make these products with a tile of so many columns at the most, with about how many cycles each takes.
+/// All ways to make these products, with about how many cycles each takes.
 ///
 /// Rows of operands are whole copies of 16 bytes; TF32 products have both reductions contiguous.
-fn schemes(context: &Context, dtype: DType, products: &Products, most_columns: usize) -> Vec<(Scheme, usize)> {
+fn schemes(context: &Context, dtype: DType, products: &Products) -> Vec<(Scheme, usize)> {
     let element = match dtype {
         DType::Bf16 => "bf16",
         DType::F32 if context.options.precision == Precision::Tf32 && products.layout == Layout::NT => "tf32",
@@ -73,8 +73,8 @@ fn schemes(context: &Context, dtype: DType, products: &Products, most_columns: u
     let most = (terms / TERMS_OF_PART).max(needed);
     // Where the tier is forced, it is the tile that covers the columns: both are for small products then.
     let most_blocks = if context.options.forced { FORCED_BLOCKS } else { PROCESSORS };
-    let covers = |tile: &Tile| (columns.min(most_columns) > COLUMNS_OF_BLOCK) == (cluster(tile) > 1);
-    let fits = |tile: &Tile| tile.columns <= most_columns && (!context.options.forced || covers(tile));
+    let covers = |tile: &Tile| (columns > COLUMNS_OF_BLOCK) == (cluster(tile) > 1);
+    let fits = |tile: &Tile| !context.options.forced || covers(tile);
     let ways = TILES.into_iter().filter(|(tile, _)| fits(tile)).flat_map(|(tile, rate)| {
         let tiles = batch * tiles(&tile, rows, columns);
         (needed..=most.min(needed.max(2 * PROCESSORS / tiles))).map(move |splits| {

@@ -14,8 +14,6 @@ use std::ops::Range;
 const BOX: [u64; 2] = [64, 16];
 /// Rows whose gradients one warpgroup sums along the columns.
 const GROUP_ROWS: usize = 64;
-/// Columns of the tile for what memory bounds.
-const FEW_COLUMNS: usize = 128;
 
 /// The products of embeddings with so many classes.
 fn products(launcher: &Large, classes: usize) -> Products {
@@ -25,7 +23,7 @@ fn products(launcher: &Large, classes: usize) -> Products {
 
 /// How warpgroups make the tiles of so many classes, if they do.
 pub(super) fn tiles(launcher: &Large, context: &Context, classes: usize) -> Option<Scheme> {
-    let scheme = || wgmma::whole(context, DType::Bf16, &products(launcher, classes), usize::MAX);
+    let scheme = || wgmma::whole(context, DType::Bf16, &products(launcher, classes));
     if launcher.rounded() { scheme() } else { None }
 }
 
@@ -45,7 +43,7 @@ pub(super) fn backward(launcher: &Large, context: &Context, classes: usize) -> O
     let by_class = by_class(launcher, classes);
     Some(Backward {
         tiles: tiles(launcher, context, classes)?,
-        weight: wgmma::whole(context, DType::Bf16, &by_class, FEW_COLUMNS)?,
+        weight: wgmma::whole(context, DType::Bf16, &by_class)?,
         groups: launcher.batch().div_ceil(GROUP_ROWS),
     })
 }
@@ -139,7 +137,7 @@ impl Large {
         io: &Io,
         backward: &Backward,
         chunk: &Range<usize>,
-        rows: Slice,
+        [rows, directions]: [Slice; 2],
         [gradients, along]: [Slice; 2],
     ) -> Launch {
         let products = by_class(self, chunk.len());
@@ -147,7 +145,7 @@ impl Large {
         // Lines that fill up the gradients are no classes.
         let structure = Products { rows: chunk.len(), ..products }.structure(&backward.weight);
         self.warpgroups(&products, &backward.weight, "backward_weight", [gradients, rows])
-            .read(part(io.reads[1], 4 * self.dimension()))
+            .read(directions)
             .read(part(io.reads[9], 4))
             .read(along)
             .write(part(io.writes[1], 4 * self.dimension()))

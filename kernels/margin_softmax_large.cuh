@@ -260,11 +260,11 @@ __device__ __forceinline__ void forward_merge(const Head &head, const Operands &
     if (lane == 0) write_row(head, out, entry, online, row, row < in.count[0]);
 }
 
-// A warp for each row, which writes its slopes; where products are rounded, directions as forward_rows does.
+// A warp for each row, which writes its slopes; directions as forward_rows does, unless that one has left them.
 __device__ __forceinline__ void backward_rows(const Head &head, const Operands &in, const float *log_sum_exp,
                                               Slopes *slopes, const Directions &to) {
     u32 row = global_thread() / WARP;
-    if (head.rounded) write_directions(head, in, nullptr, to, row);
+    if (to.rows) write_directions(head, in, nullptr, to, row);
     if (row >= head.batch) return;
     Target entry = target_of(head, in, row);
     if (threadIdx.x % WARP == 0) slopes[row] = slopes_of(head, entry, log_sum_exp[row], row, in.count[0]);

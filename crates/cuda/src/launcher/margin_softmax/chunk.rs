@@ -73,38 +73,43 @@ struct Workspace {
     sums: Slice,
     parts: Slice,
     directions: Directions,
+    /// Whether these are of all classes, not of a chunk's.
+    all: bool,
 }
 
-pub(super) fn backward(launcher: Launcher, context: &Context) -> Kernel {
+/// `left` are the bytes of the directions that the forward pass left, if it did.
+pub(super) fn backward(launcher: Launcher, context: &Context, left: u64) -> Kernel {
     let launcher = Large::new(launcher, context);
     let chunks = launcher.backward_chunks(context);
     let most = |bytes: &dyn Fn(&Chunk) -> u64| chunks.iter().map(bytes).max().unwrap_or(0).next_multiple_of(16);
+    let takes = launcher.rounded() && left == launcher.all_directions_bytes(launcher.classes());
+    let longest = chunks.iter().map(|chunk| chunk.classes.len()).max().unwrap_or(0);
     let sizes = [
         SLOPES_BYTES * launcher.batch() as u64,
         most(&|chunk| launcher.gradients_bytes(chunk)),
         most(&|chunk| launcher.sums_bytes(chunk)),
         most(&|chunk| chunk.by_row.bytes()),
-        launcher.directions_bytes(launcher.batch()),
-        most(&|chunk| launcher.directions_bytes(chunk.classes.len())),
+        if takes { 0 } else { launcher.all_directions_bytes(longest) },
     ];
-    Kernel::new(sizes.iter().sum(), move |io| {
+    let kernel = Kernel::new(sizes.iter().sum(), move |io| {
         let mut at = 0;
-        let [slopes, gradients, sums, parts, rows, classes] = sizes.map(|bytes| {
+        let [slopes, gradients, sums, parts, own] = sizes.map(|bytes| {
             at += bytes;
             io.workspace.part(at - bytes, bytes)
         });
-        let workspace = Workspace { slopes, gradients, sums, parts, directions: Directions { rows, classes } };
-        let (directions, first) = (&workspace.directions, &chunks[0].classes);
-        let rows = launcher.with_directions("margin_softmax_backward_rows", io, directions, first, |launch| {
-            launch.read(io.reads[6]).write(slopes)
-        });
+        let directions = launcher.directions(if takes { io.left } else { own });
+        let workspace = Workspace { slopes, gradients, sums, parts, directions, all: takes };
+        let made = (!takes).then_some((&workspace.directions, &chunks[0].classes));
+        let rows = launcher
+            .with_directions("margin_softmax_backward_rows", io, made, |launch| launch.read(io.reads[6]).write(slopes));
         let mut launches = vec![rows];
         for chunk in &chunks {
             launches.extend(launcher.backward_chunk(io, chunk, &workspace));
         }
         launches.extend(launcher.last(io, slopes));
         launches
-    })
+    });
+    kernel.taking(takes)
 }
 
 impl Large {
@@ -157,9 +162,12 @@ impl Large {
         let slopes = workspace.slopes;
         let gradients = workspace.gradients.part(0, self.gradients_bytes(chunk));
         let (sums, parts) = (workspace.sums.part(0, self.sums_bytes(chunk)), workspace.parts.part(0, by_row.bytes()));
-        let [rows, weights] = self.operands(io, classes, &workspace.directions);
-        let later = self.later_directions(io, classes, workspace.directions.classes, None);
-        let mut launches: Vec<Launch> = later.into_iter().collect();
+        let Directions { rows, classes: of_classes } = workspace.directions;
+        let skipped = if workspace.all { self.directions_bytes(classes.start) } else { 0 };
+        let directions = Directions { rows, classes: of_classes.part(skipped, of_classes.bytes - skipped) };
+        let [rows, weights] = self.operands(io, classes, &directions);
+        let later = || self.later_directions(io, classes, directions.classes, None);
+        let mut launches: Vec<Launch> = if workspace.all { None } else { later() }.into_iter().collect();
         match by_class {
             ByClass::Finished(backward) => {
                 let made = [gradients, sums];

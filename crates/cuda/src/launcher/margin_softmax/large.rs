@@ -2,7 +2,7 @@
 
 use super::warpgroups;
 use super::{Launcher, WARPS};
-use crate::launch::{Io, Kernel, Launch, Slice, TIERS};
+use crate::launch::{Io, Kernel, Launch, Left, Slice, TIERS};
 use crate::launcher::Context;
 use crate::options::{Precision, Tier};
 use sphereface_tensor::op::FEW_CLASSES;
@@ -69,26 +69,29 @@ pub(super) fn forward(launcher: Launcher, context: &Context) -> Kernel {
     let scheme = warpgroups::tiles(&launcher, context, longest);
     let parts = scheme.map_or(splits * launcher.tile.parts, |scheme| longest.div_ceil(scheme.tile.columns));
     let partial_bytes = ONLINE_BYTES * (launcher.batch() * parts) as u64;
-    let [rows_bytes, classes_bytes] = [launcher.batch(), longest].map(|count| launcher.directions_bytes(count));
     let energy_bytes = launcher.energy_bytes();
-    Kernel::new(terms_bytes + partial_bytes + rows_bytes + classes_bytes + energy_bytes, move |io| {
+    // Those of one chunk need not be made again in the backward pass.
+    let left_bytes = if chunks.len() == 1 { launcher.all_directions_bytes(longest) } else { 0 };
+    let own_bytes = launcher.all_directions_bytes(longest) - left_bytes;
+    let left = (left_bytes > 0).then_some(Left { bytes: left_bytes, write: 4 });
+    let kernel = Kernel::new(terms_bytes + partial_bytes + own_bytes + energy_bytes, move |io| {
         let mut at = 0;
-        let [energies, terms, partial, row_directions, class_directions] =
-            [energy_bytes, terms_bytes, partial_bytes, rows_bytes, classes_bytes].map(|bytes| {
-                at += bytes;
-                io.workspace.part(at - bytes, bytes)
-            });
+        let [energies, terms, partial, own] = [energy_bytes, terms_bytes, partial_bytes, own_bytes].map(|bytes| {
+            at += bytes;
+            io.workspace.part(at - bytes, bytes)
+        });
         let [loss, log_sum_exp, target_cosine, norm, inverse_norm, hits, ref kept @ ..] = io.writes[..] else {
             return vec![];
         };
-        let directions = Directions { rows: row_directions, classes: class_directions };
-        let rows = launcher.with_directions("margin_softmax_forward_rows", io, &directions, &chunks[0], |launch| {
-            launch.write(terms).write(inverse_norm.part(0, 4 * chunks[0].len() as u64))
-        });
+        let directions = launcher.directions(if left_bytes > 0 { io.left } else { own });
+        let rows =
+            launcher.with_directions("margin_softmax_forward_rows", io, Some((&directions, &chunks[0])), |launch| {
+                launch.write(terms).write(inverse_norm.part(0, 4 * chunks[0].len() as u64))
+            });
         let mut launches = vec![rows];
         for chunk in &chunks {
             let of_chunk = inverse_norm.part(4 * chunk.start as u64, 4 * chunk.len() as u64);
-            launches.extend(launcher.later_directions(io, chunk, class_directions, Some(of_chunk)));
+            launches.extend(launcher.later_directions(io, chunk, directions.classes, Some(of_chunk)));
             let operands = launcher.operands(io, chunk, &directions);
             let results = Softmaxes { terms, partial, kept: kept.first().copied() };
             launches.push(match &scheme {
@@ -109,7 +112,8 @@ pub(super) fn forward(launcher: Launcher, context: &Context) -> Kernel {
         launches.push(merge);
         launches.extend(launcher.energy(io, energies));
         launches
-    })
+    });
+    kernel.leaving(left)
 }
 
 /// What the tiles of the forward pass read of rows, and what they write of them.
@@ -192,23 +196,37 @@ impl Large {
         if self.rounded() { (2 * self.lines(vectors) * self.pitch()) as u64 } else { 0 }
     }
 
+    /// The same of all rows and so many classes.
+    pub(super) fn all_directions_bytes(&self, classes: usize) -> u64 {
+        self.directions_bytes(self.batch()) + self.directions_bytes(classes)
+    }
+
+    /// Those of the rows, and after them those of classes.
+    pub(super) fn directions(&self, memory: Slice) -> Directions {
+        let rows_bytes = self.directions_bytes(self.batch());
+        let [rows, classes] = [memory.part(0, rows_bytes), memory.part(rows_bytes, memory.bytes - rows_bytes)];
+        Directions { rows, classes }
+    }
+
     /// A launch with a warp for each row, and each class of the first chunk: what it writes of rows, then their directions,
-    /// if there are any.
+    /// where these are `made`.
     pub(super) fn with_directions(
         &self,
         kernel: &str,
         io: &Io,
-        directions: &Directions,
-        first: &Range<usize>,
+        made: Option<(&Directions, &Range<usize>)>,
         write: impl FnOnce(Launch) -> Launch,
     ) -> Launch {
-        let warps = self.lines(self.batch()) + self.lines(first.len());
-        let given = |slice: Slice, count| self.rounded().then(|| slice.part(0, self.directions_bytes(count)));
+        let classes = made.map_or(0, |(_, first)| first.len());
+        let warps = self.lines(self.batch()) + self.lines(classes);
+        let made = made.filter(|_| self.rounded()).map(|(to, _)| [(to.rows, self.batch()), (to.classes, classes)]);
+        let [rows, classes_to] =
+            made.map_or([None; 2], |made| made.map(|(slice, count)| Some(slice.part(0, self.directions_bytes(count)))));
         write(self.reads(self.launch(kernel, warps.div_ceil(WARPS)), io))
-            .write_if(given(directions.rows, self.batch()))
-            .write_if(given(directions.classes, first.len()))
+            .write_if(rows)
+            .write_if(classes_to)
             .value(self.head)
-            .value(first.len() as u32)
+            .value(classes as u32)
     }
 
     /// The launch that makes directions of the weights of a chunk of classes, if it is not the first one.

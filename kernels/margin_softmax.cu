@@ -165,12 +165,10 @@ margin_softmax_backward_weight(const float *weight, const u32 *labels, const u32
 // Directions are null where products are of operands as they are. Grid: (N + C) / 8 blocks, rounded up, of 256 threads;
 // with directions for N to a multiple of 8 and the `classes` of the first chunk.
 extern "C" __global__ void __launch_bounds__(256, ROW_BLOCKS)
-margin_softmax_forward_rows(const float *embedding, const float *weight, const u32 *labels, const u32 *count,
-                            const float *modifiers, const u32 *counter, const float *bias, RowTerms *terms,
+margin_softmax_forward_rows(const float *embedding, const float *weight, const u32 *labels, RowTerms *terms,
                             float *inverse_norm, bf16 *row_directions, bf16 *class_directions, Head head,
                             u32 classes) {
-    forward_rows(head, {embedding, weight, labels, count, modifiers, counter, bias}, terms, inverse_norm,
-                 {row_directions, class_directions, classes});
+    forward_rows(head, {embedding, weight, labels}, terms, inverse_norm, {row_directions, class_directions, classes});
 }
 
 // Grid: N / 8 blocks, rounded up, of 256 threads.
@@ -230,7 +228,9 @@ margin_softmax_backward_energy(const float *weight, float *d_weight, Head head) 
 extern "C" __global__ void __launch_bounds__(256)
 margin_softmax_directions(const float *weight, float *inverse_norm, bf16 *directions, Head head, u32 classes) {
     u32 line = global_thread() / WARP;
-    if (line < to_eight(classes)) write_direction(head, weight, inverse_norm, directions, classes, line);
+    if (line >= to_eight(classes)) return;
+    double norm = write_direction(head, weight, directions, classes, line);
+    if (line < classes && threadIdx.x % WARP == 0 && inverse_norm) inverse_norm[line] = 1 / float(norm);
 }
 
 // The gradients of the products of a chunk of classes from kept cosines. Grid: any, of 256 threads.

@@ -118,13 +118,19 @@ __device__ __forceinline__ double warp_square(const float *__restrict__ vector, 
     return warp_sum(length % 4 == 0 ? lane_square<true>(vector, length) : lane_square<false>(vector, length));
 }
 
+// What makes a logit of a row's product, besides the class's factor.
+__device__ __forceinline__ float row_factor(const Head &head, double norm) {
+    if (head.rounded) return head.scale == CONSTANT ? head.constant : float(norm);
+    return head.scale == CONSTANT ? head.constant / float(norm) : 1.0f;
+}
+
 // The target's entry of a row, in f64 from the f32 operands: margins multiply what is lost in a cosine by up to m².
 struct Target {
     u32 label;
     double norm;       // ‖x‖
     double cosine;     // c = x̂ · ŵ of the label's class
     double scale;      // what multiplies cosines: κ_i, times ‖w‖ where weights are not normalised
-    float factor;      // what makes a logit of a product, besides the class's factor: κ_i / ‖x‖, of rounded ones κ_i
+    float factor;      // row_factor: κ_i / ‖x‖, of rounded products κ_i
     Bent bent;         // h(c), and the derivative of it that is followed
     double bending;    // what h(c) adds to the derivative along x̂, beyond what that one gives
     float pull;        // what is added of ŵ to the derivative with respect to x
@@ -153,8 +159,7 @@ __device__ __forceinline__ Target target_of(const Head &head, const Operands &in
     double cosine = warp_sum(product) / (entry.norm * weight_norm);
     entry.cosine = cosine < -1 ? -1 : cosine > 1 ? 1 : cosine;
     bool constant = head.scale == CONSTANT;
-    entry.factor = constant ? head.constant / float(entry.norm) : 1.0f;
-    if (head.rounded) entry.factor = constant ? head.constant : float(entry.norm);
+    entry.factor = row_factor(head, entry.norm);
     entry.scale = constant ? head.constant : head.scale == FEATURE_NORM ? entry.norm : entry.norm * weight_norm;
     double lambda = in.modifiers[head.of_rows ? row : min(in.counter[0], head.steps - 1)];
     entry.bent = target(entry.cosine, lambda, head.parameters);

@@ -80,7 +80,7 @@ __device__ __forceinline__ void leave_out(float (&sum)[COUNT], u32 end) {
     }
 }
 
-// The softmax of one of a thread's rows over a tile's classes, one at least; logits take the place of the products. The same
+// The softmax of one of a thread's rows over a tile's classes but the target; logits take the place of the products. The same
 // in each of the lanes that hold the row. Classes are counted from the thread's first: the label, those before `end`.
 template <bool INNER, u32 COUNT>
 __device__ __forceinline__ Online row_softmax(const Head &head, const RowTerms &row, float (&sum)[COUNT], u32 half,
@@ -91,8 +91,7 @@ __device__ __forceinline__ Online row_softmax(const Head &head, const RowTerms &
         float &value = sum[place_of_sum(k, half)];
         u32 at = column_of_sum(k);
         float product = value * norm_factor<INNER>(inverse_norm, at, end);
-        float logit = see_class(head, row, product, value, at, BENDS_OTHERS ? end : COUNT * 2, bias, online);
-        value = !BENDS_OTHERS || at < end ? logit : LOWEST;
+        value = see_class(head, row, product, value, at, BENDS_OTHERS ? end : COUNT * 2, bias, online);
     }
     join_lanes<4>(head, online);
     if (BENDS_OTHERS && head.link == LINK_BINARY) return online;

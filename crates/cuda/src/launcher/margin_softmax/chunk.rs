@@ -100,8 +100,9 @@ pub(super) fn backward(launcher: Launcher, context: &Context, left: u64) -> Kern
         let directions = launcher.directions(if takes { io.left } else { own });
         let workspace = Workspace { slopes, gradients, sums, parts, directions, all: takes };
         let made = (!takes).then_some((&workspace.directions, &chunks[0].classes));
-        let rows = launcher
-            .with_directions("margin_softmax_backward_rows", io, made, |launch| launch.read(io.reads[6]).write(slopes));
+        let rows = launcher.with_directions("margin_softmax_backward_rows", made, |launch| {
+            launcher.reads(launch, io).read(io.reads[6]).write(slopes)
+        });
         let mut launches = vec![rows];
         for chunk in &chunks {
             launches.extend(launcher.backward_chunk(io, chunk, &workspace));

@@ -84,10 +84,11 @@ pub(super) fn forward(launcher: Launcher, context: &Context) -> Kernel {
             return vec![];
         };
         let directions = launcher.directions(if left_bytes > 0 { io.left } else { own });
-        let rows =
-            launcher.with_directions("margin_softmax_forward_rows", io, Some((&directions, &chunks[0])), |launch| {
-                launch.write(terms).write(inverse_norm.part(0, 4 * chunks[0].len() as u64))
-            });
+        let made = Some((&directions, &chunks[0]));
+        let rows = launcher.with_directions("margin_softmax_forward_rows", made, |launch| {
+            let launch = io.reads[..3].iter().fold(launch, |launch, &read| launch.read(read));
+            launch.write(terms).write(inverse_norm.part(0, 4 * chunks[0].len() as u64))
+        });
         let mut launches = vec![rows];
         for chunk in &chunks {
             let of_chunk = inverse_norm.part(4 * chunk.start as u64, 4 * chunk.len() as u64);
@@ -213,16 +214,15 @@ impl Large {
     pub(super) fn with_directions(
         &self,
         kernel: &str,
-        io: &Io,
         made: Option<(&Directions, &Range<usize>)>,
-        write: impl FnOnce(Launch) -> Launch,
+        operands: impl FnOnce(Launch) -> Launch,
     ) -> Launch {
         let classes = made.map_or(0, |(_, first)| first.len());
         let warps = self.lines(self.batch()) + self.lines(classes);
         let made = made.filter(|_| self.rounded()).map(|(to, _)| [(to.rows, self.batch()), (to.classes, classes)]);
         let [rows, classes_to] =
             made.map_or([None; 2], |made| made.map(|(slice, count)| Some(slice.part(0, self.directions_bytes(count)))));
-        write(self.reads(self.launch(kernel, warps.div_ceil(WARPS)), io))
+        operands(self.launch(kernel, warps.div_ceil(WARPS)))
             .write_if(rows)
             .write_if(classes_to)
             .value(self.head)

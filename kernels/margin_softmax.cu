@@ -91,6 +91,12 @@ KERNELS_OVERLAP
         const __grid_constant__ TensorMap gradients, const __grid_constant__ TensorMap rows, const bf16 *directions,  \
         const float *inverse_norm, const float *along, float *d_weight, Head head, u32 groups, MatrixProduct p) {     \
         backward_weight_wgmma<COLUMNS>(gradients, rows, head, directions, inverse_norm, along, d_weight, groups, p);  \
+    }                                                                                                                 \
+    extern "C" __global__ void __cluster_dims__(COLUMNS / 128, 1, 1) __launch_bounds__(WGMMA_THREADS, 1)              \
+    margin_softmax_backward_parts_wgmma_128x##COLUMNS##_##DTYPE(                                                      \
+        const __grid_constant__ TensorMap gradients, const __grid_constant__ TensorMap classes, float *parts,         \
+        u32 adds, MatrixProduct p) {                                                                                  \
+        backward_parts_wgmma<COLUMNS>(gradients, classes, parts, bool(adds), p);                                      \
     }
 
 FOR_EACH_WGMMA_TILE(MARGIN_SOFTMAX_WGMMA)

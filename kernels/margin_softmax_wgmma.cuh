@@ -333,3 +333,39 @@ __device__ __forceinline__ void backward_weight_wgmma(const TensorMap &gradients
         __syncwarp();
     });
 }
+
+// Sums of a split of a chunk's classes, of four columns at a time, to those of the chunks before.
+struct PartEpilogue {
+    static constexpr bool SUMS = false;
+    float *part;  // [N, pitch]
+    int columns;  // pitch
+    bool adds;
+
+    struct Terms {};
+    __device__ __forceinline__ Terms terms(int) const { return {}; }
+
+    using Operands = Four;
+    __device__ __forceinline__ Operands read(u32 row, int column) const {
+        return adds ? read_four(part + u64(row) * columns + column, columns - column, true) : Four{};
+    }
+    __device__ __forceinline__ void write(u32 row, int column, const Terms &, Four value, const Operands &before) const {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) value.values[i] += before.values[i];
+        write_four(part + u64(row) * columns + column, value, columns - column, true);
+    }
+    __device__ __forceinline__ void write(u32 row, int column, const Terms &terms, Four value) const {
+        write(row, column, terms, value, read(row, column));
+    }
+};
+
+// What the gradients of a chunk [N, to_eight(classes)] times the classes' directions add to parts [splits, N, pitch]. Grid and
+// block of multiply_tiles.
+template <u32 COLUMNS>
+__device__ __forceinline__ void backward_parts_wgmma(const TensorMap &gradients, const TensorMap &classes, float *parts,
+                                                     bool adds, const MatrixProduct &p) {
+    using Sums = float[COLUMNS / 2];
+    multiply_tiles<bf16, NN, COLUMNS>(gradients, classes, p, [&](const WgmmaWork &work, const Sums &sum, u8 *exchange) {
+        PartEpilogue epilogue{parts + u64(work.split) * p.rows * p.columns, p.columns, adds};
+        store_sums(sum, exchange, epilogue, work.row + threadIdx.x / WARP * 16, p.rows, work.column, 0);
+    });
+}

@@ -50,7 +50,7 @@ constexpr u32 CLUSTER = COLUMNS / 128;
 // Columns of a warp's 16 rows that are exchanged at once.
 constexpr u32 EXCHANGE_COLUMNS = 64, EXCHANGE_BYTES = 16 * EXCHANGE_COLUMNS * 4;
 // Registers that sums and what an epilogue reads beforehand may take together.
-constexpr u32 MOST_HELD = 144;
+constexpr u32 MOST_HELD = 160;
 
 // Dynamic shared memory: stages, a place for each consumer warp to exchange results, room to align them.
 template <u32 COLUMNS>

@@ -152,7 +152,7 @@ fn a_head_on_hopper_takes_few_launches_and_little_memory() {
     assert_eq!(forward, ["forward_rows", "forward_tiles_wgmma_128x256_bf16", "forward_merge"]);
     let [rows, tiles, weight, product, embedding] = backward[..] else { panic!("{backward:?}") };
     assert_eq!([rows, tiles], ["backward_rows", "backward_tiles_wgmma_128x256_bf16"]);
-    assert_eq!([weight, product], ["backward_weight_wgmma_128x256_bf16", "gemm_nn_wgmma_128x128_bf16"]);
+    assert_eq!([weight, product], ["backward_weight_wgmma_128x256_bf16", "backward_parts_wgmma_128x128_bf16"]);
     assert_eq!(embedding, "backward_embedding");
 
     let [classes, batch] = [1_000_000, 512];

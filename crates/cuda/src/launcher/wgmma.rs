@@ -12,7 +12,7 @@ use sphereface_tensor::op::Layout;
 /// Threads of a block: two warpgroups that multiply, and one that copies.
 const THREADS: u32 = 384;
 /// Bytes of a line of an operand: what a chunk of the reduction is, or rows of one place of it.
-const LINE_BYTES: usize = 128;
+pub(super) const LINE_BYTES: usize = 128;
 
 /// Four stages of a line for each row and column, 4 KB for each warp to exchange results, and room to align them.
 const fn shared_bytes(columns: u32) -> u32 {

@@ -1,7 +1,7 @@
 //! Heads of many classes, backward: a chunk of classes at a time.
 
 use super::large::{CHUNK_ELEMENTS, CHUNK_STEP, Directions, Large, TILE_CLASSES};
-use super::warpgroups::{self, Backward};
+use super::warpgroups::{self, Added, Backward};
 use super::{Launcher, SLOPES_BYTES, THREADS};
 use crate::launch::{Io, Kernel, Launch, Slice, blocks};
 use crate::launcher::Context;
@@ -55,7 +55,24 @@ struct Chunk {
     /// Gradients, turned, times embeddings: for `d_weight`.
     by_class: ByClass,
     /// Gradients times weights: for `d_embedding`.
-    by_row: Product,
+    by_row: ByRow,
+}
+
+/// How `d_embedding` comes of the chunks' gradients.
+enum ByRow {
+    /// By warpgroups, which add a chunk's parts to those of the chunks before: another kernel adds up the parts in the end.
+    Added(Added),
+    /// By a product, whose parts another kernel adds up for each chunk.
+    Sums(Product),
+}
+
+impl ByRow {
+    fn splits(&self) -> usize {
+        match self {
+            ByRow::Added(added) => added.splits,
+            ByRow::Sums(product) => product.scheme.splits,
+        }
+    }
 }
 
 /// How `d_weight` comes of a chunk's gradients.
@@ -88,7 +105,7 @@ pub(super) fn backward(launcher: Launcher, context: &Context, left: u64) -> Kern
         SLOPES_BYTES * launcher.batch() as u64,
         most(&|chunk| launcher.gradients_bytes(chunk)),
         most(&|chunk| launcher.sums_bytes(chunk)),
-        most(&|chunk| chunk.by_row.bytes()),
+        most(&|chunk| launcher.parts_bytes(chunk)),
         if takes { 0 } else { launcher.all_directions_bytes(longest) },
     ];
     let kernel = Kernel::new(sizes.iter().sum(), move |io| {
@@ -130,6 +147,11 @@ impl Large {
         }
     }
 
+    /// Bytes of the parts of a chunk's sums for `d_embedding`.
+    fn parts_bytes(&self, chunk: &Chunk) -> u64 {
+        (4 * chunk.by_row.splits() * self.batch() * self.pitch()) as u64
+    }
+
     /// The chunks of the pass. In TF32, whose copies are of four classes, those that are left over have a chunk of their
     /// own; rounded rows are padded.
     fn backward_chunks(&self, context: &Context) -> Vec<Chunk> {
@@ -142,6 +164,7 @@ impl Large {
         // A head of few classes, and one whose rows no copies fill, is fp32 in every precision.
         let precision = if tf32 { Precision::Tf32 } else { Precision::Fp32 };
         let context = Context { options: Options { precision, ..context.options }, ..*context };
+        let added = warpgroups::added(self, &context, longest.min(self.classes()));
         let (mut chunks, mut first) = (Vec::new(), 0);
         while first < self.classes() {
             let end = if first < whole { whole.min(first + longest) } else { self.classes() };
@@ -150,7 +173,10 @@ impl Large {
                 Some(backward) => ByClass::Finished(backward),
                 None => ByClass::Sums(Product::new(&context, self.element(), Layout::TN, [lines, pitch, batch])),
             };
-            let by_row = Product::new(&context, self.element(), Layout::NN, [batch, pitch, lines]);
+            let by_row = match added {
+                Some(added) => ByRow::Added(added),
+                None => ByRow::Sums(Product::new(&context, self.element(), Layout::NN, [batch, pitch, lines])),
+            };
             chunks.push(Chunk { classes: first..end, by_class, by_row });
             first = end;
         }
@@ -162,7 +188,8 @@ impl Large {
         let Chunk { classes, by_class, by_row } = chunk;
         let slopes = workspace.slopes;
         let gradients = workspace.gradients.part(0, self.gradients_bytes(chunk));
-        let (sums, parts) = (workspace.sums.part(0, self.sums_bytes(chunk)), workspace.parts.part(0, by_row.bytes()));
+        let sums = workspace.sums.part(0, self.sums_bytes(chunk));
+        let parts = workspace.parts.part(0, self.parts_bytes(chunk));
         let Directions { rows, classes: of_classes } = workspace.directions;
         let skipped = if workspace.all { self.directions_bytes(classes.start) } else { 0 };
         let directions = Directions { rows, classes: of_classes.part(skipped, of_classes.bytes - skipped) };
@@ -182,7 +209,24 @@ impl Large {
                 launches.push(self.weight_gradient(io, slopes, sums, classes.start, classes.len(), parts));
             }
         }
-        launches.push(by_row.launch("gemm_nn", gradients, weights, parts));
+        let (is_first, is_last) = (classes.start == 0, classes.end == self.classes());
+        match by_row {
+            ByRow::Added(added) => {
+                launches.push(self.added_warpgroups(added, classes, [gradients, weights], parts));
+                if is_last {
+                    launches.push(self.embedding(io, slopes, parts, by_row.splits(), [true, true]));
+                }
+            }
+            ByRow::Sums(product) => {
+                launches.push(product.launch("gemm_nn", gradients, weights, parts));
+                launches.push(self.embedding(io, slopes, parts, by_row.splits(), [is_first, is_last]));
+            }
+        }
+        launches
+    }
+
+    /// Adds up parts of `d_embedding`. The first such launch writes, the others add.
+    fn embedding(&self, io: &Io, slopes: Slice, parts: Slice, splits: usize, [is_first, is_last]: [bool; 2]) -> Launch {
         let embedding = self
             .launch("margin_softmax_backward_embedding", self.batch())
             .block(EMBEDDING_THREADS)
@@ -194,17 +238,8 @@ impl Large {
             .read(io.reads[9])
             .read(slopes)
             .read(parts);
-        // The first chunk writes, the others add.
-        let is_first = classes.start == 0;
         let embedding = if is_first { embedding.write(io.writes[0]) } else { embedding.update(io.writes[0]) };
-        launches.push(
-            embedding
-                .value(self.head)
-                .value(by_row.scheme.splits as u32)
-                .value(u32::from(is_first))
-                .value(u32::from(classes.end == self.classes())),
-        );
-        launches
+        embedding.value(self.head).value(splits as u32).value(u32::from(is_first)).value(u32::from(is_last))
     }
 
     /// The gradients of a chunk's products, from tiles of them or from the cosines that the forward pass kept.

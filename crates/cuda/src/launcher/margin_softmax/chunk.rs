@@ -1,6 +1,6 @@
 //! Heads of many classes, backward: a chunk of classes at a time.
 
-use super::large::{CHUNK_ELEMENTS, CHUNK_STEP, Directions, Large, TILE_CLASSES};
+use super::large::{CHUNK_STEP, Directions, Large, TILE_CLASSES, longest_chunk};
 use super::warpgroups::{self, Added, Backward};
 use super::{Launcher, SLOPES_BYTES, THREADS};
 use crate::launch::{Io, Kernel, Launch, Slice, blocks};
@@ -12,9 +12,6 @@ use sphereface_tensor::DType;
 use sphereface_tensor::op::Layout;
 use std::ops::Range;
 
-/// The most classes of a chunk; of one that leaves no sums of the weights' gradients.
-const CHUNK_CLASSES: usize = 8192;
-const CHUNK_CLASSES_WGMMA: usize = 16_384;
 /// Threads of a block that adds up a row of `d_embedding`.
 const EMBEDDING_THREADS: u32 = 128;
 /// The most blocks that walk over kept cosines.
@@ -157,8 +154,7 @@ impl Large {
     fn backward_chunks(&self, context: &Context) -> Vec<Chunk> {
         let widest = if self.rounded() { self.batch().max(self.pitch()) } else { self.batch() };
         let finishes = warpgroups::backward(self, context, CHUNK_STEP).is_some();
-        let most = if finishes { CHUNK_CLASSES_WGMMA } else { CHUNK_CLASSES };
-        let longest = (CHUNK_ELEMENTS / widest).clamp(1, most).next_multiple_of(CHUNK_STEP);
+        let longest = longest_chunk(widest, finishes, !finishes);
         let tf32 = self.tile.mma && !self.rounded();
         let whole = if tf32 { self.classes() / 4 * 4 } else { self.classes() };
         // A head of few classes, and one whose rows no copies fill, is fp32 in every precision.

@@ -18,11 +18,15 @@ pub(super) const TILE_CLASSES: usize = 64;
 const TILE_THREADS: u32 = 128;
 /// The most elements of what exists of a chunk of classes at a time, so that the L2 cache of a large GPU holds it: 16 MiB
 /// of directions or gradients in bf16, 32 MiB of gradients in f32.
-pub(super) const CHUNK_ELEMENTS: usize = 8 << 20;
+const CHUNK_ELEMENTS: usize = 8 << 20;
+/// The same by warpgroups: no launch would wait for memory if L2 held nothing between launches, so that fewer chunks win.
+const CHUNK_ELEMENTS_WGMMA: usize = 16 << 20;
 /// Classes of a chunk are a multiple of these, if another follows: whole tiles.
 pub(super) const CHUNK_STEP: usize = 256;
-/// The most classes of a chunk of the forward pass.
-const FORWARD_CLASSES: usize = 16_384;
+/// The most classes of a chunk, and of one that leaves sums of the weights' gradients.
+const CHUNK_CLASSES: usize = 16_384;
+const CHUNK_CLASSES_WGMMA: usize = 32_768;
+const CHUNK_CLASSES_OF_SUMS: usize = 8192;
 
 /// How tiles of products are made.
 pub(super) struct HeadTile {
@@ -62,7 +66,8 @@ impl Deref for Large {
 
 pub(super) fn forward(launcher: Launcher, context: &Context) -> Kernel {
     let launcher = Large::new(launcher, context);
-    let chunks = launcher.forward_chunks();
+    let by_warpgroups = warpgroups::tiles(&launcher, context, CHUNK_STEP).is_some();
+    let chunks = launcher.forward_chunks(by_warpgroups);
     let longest = chunks.iter().map(Range::len).max().unwrap_or(0);
     let splits = launcher.splits(longest);
     let terms_bytes = TERMS_BYTES * launcher.batch() as u64;
@@ -130,6 +135,16 @@ pub(super) struct Directions {
     pub(super) classes: Slice,
 }
 
+/// The most classes of a chunk with rows of so many elements, which perhaps leaves sums of the weights' gradients.
+pub(super) fn longest_chunk(row: usize, by_warpgroups: bool, leaves_sums: bool) -> usize {
+    let (elements, classes) = match (by_warpgroups, leaves_sums) {
+        (_, true) => (CHUNK_ELEMENTS, CHUNK_CLASSES_OF_SUMS),
+        (true, false) => (CHUNK_ELEMENTS_WGMMA, CHUNK_CLASSES_WGMMA),
+        (false, false) => (CHUNK_ELEMENTS, CHUNK_CLASSES),
+    };
+    (elements / row).clamp(1, classes).next_multiple_of(CHUNK_STEP)
+}
+
 impl Large {
     pub(super) fn new(launcher: Launcher, context: &Context) -> Self {
         // Tensor cores take operands from where 16 bytes at a time were copied to: rounded ones are padded to that.
@@ -185,9 +200,8 @@ impl Large {
     }
 
     /// Chunks of classes whose directions exist at a time; all classes, where products are of the weights as they are.
-    fn forward_chunks(&self) -> Vec<Range<usize>> {
-        let longest = (CHUNK_ELEMENTS / self.pitch()).clamp(1, FORWARD_CLASSES).next_multiple_of(CHUNK_STEP);
-        let longest = if self.rounded() { longest } else { self.classes() };
+    fn forward_chunks(&self, by_warpgroups: bool) -> Vec<Range<usize>> {
+        let longest = if self.rounded() { longest_chunk(self.pitch(), by_warpgroups, false) } else { self.classes() };
         let firsts = (0..self.classes()).step_by(longest);
         firsts.map(|first| first..self.classes().min(first + longest)).collect()
     }

@@ -88,9 +88,9 @@ KERNELS_OVERLAP
     }                                                                                                                 \
     extern "C" __global__ void __cluster_dims__(COLUMNS / 128, 1, 1) __launch_bounds__(WGMMA_THREADS, 1)              \
     margin_softmax_backward_weight_wgmma_128x##COLUMNS##_##DTYPE(                                                     \
-        const __grid_constant__ TensorMap gradients, const __grid_constant__ TensorMap rows, const bf16 *directions,  \
+        const __grid_constant__ TensorMap gradients, const __grid_constant__ TensorMap rows, const float *weight,     \
         const float *inverse_norm, const float *along, float *d_weight, Head head, u32 groups, MatrixProduct p) {     \
-        backward_weight_wgmma<COLUMNS>(gradients, rows, head, directions, inverse_norm, along, d_weight, groups, p);  \
+        backward_weight_wgmma<COLUMNS>(gradients, rows, head, weight, inverse_norm, along, d_weight, groups, p);      \
     }                                                                                                                 \
     extern "C" __global__ void __cluster_dims__(COLUMNS / 128, 1, 1) __launch_bounds__(WGMMA_THREADS, 1)              \
     margin_softmax_backward_parts_wgmma_128x##COLUMNS##_##DTYPE(                                                      \

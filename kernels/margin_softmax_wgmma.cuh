@@ -6,19 +6,27 @@
 //   forward    one launch: partial softmaxes of each row and tile
 //   backward   the products again, as gradients [N, chunk] in bf16, which stay in the second-level cache, and the columns'
 //              sums of gradient · product, Σ_d d_ŵ ŵ; gradientsᵀ · x̂, finished to d_w as it is stored, since that sum is
-//              what projects it; gradients · ŵ for d_x (gemm.cu), whose parts are added up last
+//              what projects it; gradients · ŵ for d_x, added to the parts of the chunks before, which are added up last
 //
-// What bounds it, at N = 256, C = 10,572, D = 512 on an H100, in cycles of an SM at 1.7 GHz:
+// What bounds it, at N = 256, C = 10,572, D = 512 on an H200:
 //   products       4 · 2 N C D = 11 GFLOP, one of the four to make the tiles again: 16 µs at 700 TFLOP/s
-//   bytes          w read twice in fp32 and d_w written, 65 MB: 19 µs at 3.35 TB/s, 15 at 4.3; ŵ (11 MB) and gradients
-//                  (5 MB) go through the second-level cache
+//   memory         w read in fp32, ŵ written; w read once more where its gradient is finished, d_w written: 76 MB, 17 µs at
+//                  4.3 TB/s. ŵ (11 MB) and gradients (5 MB) then go through the second-level cache. To make ŵ again
+//                  backward would be 33 MB more, 8 µs and a launch
+//   second-level   tiles 22 MB forward and 28 MB backward; the gradient of w 104 MB, 15 µs at 6.8 TB/s: a tile of 128 x 256
+//   cache          reads 64 KB each of gradients and x̂, 128 KB of w and writes as many, and of 168 the busiest SM has two;
+//                  the parts of d_x 55 MB, 8 µs, of 8 tiles of 128 x 128 in 16 parts
 //   a tile         of 128 x 256 is 8,192 cycles of products at D = 512. Its end, not overlapped where there is but one
 //                  tile for each SM (84 of 128 x 256 here): 128 values a thread of about 15 instructions forward, 20
 //                  backward, 3,800 and 5,100 issue slots of each scheduler; 32,768 exponentials, 2,048 cycles
 //   registers      128 sums a thread, in which logits and gradients take their place; 232 as in any product
-//   launches       3 forward, 5 backward, for a chunk of up to 16,384 classes: 2 and 5 more for each further one. With
-//                  mma.sync there are 3 and 12 here, as chunks are of 8,192 classes backward
-// So about 20 µs of products with their ends, as much of bytes, and the parts of d_x (16 of N D, 8 MB written and read).
+//   launches       3 forward, 4 backward, which takes slopes and directions that the forward pass has left; one more for
+//                  the directions of each further chunk, whose parts of d_x need no launch of their own. With mma.sync
+//                  there are 3 and 11 here, as chunks are of 8,192 classes backward
+// Of 10⁶ classes at N = 512 a chunk is 32,768: each of its four products takes 24 µs on tensor cores, and 21, 26, 41 and 24
+// of the second-level cache; from memory, if that cache held nothing from one launch to the next, 9, 16, 38 and 23. So
+// longer chunks cost nothing but memory, and shorter ones launches (2 µs each) and the parts of d_x (16 of N D, 17 MB read
+// and written, 8 µs). Directions, w read and ŵ written, are 23 µs from memory, and made twice: ŵ of all classes is 1 GB.
 // This is arithmetic: no GPU has run these kernels yet.
 #pragma once
 #include "margin_softmax_large.cuh"
@@ -273,30 +281,28 @@ __device__ __forceinline__ void backward_tiles_wgmma(const TensorMap &rows, cons
     wait_for_stores<0>();
 }
 
-// d_w of a class from its sum Σ_i g_i x̂_i: (sum + along · ŵ) / ‖w‖, of four columns at a time. ŵ is the rounded one: half of
-// the bytes of w, which the second-level cache still has, for an error like that of the products.
+// d_w of a class from its sum Σ_i g_i x̂_i: (sum + along · ŵ) / ‖w‖, of four columns at a time. ŵ is not the rounded one: where
+// the sum is nearly along it, what is left would be wrong by more than products are.
 template <bool VECTORS>
 struct WeightEpilogue {
     static constexpr bool SUMS = false;
-    const bf16 *directions;  // [classes, pitch]
-    u32 pitch;
+    const float *weight;     // [classes, D]
     float *d_weight;         // [classes, D]
     int columns;             // D
-    const float2 *terms_of;  // in shared memory, of 16 classes from `first` on: 1 / ‖w‖, and along / ‖w‖
+    const float2 *terms_of;  // in shared memory, of 16 classes from `first` on: 1 / ‖w‖, and along / ‖w‖²
     u32 first;
 
     struct Terms {};
     __device__ __forceinline__ Terms terms(int) const { return {}; }
 
-    using Operands = StoredFour<bf16>;
+    using Operands = Four;
     __device__ __forceinline__ Operands read(u32 row, int column) const {
-        return stored_four(directions + u64(row) * pitch + column, int(pitch) - column, true);
+        return read_four(weight + u64(row) * columns + column, columns - column, VECTORS);
     }
     __device__ __forceinline__ void write(u32 row, int column, const Terms &, Four value, const Operands &of) const {
         float2 factors = terms_of[row - first];
-        Four direction = widened(of);
 #pragma unroll
-        for (int i = 0; i < 4; ++i) value.values[i] = factors.x * value.values[i] + factors.y * direction.values[i];
+        for (int i = 0; i < 4; ++i) value.values[i] = factors.x * value.values[i] + factors.y * of.values[i];
         write_four(d_weight + u64(row) * columns + column, value, columns - column, VECTORS);
     }
     __device__ __forceinline__ void write(u32 row, int column, const Terms &terms, Four value) const {
@@ -304,11 +310,11 @@ struct WeightEpilogue {
     }
 };
 
-// d_weight [classes, D] of a chunk from its gradients [N, to_eight(classes)], embeddings' directions, the classes', and what
-// the gradients give along ŵ, along [groups, to_eight(classes)]. Grid and block of multiply_tiles.
+// d_weight [classes, D] of a chunk from its gradients [N, to_eight(classes)], embeddings' directions, and what the gradients
+// give along ŵ, along [groups, to_eight(classes)]. Grid and block of multiply_tiles.
 template <u32 COLUMNS>
 __device__ __forceinline__ void backward_weight_wgmma(const TensorMap &gradients, const TensorMap &rows,
-                                                      const Head &head, const bf16 *directions,
+                                                      const Head &head, const float *weight,
                                                       const float *inverse_norm, const float *along, float *d_weight,
                                                       u32 groups, const MatrixProduct &p) {
     using Sums = float[COLUMNS / 2];
@@ -319,15 +325,15 @@ __device__ __forceinline__ void backward_weight_wgmma(const TensorMap &gradients
             float inverse = inverse_norm[at], total = 0;
 #pragma unroll 4
             for (u32 group = 0; group < groups; ++group) total += along[u64(group) * to_eight(p.rows) + at];
-            terms[warp][lane] = make_float2(inverse, total * inverse);
+            terms[warp][lane] = make_float2(inverse, total * inverse * inverse);
         }
         __syncwarp();
         int dimension = head.dimension;
         if (dimension % 4 == 0) {
-            WeightEpilogue<true> epilogue{directions, head.pitch, d_weight, dimension, terms[warp], first};
+            WeightEpilogue<true> epilogue{weight, d_weight, dimension, terms[warp], first};
             store_sums(sum, exchange, epilogue, first, p.rows, work.column, 0);
         } else {
-            WeightEpilogue<false> epilogue{directions, head.pitch, d_weight, dimension, terms[warp], first};
+            WeightEpilogue<false> epilogue{weight, d_weight, dimension, terms[warp], first};
             store_sums(sum, exchange, epilogue, first, p.rows, work.column, 0);
         }
         __syncwarp();

@@ -196,7 +196,7 @@ impl Large {
             ByClass::Finished(backward) => {
                 let made = [gradients, sums];
                 launches.push(self.backward_warpgroups(io, backward, classes, [rows, weights], slopes, made));
-                launches.push(self.weight_warpgroups(io, backward, classes, [rows, weights], made));
+                launches.push(self.weight_warpgroups(io, backward, classes, rows, made));
             }
             ByClass::Sums(product) => {
                 launches.push(self.gradients(io, chunk, [rows, weights], slopes, gradients));

@@ -170,7 +170,7 @@ impl Large {
         io: &Io,
         backward: &Backward,
         chunk: &Range<usize>,
-        [rows, directions]: [Slice; 2],
+        rows: Slice,
         [gradients, along]: [Slice; 2],
     ) -> Launch {
         let products = by_class(self, chunk.len());
@@ -178,7 +178,7 @@ impl Large {
         // Lines that fill up the gradients are no classes.
         let structure = Products { rows: chunk.len(), ..products }.structure(&backward.weight);
         self.warpgroups(&products, &backward.weight, "backward_weight", [gradients, rows])
-            .read(directions)
+            .read(part(io.reads[1], 4 * self.dimension()))
             .read(part(io.reads[9], 4))
             .read(along)
             .write(part(io.writes[1], 4 * self.dimension()))

@@ -215,8 +215,8 @@ struct Results {
     u32 *hits;                                         // [N]
 };
 
-// Ends a row whose classes were all seen. A tie is a miss. By one thread.
-__device__ __forceinline__ void write_row(const Head &head, const Results &out, const Target &entry, const Online &online,
+// Ends a row whose classes were all seen; returns what it has for log_sum_exp. A tie is a miss. By one thread.
+__device__ __forceinline__ float write_row(const Head &head, const Results &out, const Target &entry, const Online &online,
                                           u32 row, bool valid) {
     float plain = entry.scale * entry.cosine, penalised = entry.scale * entry.bent.value;
     float projected = entry.norm * entry.cosine, loss, statistic;
@@ -237,6 +237,7 @@ __device__ __forceinline__ void write_row(const Head &head, const Results &out, 
     out.target_cosine[row] = entry.cosine;
     out.norm[row] = entry.norm;
     out.hits[row] = valid ? hits : 0;
+    return statistic;
 }
 
 // What the backward pass needs of a row besides its operands.

@@ -230,9 +230,10 @@ __device__ __forceinline__ void forward_tiles(const Head &head, const TileOperan
     }
 }
 
-// Merges the splits of a row in fixed order, adds the target, and ends it. A warp a row.
+// Merges the splits of a row in fixed order, adds the target, and ends it; writes the slopes that a backward pass begins
+// with. A warp a row.
 __device__ __forceinline__ void forward_merge(const Head &head, const Operands &in, const Online *partial,
-                                              const Results &out, u32 splits) {
+                                              const Results &out, Slopes *slopes, u32 splits) {
     u32 row = global_thread() / WARP, lane = threadIdx.x % WARP;
     if (row >= head.batch) return;
     Online online = nothing_seen(head);
@@ -254,10 +255,14 @@ __device__ __forceinline__ void forward_merge(const Head &head, const Operands &
         online.largest = largest;
     }
     if (head.rounded) online.rival_cosine *= float(entry.norm);
-    if (lane == 0) write_row(head, out, entry, online, row, row < in.count[0]);
+    if (lane != 0) return;
+    u32 count = in.count[0];
+    float log_sum_exp = write_row(head, out, entry, online, row, row < count);
+    slopes[row] = slopes_of(head, entry, log_sum_exp, row, count);
 }
 
-// A warp for each row, which writes its slopes; directions as forward_rows does, unless that has left them.
+// What a backward pass does whose forward pass has left nothing: a warp for each row, which writes its slopes; directions
+// as forward_rows does.
 __device__ __forceinline__ void backward_rows(const Head &head, const Operands &in, const float *log_sum_exp,
                                               Slopes *slopes, const Directions &to) {
     u32 row = global_thread() / WARP, rows = to_eight(head.batch);

@@ -105,8 +105,8 @@ impl Kernel {
     }
 
     /// The same, which leaves memory to a later step, if there is any.
-    pub(crate) fn leaving(self, left: Option<Left>) -> Self {
-        Kernel { leaves: left, ..self }
+    pub(crate) fn leaving(self, left: Left) -> Self {
+        Kernel { leaves: Some(left), ..self }
     }
 
     /// The same, which may take what was left to it.

@@ -2,7 +2,7 @@
 
 use super::large::{CHUNK_STEP, Directions, Large, TILE_CLASSES, longest_chunk};
 use super::warpgroups::{self, Added, Backward};
-use super::{Launcher, SLOPES_BYTES, THREADS};
+use super::{Launcher, THREADS};
 use crate::launch::{Io, Kernel, Launch, Slice, blocks};
 use crate::launcher::Context;
 use crate::launcher::matrix_product::Products;
@@ -87,44 +87,50 @@ struct Workspace {
     sums: Slice,
     parts: Slice,
     directions: Directions,
-    /// Whether these are of all classes, not of a chunk's.
-    all: bool,
+    /// Whether the forward pass has left those of the rows, and those of all classes, not of a chunk's.
+    has_rows: bool,
+    has_classes: bool,
 }
 
-/// `left` are the bytes of the directions that the forward pass left, if it did.
+/// `left` are the bytes that the forward pass left, if it did.
 pub(super) fn backward(launcher: Launcher, context: &Context, left: u64) -> Kernel {
     let launcher = Large::new(launcher, context);
     let chunks = launcher.backward_chunks(context);
     let most = |bytes: &dyn Fn(&Chunk) -> u64| chunks.iter().map(bytes).max().unwrap_or(0).next_multiple_of(16);
-    let takes = launcher.rounded() && left == launcher.all_directions_bytes(launcher.classes());
+    let has_rows = left >= launcher.left_bytes(0);
+    let has_classes = left == launcher.left_bytes(launcher.classes());
+    let unless = |has: bool, bytes: u64| if has { 0 } else { bytes };
     let longest = chunks.iter().map(|chunk| chunk.classes.len()).max().unwrap_or(0);
     let sizes = [
-        SLOPES_BYTES * launcher.batch() as u64,
+        unless(has_rows, launcher.left_bytes(0)),
+        unless(has_classes, launcher.directions_bytes(longest)),
         most(&|chunk| launcher.gradients_bytes(chunk)),
         most(&|chunk| launcher.sums_bytes(chunk)),
         most(&|chunk| launcher.parts_bytes(chunk)),
-        if takes { 0 } else { launcher.all_directions_bytes(longest) },
     ];
     let kernel = Kernel::new(sizes.iter().sum(), move |io| {
         let mut at = 0;
-        let [slopes, gradients, sums, parts, own] = sizes.map(|bytes| {
+        let [own_rows, own_classes, gradients, sums, parts] = sizes.map(|bytes| {
             at += bytes;
             io.workspace.part(at - bytes, bytes)
         });
-        let directions = launcher.directions(if takes { io.left } else { own });
-        let workspace = Workspace { slopes, gradients, sums, parts, directions, all: takes };
-        let made = (!takes).then_some((&workspace.directions, &chunks[0].classes));
-        let rows = launcher.with_directions("margin_softmax_backward_rows", made, |launch| {
-            launcher.reads(launch, io).read(io.reads[6]).write(slopes)
-        });
-        let mut launches = vec![rows];
+        let [slopes, rows, classes] = launcher.left(if has_rows { io.left } else { own_rows });
+        let directions = Directions { rows, classes: if has_classes { classes } else { own_classes } };
+        let workspace = Workspace { slopes, gradients, sums, parts, directions, has_rows, has_classes };
+        let mut launches = Vec::new();
+        if !has_rows {
+            let (directions, first) = (&workspace.directions, &chunks[0].classes);
+            launches.push(launcher.with_directions("margin_softmax_backward_rows", directions, first, |launch| {
+                launcher.reads(launch, io).read(io.reads[6]).write(slopes)
+            }));
+        }
         for chunk in &chunks {
             launches.extend(launcher.backward_chunk(io, chunk, &workspace));
         }
         launches.extend(launcher.last(io, slopes));
         launches
     });
-    kernel.taking(takes)
+    kernel.taking(has_rows)
 }
 
 impl Large {
@@ -187,11 +193,14 @@ impl Large {
         let sums = workspace.sums.part(0, self.sums_bytes(chunk));
         let parts = workspace.parts.part(0, self.parts_bytes(chunk));
         let Directions { rows, classes: of_classes } = workspace.directions;
-        let skipped = if workspace.all { self.directions_bytes(classes.start) } else { 0 };
+        let skipped = if workspace.has_classes { self.directions_bytes(classes.start) } else { 0 };
         let directions = Directions { rows, classes: of_classes.part(skipped, of_classes.bytes - skipped) };
         let [rows, weights] = self.operands(io, classes, &directions);
-        let later = || self.later_directions(io, classes, directions.classes, None);
-        let mut launches: Vec<Launch> = if workspace.all { None } else { later() }.into_iter().collect();
+        let mut launches = Vec::new();
+        // The launch over the rows, if there is one, makes those of the first chunk.
+        if self.rounded() && !workspace.has_classes && (workspace.has_rows || classes.start > 0) {
+            launches.push(self.class_directions(io, classes, directions.classes, None));
+        }
         match by_class {
             ByClass::Finished(backward) => {
                 let made = [gradients, sums];

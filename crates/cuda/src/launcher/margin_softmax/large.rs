@@ -1,7 +1,7 @@
 //! Heads of many classes, forward: tiles of products, and what both passes share.
 
 use super::warpgroups;
-use super::{Launcher, WARPS};
+use super::{Launcher, SLOPES_BYTES, WARPS};
 use crate::launch::{Io, Kernel, Launch, Left, Slice, TIERS};
 use crate::launcher::Context;
 use crate::options::{Precision, Tier};
@@ -76,9 +76,9 @@ pub(super) fn forward(launcher: Launcher, context: &Context) -> Kernel {
     let partial_bytes = ONLINE_BYTES * (launcher.batch() * parts) as u64;
     let energy_bytes = launcher.energy_bytes();
     // Those of one chunk need not be made again in the backward pass.
-    let left_bytes = if chunks.len() == 1 { launcher.all_directions_bytes(longest) } else { 0 };
-    let own_bytes = launcher.all_directions_bytes(longest) - left_bytes;
-    let left = (left_bytes > 0).then_some(Left { bytes: left_bytes, write: 4 });
+    let is_whole = chunks.len() == 1;
+    let left_bytes = launcher.left_bytes(if is_whole { longest } else { 0 });
+    let own_bytes = if is_whole { 0 } else { launcher.directions_bytes(longest) };
     let kernel = Kernel::new(terms_bytes + partial_bytes + own_bytes + energy_bytes, move |io| {
         let mut at = 0;
         let [energies, terms, partial, own] = [energy_bytes, terms_bytes, partial_bytes, own_bytes].map(|bytes| {
@@ -88,16 +88,18 @@ pub(super) fn forward(launcher: Launcher, context: &Context) -> Kernel {
         let [loss, log_sum_exp, target_cosine, norm, inverse_norm, hits, ref kept @ ..] = io.writes[..] else {
             return vec![];
         };
-        let directions = launcher.directions(if left_bytes > 0 { io.left } else { own });
-        let made = Some((&directions, &chunks[0]));
-        let rows = launcher.with_directions("margin_softmax_forward_rows", made, |launch| {
+        let [slopes, rows, classes] = launcher.left(io.left);
+        let directions = Directions { rows, classes: if is_whole { classes } else { own } };
+        let rows = launcher.with_directions("margin_softmax_forward_rows", &directions, &chunks[0], |launch| {
             let launch = io.reads[..3].iter().fold(launch, |launch, &read| launch.read(read));
             launch.write(terms).write(inverse_norm.part(0, 4 * chunks[0].len() as u64))
         });
         let mut launches = vec![rows];
         for chunk in &chunks {
             let of_chunk = inverse_norm.part(4 * chunk.start as u64, 4 * chunk.len() as u64);
-            launches.extend(launcher.later_directions(io, chunk, directions.classes, Some(of_chunk)));
+            if launcher.rounded() && chunk.start > 0 {
+                launches.push(launcher.class_directions(io, chunk, directions.classes, Some(of_chunk)));
+            }
             let operands = launcher.operands(io, chunk, &directions);
             let results = Softmaxes { terms, partial, kept: kept.first().copied() };
             launches.push(match &scheme {
@@ -113,13 +115,14 @@ pub(super) fn forward(launcher: Launcher, context: &Context) -> Kernel {
             .write(target_cosine)
             .write(norm)
             .write(hits)
+            .write(slopes)
             .value(launcher.head)
             .value(parts as u32);
         launches.push(merge);
         launches.extend(launcher.energy(io, energies));
         launches
     });
-    kernel.leaving(left)
+    kernel.leaving(Left { bytes: left_bytes, write: 4 })
 }
 
 /// What the tiles of the forward pass read of rows, and what they write of them.
@@ -211,55 +214,56 @@ impl Large {
         if self.rounded() { (2 * self.lines(vectors) * self.pitch()) as u64 } else { 0 }
     }
 
-    /// The same of all rows and so many classes.
-    pub(super) fn all_directions_bytes(&self, classes: usize) -> u64 {
-        self.directions_bytes(self.batch()) + self.directions_bytes(classes)
+    /// Bytes of what the forward pass leaves: slopes, directions of the rows, and perhaps those of so many classes.
+    pub(super) fn left_bytes(&self, classes: usize) -> u64 {
+        SLOPES_BYTES * self.batch() as u64 + self.directions_bytes(self.batch()) + self.directions_bytes(classes)
     }
 
-    /// Those of the rows, and after them those of classes.
-    pub(super) fn directions(&self, memory: Slice) -> Directions {
-        let rows_bytes = self.directions_bytes(self.batch());
-        let [rows, classes] = [memory.part(0, rows_bytes), memory.part(rows_bytes, memory.bytes - rows_bytes)];
-        Directions { rows, classes }
+    /// Those three, in the memory where they were left.
+    pub(super) fn left(&self, memory: Slice) -> [Slice; 3] {
+        let mut rest = memory;
+        let mut take = |bytes| {
+            let taken = rest.part(0, bytes);
+            rest = rest.part(bytes, rest.bytes - bytes);
+            taken
+        };
+        let slopes = take(SLOPES_BYTES * self.batch() as u64);
+        let rows = take(self.directions_bytes(self.batch()));
+        [slopes, rows, rest]
     }
 
     /// A launch with a warp for each row, and each class of the first chunk: what it writes of rows, then their directions,
-    /// where these are `made`.
+    /// if there are any.
     pub(super) fn with_directions(
         &self,
         kernel: &str,
-        made: Option<(&Directions, &Range<usize>)>,
+        directions: &Directions,
+        first: &Range<usize>,
         operands: impl FnOnce(Launch) -> Launch,
     ) -> Launch {
-        let classes = made.map_or(0, |(_, first)| first.len());
-        let warps = self.lines(self.batch()) + self.lines(classes);
-        let made = made.filter(|_| self.rounded()).map(|(to, _)| [(to.rows, self.batch()), (to.classes, classes)]);
-        let [rows, classes_to] =
-            made.map_or([None; 2], |made| made.map(|(slice, count)| Some(slice.part(0, self.directions_bytes(count)))));
+        let warps = self.lines(self.batch()) + self.lines(first.len());
+        let given = |slice: Slice, count| self.rounded().then(|| slice.part(0, self.directions_bytes(count)));
         operands(self.launch(kernel, warps.div_ceil(WARPS)))
-            .write_if(rows)
-            .write_if(classes_to)
+            .write_if(given(directions.rows, self.batch()))
+            .write_if(given(directions.classes, first.len()))
             .value(self.head)
-            .value(classes as u32)
+            .value(first.len() as u32)
     }
 
-    /// The launch that makes directions of the weights of a chunk of classes, if it is not the first one.
-    pub(super) fn later_directions(
+    /// The launch that makes directions of the weights of a chunk of classes.
+    pub(super) fn class_directions(
         &self,
         io: &Io,
         chunk: &Range<usize>,
         directions: Slice,
         inverse_norm: Option<Slice>,
-    ) -> Option<Launch> {
-        let launch = || {
-            self.launch("margin_softmax_directions", chunk.len().div_ceil(WARPS))
-                .read(self.weights(io, chunk))
-                .write_if(inverse_norm)
-                .write(directions.part(0, self.directions_bytes(chunk.len())))
-                .value(self.head)
-                .value(chunk.len() as u32)
-        };
-        (self.rounded() && chunk.start > 0).then(launch)
+    ) -> Launch {
+        self.launch("margin_softmax_directions", chunk.len().div_ceil(WARPS))
+            .read(self.weights(io, chunk))
+            .write_if(inverse_norm)
+            .write(directions.part(0, self.directions_bytes(chunk.len())))
+            .value(self.head)
+            .value(chunk.len() as u32)
     }
 
     /// Embeddings, and the weights of a chunk of classes, as products take them.

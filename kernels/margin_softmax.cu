@@ -48,8 +48,8 @@
 // Rows of directions are padded with zeros to a multiple of 8, and so are the classes of a chunk: D and C may be odd.
 // They are written once a pass, not converted where they are loaded: cp.async copies bytes as they are, and each weight
 // is loaded by every tile of rows. A bf16 copy of all weights would be 1 GB at C = 10⁶, D = 512; that of a chunk of
-// 16,384 classes (8,192 backward, but with warpgroups) is 16 MiB (8), written to and read from the L2 cache, so that DRAM sees the f32 weights
-// only: once forward, where the norm is taken on the way, twice backward.
+// 16,384 classes (8,192 backward, 32,768 by warpgroups) is 16 MiB (8, 32), written to and read from the L2 cache. What the
+// forward pass leaves is not made again backward: slopes, directions of rows, and those of classes if they are one chunk.
 //
 // Kept cosines replace the tiles of the backward pass by a pass over 2 N C bytes: written and read at N = 512, C = 10⁶
 // that is 2 GB, 0.6 ms at 3.35 TB/s, for a product of 2 N C D, 0.9 ms at D = 512 and 600 TFLOP/s, 0.2 ms at D = 128. So
@@ -57,7 +57,8 @@
 //
 // Memory O(N + C) + N · chunk + partial sums; with kept cosines 2 N C bytes more. Floor: 2 N C D FLOPs forward, 8 N C D
 // backward, 2 of them to make the tiles again, unless cosines are kept; the weights read once forward (twice where they
-// are not rounded: norms, tiles) and twice backward, and their gradient written once.
+// are not rounded: norms, tiles), backward once more for directions of several chunks and for each product and gradient that
+// is not of directions, and their gradient written once.
 //
 // Partners: crates/tensor/src/op/margin_softmax.rs, crates/tensor/src/cpu/margin_softmax.rs,
 // crates/cuda/src/launcher/margin_softmax.rs, crates/models/src/margin/, gemm.cu.
@@ -85,21 +86,21 @@ KERNELS_OVERLAP
         MatrixProduct p) {                                                                                            \
         backward_tiles_wgmma<COLUMNS>(rows, classes, gradients, head, labels, count, log_sum_exp, norm, inverse_norm, \
                                       bias, slopes, along, first, p);                                                 \
+    }                                                                                                                 \
+    extern "C" __global__ void __cluster_dims__(COLUMNS / 128, 1, 1) __launch_bounds__(WGMMA_THREADS, 1)              \
+    margin_softmax_backward_weight_wgmma_128x##COLUMNS##_##DTYPE(                                                     \
+        const __grid_constant__ TensorMap gradients, const __grid_constant__ TensorMap rows, const float *weight,     \
+        const float *inverse_norm, const float *along, float *d_weight, Head head, u32 groups, MatrixProduct p) {     \
+        backward_weight_wgmma<COLUMNS>(gradients, rows, head, weight, inverse_norm, along, d_weight, groups, p);      \
+    }                                                                                                                 \
+    extern "C" __global__ void __cluster_dims__(COLUMNS / 128, 1, 1) __launch_bounds__(WGMMA_THREADS, 1)              \
+    margin_softmax_backward_parts_wgmma_128x##COLUMNS##_##DTYPE(                                                      \
+        const __grid_constant__ TensorMap gradients, const __grid_constant__ TensorMap classes, float *parts,         \
+        u32 adds, MatrixProduct p) {                                                                                  \
+        backward_parts_wgmma<COLUMNS>(gradients, classes, parts, bool(adds), p);                                      \
     }
 
 FOR_EACH_WGMMA_TILE(MARGIN_SOFTMAX_WGMMA)
-
-#ifdef __CUDA_ARCH_FEAT_SM90_ALL
-// d_weight [classes, D] of a chunk from its gradients and what they give along ŵ, [groups, to_eight(classes)]. Bound by
-// memory, so with the small tile: reads the weights and writes their gradient once.
-extern "C" __global__ void __launch_bounds__(WGMMA_THREADS, 1)
-margin_softmax_backward_weight_wgmma_128x128_bf16(const __grid_constant__ TensorMap gradients,
-                                                  const __grid_constant__ TensorMap rows, const float *weight,
-                                                  const float *inverse_norm, const float *along, float *d_weight,
-                                                  Head head, u32 groups, MatrixProduct p) {
-    backward_weight_wgmma<128>(gradients, rows, head, weight, inverse_norm, along, d_weight, groups, p);
-}
-#endif
 #elif defined TIER_MMA || defined TIER_SIMT
 #include "margin_softmax_large.cuh"
 
@@ -171,22 +172,20 @@ margin_softmax_backward_weight(const float *weight, const u32 *labels, const u32
 // Directions are null where products are of operands as they are. Grid: (N + C) / 8 blocks, rounded up, of 256 threads;
 // with directions for N to a multiple of 8 and the `classes` of the first chunk.
 extern "C" __global__ void __launch_bounds__(256, ROW_BLOCKS)
-margin_softmax_forward_rows(const float *embedding, const float *weight, const u32 *labels, const u32 *count,
-                            const float *modifiers, const u32 *counter, const float *bias, RowTerms *terms,
+margin_softmax_forward_rows(const float *embedding, const float *weight, const u32 *labels, RowTerms *terms,
                             float *inverse_norm, bf16 *row_directions, bf16 *class_directions, Head head,
                             u32 classes) {
-    forward_rows(head, {embedding, weight, labels, count, modifiers, counter, bias}, terms, inverse_norm,
-                 {row_directions, class_directions, classes});
+    forward_rows(head, {embedding, weight, labels}, terms, inverse_norm, {row_directions, class_directions, classes});
 }
 
 // Grid: N / 8 blocks, rounded up, of 256 threads.
 extern "C" __global__ void __launch_bounds__(256, ROW_BLOCKS)
 margin_softmax_forward_merge(const float *embedding, const float *weight, const u32 *labels, const u32 *count,
                              const float *modifiers, const u32 *counter, const float *bias, const Online *partial,
-                             float *loss, float *log_sum_exp, float *target_cosine, float *norm, u32 *hits, Head head,
-                             u32 splits) {
+                             float *loss, float *log_sum_exp, float *target_cosine, float *norm, u32 *hits,
+                             Slopes *slopes, Head head, u32 splits) {
     forward_merge(head, {embedding, weight, labels, count, modifiers, counter, bias}, partial,
-                  {loss, log_sum_exp, target_cosine, norm, nullptr, hits}, splits);
+                  {loss, log_sum_exp, target_cosine, norm, nullptr, hits}, slopes, splits);
 }
 
 // Directions as above. Grid: N / 8 blocks, rounded up, of 256 threads, or as above.
@@ -236,7 +235,9 @@ margin_softmax_backward_energy(const float *weight, float *d_weight, Head head) 
 extern "C" __global__ void __launch_bounds__(256)
 margin_softmax_directions(const float *weight, float *inverse_norm, bf16 *directions, Head head, u32 classes) {
     u32 line = global_thread() / WARP;
-    if (line < to_eight(classes)) write_direction(head, weight, inverse_norm, directions, classes, line);
+    if (line >= to_eight(classes)) return;
+    double norm = write_direction(head, weight, directions, classes, line);
+    if (line < classes && threadIdx.x % WARP == 0 && inverse_norm) inverse_norm[line] = 1 / float(norm);
 }
 
 // The gradients of the products of a chunk of classes from kept cosines. Grid: any, of 256 threads.

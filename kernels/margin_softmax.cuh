@@ -89,16 +89,27 @@ __device__ __forceinline__ Four four_of(const float *vector, u32 d, u32 length) 
     return read_four(vector + d, int(length) - int(d), length % 4 == 0);
 }
 
+// Σ v² of four values, in f64.
+__device__ __forceinline__ double square_of(const Four &four) {
+    double square = 0;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) square += double(four.values[i]) * double(four.values[i]);
+    return square;
+}
+
+__device__ __forceinline__ Four scaled(Four four, float factor) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) four.values[i] *= factor;
+    return four;
+}
+
 // The lane's part of ‖vector‖². Whether fours are VECTORS is told once, so that several loads are under way at a time.
 template <bool VECTORS>
 __device__ __forceinline__ double lane_square(const float *__restrict__ vector, u32 length) {
     double square = 0;
 #pragma unroll 4
-    for (u32 d = threadIdx.x % WARP * 4; d < length; d += WARP * 4) {
-        Four values = read_four(vector + d, int(length - d), VECTORS);
-#pragma unroll
-        for (int i = 0; i < 4; ++i) square += double(values.values[i]) * double(values.values[i]);
-    }
+    for (u32 d = threadIdx.x % WARP * 4; d < length; d += WARP * 4)
+        square += square_of(read_four(vector + d, int(length - d), VECTORS));
     return square;
 }
 
@@ -107,13 +118,19 @@ __device__ __forceinline__ double warp_square(const float *__restrict__ vector, 
     return warp_sum(length % 4 == 0 ? lane_square<true>(vector, length) : lane_square<false>(vector, length));
 }
 
+// What makes a logit of a row's product, besides the class's factor.
+__device__ __forceinline__ float row_factor(const Head &head, double norm) {
+    if (head.rounded) return head.scale == CONSTANT ? head.constant : float(norm);
+    return head.scale == CONSTANT ? head.constant / float(norm) : 1.0f;
+}
+
 // The target's entry of a row, in f64 from the f32 operands: margins multiply what is lost in a cosine by up to m².
 struct Target {
     u32 label;
     double norm;       // ‖x‖
     double cosine;     // c = x̂ · ŵ of the label's class
     double scale;      // what multiplies cosines: κ_i, times ‖w‖ where weights are not normalised
-    float factor;      // what makes a logit of a product, besides the class's factor: κ_i / ‖x‖, of rounded ones κ_i
+    float factor;      // row_factor: κ_i / ‖x‖, of rounded products κ_i
     Bent bent;         // h(c), and the derivative of it that is followed
     double bending;    // what h(c) adds to the derivative along x̂, beyond what that one gives
     float pull;        // what is added of ŵ to the derivative with respect to x
@@ -142,8 +159,7 @@ __device__ __forceinline__ Target target_of(const Head &head, const Operands &in
     double cosine = warp_sum(product) / (entry.norm * weight_norm);
     entry.cosine = cosine < -1 ? -1 : cosine > 1 ? 1 : cosine;
     bool constant = head.scale == CONSTANT;
-    entry.factor = constant ? head.constant / float(entry.norm) : 1.0f;
-    if (head.rounded) entry.factor = constant ? head.constant : float(entry.norm);
+    entry.factor = row_factor(head, entry.norm);
     entry.scale = constant ? head.constant : head.scale == FEATURE_NORM ? entry.norm : entry.norm * weight_norm;
     double lambda = in.modifiers[head.of_rows ? row : min(in.counter[0], head.steps - 1)];
     entry.bent = target(entry.cosine, lambda, head.parameters);
@@ -199,8 +215,8 @@ struct Results {
     u32 *hits;                                         // [N]
 };
 
-// Ends a row whose classes were all seen. A tie is a miss. By one thread.
-__device__ __forceinline__ void write_row(const Head &head, const Results &out, const Target &entry, const Online &online,
+// Ends a row whose classes were all seen; returns what it has for log_sum_exp. A tie is a miss. By one thread.
+__device__ __forceinline__ float write_row(const Head &head, const Results &out, const Target &entry, const Online &online,
                                           u32 row, bool valid) {
     float plain = entry.scale * entry.cosine, penalised = entry.scale * entry.bent.value;
     float projected = entry.norm * entry.cosine, loss, statistic;
@@ -221,6 +237,7 @@ __device__ __forceinline__ void write_row(const Head &head, const Results &out, 
     out.target_cosine[row] = entry.cosine;
     out.norm[row] = entry.norm;
     out.hits[row] = valid ? hits : 0;
+    return statistic;
 }
 
 // What the backward pass needs of a row besides its operands.

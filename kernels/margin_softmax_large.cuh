@@ -5,10 +5,10 @@
 
 // What the tiles of the forward pass need of a row.
 struct alignas(16) RowTerms {
-    float factor;     // as in Target
-    float penalised;  // the target's logit
-    float cosine;     // what makes a cosine of a product, besides the class's term: 1 / ‖x‖, of rounded ones 1
+    float factor;  // as in Target
+    float cosine;  // what makes a cosine of a product, besides the class's term: 1 / ‖x‖, of rounded ones 1
     u32 label;
+    u32 unused;
 };
 
 // A cosine in 16 bits, a multiple of 1 / STEPS: crates/tensor/src/cosine.rs says why.
@@ -39,68 +39,78 @@ __device__ __forceinline__ float row_sum(float value) {
     return value;
 }
 
-// A vector of `length` elements times `factor`, rounded to bf16, to a row of `pitch`, the rest of which is zero. By a warp.
+// Fours of a vector that a lane holds: the first 512 elements of it are read once.
+constexpr u32 HELD = 4;
+
+// A vector of `length` elements over its norm, rounded to bf16, to a row of `pitch`, the rest of which is zero; returns
+// the norm. In f32 until it is rounded, so that it can be told exactly. By a warp.
 template <bool VECTORS>
-__device__ __forceinline__ void write_scaled(const float *__restrict__ vector, u32 length, float factor, bf16 *row,
-                                             u32 pitch) {
-#pragma unroll 4
-    for (u32 d = threadIdx.x % WARP * 4; d < pitch; d += WARP * 4) {
-        Four values = read_four(vector + d, int(length) - int(d), VECTORS);
+__device__ __forceinline__ double write_normalised(const float *__restrict__ vector, u32 length, bf16 *row, u32 pitch) {
+    u32 first = threadIdx.x % WARP * 4;
+    Four held[HELD];
 #pragma unroll
-        for (int i = 0; i < 4; ++i) values.values[i] *= factor;
-        write_vector(row + d, values);
+    for (u32 i = 0; i < HELD; ++i) {
+        u32 d = first + i * WARP * 4;
+        held[i] = read_four(vector + d, int(length) - int(d), VECTORS);
     }
+    double square = 0;
+#pragma unroll
+    for (u32 i = 0; i < HELD; ++i) square += square_of(held[i]);
+    constexpr u32 REST = HELD * WARP * 4;
+    for (u32 d = first + REST; d < length; d += WARP * 4)
+        square += square_of(read_four(vector + d, int(length - d), VECTORS));
+    double norm = floored(sqrt(warp_sum(square)));
+    float inverse = 1 / float(norm);
+#pragma unroll
+    for (u32 i = 0; i < HELD; ++i) {
+        u32 d = first + i * WARP * 4;
+        if (d < pitch) write_vector(row + d, scaled(held[i], inverse));
+    }
+    for (u32 d = first + REST; d < pitch; d += WARP * 4)
+        write_vector(row + d, scaled(read_four(vector + d, int(length) - int(d), VECTORS), inverse));
+    return norm;
 }
 
-// The vector `line` of vectors [count, D] as a direction rounded to bf16, in row `line` of directions [to_eight(count),
-// pitch], what is filled up zero; 1 / norm to inverse_norm, if there is one. In f32 until it is rounded, so that it can be
-// told exactly. By a warp.
-__device__ __forceinline__ void write_direction(const Head &head, const float *__restrict__ vectors, float *inverse_norm,
-                                                bf16 *directions, u32 count, u32 line) {
+// The norm of the vector `line` of vectors [count, D], 0 of those that fill up. Where there are directions
+// [to_eight(count), pitch], its own goes there, rounded to bf16, zeros where nothing is. By a warp.
+__device__ __forceinline__ double write_direction(const Head &head, const float *__restrict__ vectors, bf16 *directions,
+                                                  u32 count, u32 line) {
     bool present = line < count;
     u32 length = present ? head.dimension : 0;
     const float *vector = vectors + (present ? u64(line) * head.dimension : 0);
-    float inverse = 1 / float(floored(sqrt(warp_square(vector, length))));
-    if (present && threadIdx.x % WARP == 0 && inverse_norm) inverse_norm[line] = inverse;
+    if (!directions) return floored(sqrt(warp_square(vector, length)));
     bf16 *direction = directions + u64(line) * head.pitch;
-    if (length % 4 == 0) write_scaled<true>(vector, length, inverse, direction, head.pitch);
-    else write_scaled<false>(vector, length, inverse, direction, head.pitch);
+    return length % 4 == 0 ? write_normalised<true>(vector, length, direction, head.pitch)
+                           : write_normalised<false>(vector, length, direction, head.pitch);
 }
 
 // Directions of rows, and of the classes of the first chunk: there are some where products are rounded.
 struct Directions {
     bf16 *rows, *classes;
     u32 count;  // classes of the chunk
+
+    // Lines of so many vectors.
+    __device__ __forceinline__ u32 lines(u32 vectors) const { return rows ? to_eight(vectors) : vectors; }
 };
 
-// Writes those of the row or class `at`, if there is such a one. By a warp.
-__device__ __forceinline__ void write_directions(const Head &head, const Operands &in, float *inverse_norm,
-                                                 const Directions &to, u32 at) {
-    u32 rows = to_eight(head.batch);
-    if (at < rows) write_direction(head, in.embedding, nullptr, to.rows, head.batch, at);
-    else if (at - rows < to_eight(to.count))
-        write_direction(head, in.weight, inverse_norm, to.classes, to.count, at - rows);
-}
-
-// A warp for each row, which writes its terms, and one for each class, which writes its inverse norm; where products are
-// rounded, for each row and each class of the first chunk, which writes its direction, too.
+// A warp for each row, which writes its terms, and one for each class of the first chunk, which writes its inverse norm;
+// both write their directions, if there are any.
 __device__ __forceinline__ void forward_rows(const Head &head, const Operands &in, RowTerms *terms,
                                              float *inverse_norm, const Directions &to) {
-    u32 lane = threadIdx.x % WARP, at = global_thread() / WARP;
-    if (head.rounded) write_directions(head, in, inverse_norm, to, at);
-    if (at < head.batch) {
-        Target entry = target_of(head, in, at);
-        float cosine = head.rounded ? 1.0f : 1 / float(entry.norm);
-        if (lane == 0) terms[at] = {entry.factor, float(entry.scale * entry.bent.value), cosine, entry.label};
-    } else if (!head.rounded && at - head.batch < head.classes) {
-        u32 j = at - head.batch;
-        double norm = floored(sqrt(warp_square(in.weight + u64(j) * head.dimension, head.dimension)));
-        if (lane == 0) inverse_norm[j] = 1 / float(norm);
-    }
+    u32 at = global_thread() / WARP, rows = to.lines(head.batch);
+    bool is_row = at < rows;
+    u32 line = is_row ? at : at - rows, count = is_row ? head.batch : to.count;
+    if (line >= to.lines(count)) return;
+    double norm = write_direction(head, is_row ? in.embedding : in.weight, is_row ? to.rows : to.classes, count, line);
+    if (line >= count || threadIdx.x % WARP != 0) return;
+    float inverse = 1 / float(norm);
+    if (is_row) terms[line] = {row_factor(head, norm), head.rounded ? 1.0f : inverse, in.labels[line], 0};
+    else inverse_norm[line] = inverse;
 }
 
 // Takes note of the class `at` of a row, of its product with the embedding as it makes a logit and as it makes a cosine;
-// classes from `end` on are none. Returns the logit.
+// classes from `end` on are none. Returns the logit; of none, and of the target, which the merge adds, one that makes no
+// exponential.
 __device__ __forceinline__ float see_class(const Head &head, const RowTerms &row, float product, float cosine, u32 at,
                                            u32 end, float bias, Online &online) {
     float logit = other_logit(head, row.factor * product, cosine * row.cosine);
@@ -112,14 +122,12 @@ __device__ __forceinline__ float see_class(const Head &head, const RowTerms &row
     if (BENDS_OTHERS && head.link == LINK_BINARY) {
         online.largest += is_other ? sigmoid(logit + bias) : 0.0f;
         online.sum += is_other ? softplus(logit + bias) : 0.0f;
-        return logit;
     }
-    if (at == row.label) logit = row.penalised;
-    if (at < end) online.largest = larger(online.largest, logit);
-    return logit;
+    return is_other ? logit : LOWEST;
 }
 
-// What the lanes that hold one row have seen, in each of them; but for sums of exponentials, which are still to be taken.
+// What the lanes that hold one row have seen, in each of them; but for sums of exponentials, which are still to be taken
+// of differences from the largest, which is that of the rivals.
 template <int LANES>
 __device__ __forceinline__ void join_lanes(const Head &head, Online &online) {
     online.rival = row_max<LANES>(online.rival);
@@ -128,12 +136,13 @@ __device__ __forceinline__ void join_lanes(const Head &head, Online &online) {
         online.largest = row_sum<LANES>(online.largest);
         online.sum = row_sum<LANES>(online.sum);
     } else {
-        online.largest = row_max<LANES>(online.largest);
+        online.largest = online.rival;
     }
 }
 
-// The softmax of one row over a warp's classes of a tile, in each of the lanes that hold the row; classes from `end` on
-// are none.
+// The softmax of one row over a warp's classes of a tile but the target, in each of the lanes that hold the row; classes
+// from `end` on are none. Where there is no class at all the sum is one of differences from LOWEST, which count for nothing
+// when they are merged.
 template <class Tile>
 __device__ __forceinline__ Online tile_softmax(const Head &head, const RowTerms &row,
                                                const float (&products)[TILE_OF_THREAD], const ClassTerms<Tile> &terms,
@@ -147,8 +156,7 @@ __device__ __forceinline__ Online tile_softmax(const Head &head, const RowTerms 
     join_lanes<Tile::LANES>(head, online);
     if (BENDS_OTHERS && head.link == LINK_BINARY) return online;
 #pragma unroll
-    for (int j = 0; j < TILE_OF_THREAD; ++j)
-        if (first_class + Tile::column(j) < end) online.sum += expf(logits[j] - online.largest);
+    for (int j = 0; j < TILE_OF_THREAD; ++j) online.sum += expf(logits[j] - online.largest);
     online.sum = row_sum<Tile::LANES>(online.sum);
     return online;
 }
@@ -222,9 +230,10 @@ __device__ __forceinline__ void forward_tiles(const Head &head, const TileOperan
     }
 }
 
-// Merges the splits of a row in fixed order and ends it. A warp a row.
+// Merges the splits of a row in fixed order, adds the target, and ends it; writes the slopes that a backward pass begins
+// with. A warp a row.
 __device__ __forceinline__ void forward_merge(const Head &head, const Operands &in, const Online *partial,
-                                              const Results &out, u32 splits) {
+                                              const Results &out, Slopes *slopes, u32 splits) {
     u32 row = global_thread() / WARP, lane = threadIdx.x % WARP;
     if (row >= head.batch) return;
     Online online = nothing_seen(head);
@@ -240,15 +249,26 @@ __device__ __forceinline__ void forward_merge(const Head &head, const Operands &
     online.rival = warp_max(online.rival);
     online.rival_cosine = warp_max(online.rival_cosine);
     Target entry = target_of(head, in, row);
+    if (head.link == LINK_SOFTMAX) {
+        float penalised = entry.scale * entry.bent.value, largest = larger(online.largest, penalised);
+        online.sum = online.sum * expf(online.largest - largest) + expf(penalised - largest);
+        online.largest = largest;
+    }
     if (head.rounded) online.rival_cosine *= float(entry.norm);
-    if (lane == 0) write_row(head, out, entry, online, row, row < in.count[0]);
+    if (lane != 0) return;
+    u32 count = in.count[0];
+    float log_sum_exp = write_row(head, out, entry, online, row, row < count);
+    slopes[row] = slopes_of(head, entry, log_sum_exp, row, count);
 }
 
-// A warp for each row, which writes its slopes; where products are rounded, directions as forward_rows does.
+// What a backward pass does whose forward pass has left nothing: a warp for each row, which writes its slopes; directions
+// as forward_rows does.
 __device__ __forceinline__ void backward_rows(const Head &head, const Operands &in, const float *log_sum_exp,
                                               Slopes *slopes, const Directions &to) {
-    u32 row = global_thread() / WARP;
-    if (head.rounded) write_directions(head, in, nullptr, to, row);
+    u32 row = global_thread() / WARP, rows = to_eight(head.batch);
+    if (to.rows && row < rows) write_direction(head, in.embedding, to.rows, head.batch, row);
+    else if (to.rows && row - rows < to_eight(to.count))
+        write_direction(head, in.weight, to.classes, to.count, row - rows);
     if (row >= head.batch) return;
     Target entry = target_of(head, in, row);
     if (threadIdx.x % WARP == 0) slopes[row] = slopes_of(head, entry, log_sum_exp[row], row, in.count[0]);

@@ -6,19 +6,27 @@
 //   forward    one launch: partial softmaxes of each row and tile
 //   backward   the products again, as gradients [N, chunk] in bf16, which stay in the second-level cache, and the columns'
 //              sums of gradient · product, Σ_d d_ŵ ŵ; gradientsᵀ · x̂, finished to d_w as it is stored, since that sum is
-//              what projects it; gradients · ŵ for d_x (gemm.cu), whose parts are added up last
+//              what projects it; gradients · ŵ for d_x, added to the parts of the chunks before, which are added up last
 //
-// What bounds it, at N = 256, C = 10,572, D = 512 on an H100, in cycles of an SM at 1.7 GHz:
+// What bounds it, at N = 256, C = 10,572, D = 512 on an H200:
 //   products       4 · 2 N C D = 11 GFLOP, one of the four to make the tiles again: 16 µs at 700 TFLOP/s
-//   bytes          w read twice in fp32 and d_w written, 65 MB: 19 µs at 3.35 TB/s, 15 at 4.3; ŵ (11 MB) and gradients
-//                  (5 MB) go through the second-level cache
+//   memory         w read in fp32, ŵ written; w read once more where its gradient is finished, d_w written: 76 MB, 17 µs at
+//                  4.3 TB/s. ŵ (11 MB) and gradients (5 MB) then go through the second-level cache. To make ŵ again
+//                  backward would be 33 MB more, 8 µs and a launch
+//   second-level   tiles 22 MB forward and 28 MB backward; the gradient of w 104 MB, 15 µs at 6.8 TB/s: a tile of 128 x 256
+//   cache          reads 64 KB each of gradients and x̂, 128 KB of w and writes as many, and of 168 the busiest SM has two;
+//                  the parts of d_x 55 MB, 8 µs, of 8 tiles of 128 x 128 in 16 parts
 //   a tile         of 128 x 256 is 8,192 cycles of products at D = 512. Its end, not overlapped where there is but one
 //                  tile for each SM (84 of 128 x 256 here): 128 values a thread of about 15 instructions forward, 20
 //                  backward, 3,800 and 5,100 issue slots of each scheduler; 32,768 exponentials, 2,048 cycles
 //   registers      128 sums a thread, in which logits and gradients take their place; 232 as in any product
-//   launches       3 forward, 5 backward, for a chunk of up to 16,384 classes: 2 and 5 more for each further one. With
-//                  mma.sync there are 3 and 12 here, as chunks are of 8,192 classes backward
-// So about 20 µs of products with their ends, as much of bytes, and the parts of d_x (16 of N D, 8 MB written and read).
+//   launches       3 forward, 4 backward, which takes slopes and directions that the forward pass has left; one more for
+//                  the directions of each further chunk, whose parts of d_x need no launch of their own. With mma.sync
+//                  there are 3 and 11 here, as chunks are of 8,192 classes backward
+// Of 10⁶ classes at N = 512 a chunk is 32,768: each of its four products takes 24 µs on tensor cores, and 21, 26, 41 and 24
+// of the second-level cache; from memory, if that cache held nothing from one launch to the next, 9, 16, 38 and 23. So
+// longer chunks cost nothing but memory, and shorter ones launches (2 µs each) and the parts of d_x (16 of N D, 17 MB read
+// and written, 8 µs). Directions, w read and ŵ written, are 23 µs from memory, and made twice: ŵ of all classes is 1 GB.
 // This is arithmetic: no GPU has run these kernels yet.
 #pragma once
 #include "margin_softmax_large.cuh"
@@ -80,7 +88,7 @@ __device__ __forceinline__ void leave_out(float (&sum)[COUNT], u32 end) {
     }
 }
 
-// The softmax of one of a thread's rows over a tile's classes, one at least; logits take the place of the products. The same
+// The softmax of one of a thread's rows over a tile's classes but the target; logits take the place of the products. The same
 // in each of the lanes that hold the row. Classes are counted from the thread's first: the label, those before `end`.
 template <bool INNER, u32 COUNT>
 __device__ __forceinline__ Online row_softmax(const Head &head, const RowTerms &row, float (&sum)[COUNT], u32 half,
@@ -91,8 +99,7 @@ __device__ __forceinline__ Online row_softmax(const Head &head, const RowTerms &
         float &value = sum[place_of_sum(k, half)];
         u32 at = column_of_sum(k);
         float product = value * norm_factor<INNER>(inverse_norm, at, end);
-        float logit = see_class(head, row, product, value, at, BENDS_OTHERS ? end : COUNT * 2, bias, online);
-        value = !BENDS_OTHERS || at < end ? logit : LOWEST;
+        value = see_class(head, row, product, value, at, BENDS_OTHERS ? end : COUNT * 2, bias, online);
     }
     join_lanes<4>(head, online);
     if (BENDS_OTHERS && head.link == LINK_BINARY) return online;
@@ -274,13 +281,14 @@ __device__ __forceinline__ void backward_tiles_wgmma(const TensorMap &rows, cons
     wait_for_stores<0>();
 }
 
-// d_w of a class from its sum Σ_i g_i x̂_i: (sum + along · ŵ) / ‖w‖, of four columns at a time.
+// d_w of a class from its sum Σ_i g_i x̂_i: (sum + along · ŵ) / ‖w‖, of four columns at a time. ŵ is not the rounded one: where
+// the sum is nearly along it, what is left would be wrong by more than products are.
 template <bool VECTORS>
 struct WeightEpilogue {
     static constexpr bool SUMS = false;
-    const float *weight;  // [classes, D]
-    float *d_weight;      // [classes, D]
-    int columns;          // D
+    const float *weight;     // [classes, D]
+    float *d_weight;         // [classes, D]
+    int columns;             // D
     const float2 *terms_of;  // in shared memory, of 16 classes from `first` on: 1 / ‖w‖, and along / ‖w‖²
     u32 first;
 
@@ -306,9 +314,9 @@ struct WeightEpilogue {
 // give along ŵ, along [groups, to_eight(classes)]. Grid and block of multiply_tiles.
 template <u32 COLUMNS>
 __device__ __forceinline__ void backward_weight_wgmma(const TensorMap &gradients, const TensorMap &rows,
-                                                      const Head &head, const float *weight, const float *inverse_norm,
-                                                      const float *along, float *d_weight, u32 groups,
-                                                      const MatrixProduct &p) {
+                                                      const Head &head, const float *weight,
+                                                      const float *inverse_norm, const float *along, float *d_weight,
+                                                      u32 groups, const MatrixProduct &p) {
     using Sums = float[COLUMNS / 2];
     __shared__ float2 terms[CONSUMER_WARPS][16];
     multiply_tiles<bf16, TN, COLUMNS>(gradients, rows, p, [&](const WgmmaWork &work, const Sums &sum, u8 *exchange) {
@@ -329,5 +337,41 @@ __device__ __forceinline__ void backward_weight_wgmma(const TensorMap &gradients
             store_sums(sum, exchange, epilogue, first, p.rows, work.column, 0);
         }
         __syncwarp();
+    });
+}
+
+// Sums of a split of a chunk's classes, of four columns at a time, to those of the chunks before.
+struct PartEpilogue {
+    static constexpr bool SUMS = false;
+    float *part;  // [N, pitch]
+    int columns;  // pitch
+    bool adds;
+
+    struct Terms {};
+    __device__ __forceinline__ Terms terms(int) const { return {}; }
+
+    using Operands = Four;
+    __device__ __forceinline__ Operands read(u32 row, int column) const {
+        return adds ? read_four(part + u64(row) * columns + column, columns - column, true) : Four{};
+    }
+    __device__ __forceinline__ void write(u32 row, int column, const Terms &, Four value, const Operands &before) const {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) value.values[i] += before.values[i];
+        write_four(part + u64(row) * columns + column, value, columns - column, true);
+    }
+    __device__ __forceinline__ void write(u32 row, int column, const Terms &terms, Four value) const {
+        write(row, column, terms, value, read(row, column));
+    }
+};
+
+// What the gradients of a chunk [N, to_eight(classes)] times the classes' directions add to parts [splits, N, pitch]. Grid and
+// block of multiply_tiles.
+template <u32 COLUMNS>
+__device__ __forceinline__ void backward_parts_wgmma(const TensorMap &gradients, const TensorMap &classes, float *parts,
+                                                     bool adds, const MatrixProduct &p) {
+    using Sums = float[COLUMNS / 2];
+    multiply_tiles<bf16, NN, COLUMNS>(gradients, classes, p, [&](const WgmmaWork &work, const Sums &sum, u8 *exchange) {
+        PartEpilogue epilogue{parts + u64(work.split) * p.rows * p.columns, p.columns, adds};
+        store_sums(sum, exchange, epilogue, work.row + threadIdx.x / WARP * 16, p.rows, work.column, 0);
     });
 }

@@ -49,6 +49,8 @@ template <u32 COLUMNS>
 constexpr u32 CLUSTER = COLUMNS / 128;
 // Columns of a warp's 16 rows that are exchanged at once.
 constexpr u32 EXCHANGE_COLUMNS = 64, EXCHANGE_BYTES = 16 * EXCHANGE_COLUMNS * 4;
+// Registers that sums and what an epilogue reads beforehand may take together.
+constexpr u32 MOST_HELD = 160;
 
 // Dynamic shared memory: stages, a place for each consumer warp to exchange results, room to align them.
 template <u32 COLUMNS>
@@ -178,7 +180,7 @@ __device__ __forceinline__ void store_sums(const float (&sum)[COUNT], u8 *exchan
     for (u32 part = 0; part < COUNT * 2 / EXCHANGE_COLUMNS; ++part) {
         u32 column = first_column + part * EXCHANGE_COLUMNS;
         const float *sums = sum + part * (EXCHANGE_COLUMNS / 2);
-        if constexpr (COUNT <= 64) {
+        if constexpr (COUNT + sizeof(typename WarpRows<Epilogue>::Operands) / 4 <= MOST_HELD) {
             auto operands = to.read(column);
             to.store(sums, exchange, column, &operands);
         } else {

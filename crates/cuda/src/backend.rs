@@ -48,6 +48,7 @@ struct LoweredStep {
     updates: Vec<Spot>,
     workspace: Spot,
     parts: Vec<Spot>,
+    left: Spot,
     constants: Slice,
     /// What the step makes, if it may be left out where that is there.
     copy: Option<Copy>,
@@ -220,6 +221,7 @@ impl<D: Driver> CudaBackend<D> {
                 updates: slices(&step.updates),
                 workspace: slice(&step.workspace),
                 parts: slices(&step.parts),
+                left: slice(&step.left),
                 constants: step.constants,
             };
             launches.extend((step.kernel.build)(&io).into_iter().map(|launch| (number, launch)));
@@ -327,17 +329,19 @@ impl<D: Driver> Backend for CudaBackend<D> {
         let (effects, copies) = effects(plan, |id| persistent[id.0]);
         let portable = Context { mma: false, wgmma: false, options: self.context.options };
         let context = |op: &str| if self.refused.contains(op) { &portable } else { &self.context };
-        let Lowering { items, regions } = Lowering::new(plan, |op, operands| kernel(op, operands, context(op.name())))?;
+        let Lowering { items, regions, left } =
+            Lowering::new(plan, |op, operands| kernel(op, operands, context(op.name())))?;
         let lifetimes = plan.lifetimes();
         let buffers: Vec<(usize, Lifetime)> =
             lifetimes.iter().enumerate().filter_map(|(index, life)| Some((index, (*life)?))).collect();
         let mut requests: Vec<(usize, Lifetime)> =
             buffers.iter().map(|&(index, life)| (plan.buffers[index].kind.bytes(), life)).collect();
-        requests.extend(regions.iter().map(|&(bytes, life)| (bytes as usize, life)));
+        requests.extend(regions.iter().chain(&left).map(|&(bytes, life)| (bytes as usize, life)));
         let at = |step| Lifetime { first: step, last: step };
         requests.extend(items.iter().map(|item| (item.kernel.workspace_bytes as usize, at(item.step))));
         let mut places = self.place(&requests)?;
-        let workspaces = places.split_off(buffers.len() + regions.len());
+        let workspaces = places.split_off(buffers.len() + regions.len() + left.len());
+        let left = places.split_off(buffers.len() + regions.len());
         let regions = places.split_off(buffers.len());
         let mut spots: Vec<Option<Spot>> = persistent.into_iter().map(|slice| slice.map(Spot::Fixed)).collect();
         for ((index, _), place) in buffers.into_iter().zip(places) {
@@ -348,6 +352,7 @@ impl<D: Driver> Backend for CudaBackend<D> {
             let spot = |operand: &Operand| match *operand {
                 Operand::Buffer(id) => spots[id.0],
                 Operand::Parts { region, offset, bytes } => Some(regions[region].part(offset, bytes)),
+                Operand::Left(index) => Some(left[index]),
             };
             let places = |operands: &[Operand]| operands.iter().filter_map(spot).collect();
             let constants = self.constants(&item.kernel.constants)?;
@@ -362,6 +367,7 @@ impl<D: Driver> Backend for CudaBackend<D> {
                 updates: places(&item.updates),
                 workspace,
                 parts: places(&item.parts),
+                left: item.left.as_ref().and_then(spot).unwrap_or(Spot::Fixed(Slice::default())),
                 constants,
                 copy: copies[item.step],
             });

@@ -31,6 +31,8 @@ pub(crate) struct Io {
     pub(crate) workspace: Slice,
     /// Where the launches leave the parts of each of the kernel's sums.
     pub(crate) parts: Vec<Slice>,
+    /// What the step leaves to a later one, or what was left to it and it takes; else nothing.
+    pub(crate) left: Slice,
     /// Tables of the launcher, read only.
     pub(crate) constants: Slice,
 }
@@ -40,6 +42,8 @@ pub(crate) struct Operands<'a> {
     pub(crate) reads: Vec<&'a Type>,
     pub(crate) writes: Vec<&'a Type>,
     pub(crate) updates: Vec<&'a Type>,
+    /// Bytes that were left to the step, see [`Left`].
+    pub(crate) left: u64,
 }
 
 /// Launches of a step for the places that its memory has.
@@ -62,10 +66,22 @@ impl PartSum {
     }
 }
 
+/// Memory beside the results that the launches of a step leave to a later step of the plan, which reads one of these and
+/// would make the same again. Where there is no such step, it goes with the workspace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Left {
+    pub(crate) bytes: u64,
+    /// Which of the step's written operands a step reads that may take it.
+    pub(crate) write: usize,
+}
+
 /// A step made ready: its workspace, and its launches once memory has its place.
 pub(crate) struct Kernel {
     pub(crate) workspace_bytes: u64,
     pub(crate) sums: Vec<PartSum>,
+    pub(crate) leaves: Option<Left>,
+    /// Whether it takes what was left to it.
+    pub(crate) takes: bool,
     /// Tables that the launches read.
     pub(crate) constants: Vec<u8>,
     pub(crate) build: Build,
@@ -73,12 +89,29 @@ pub(crate) struct Kernel {
 
 impl Kernel {
     pub(crate) fn new(workspace_bytes: u64, build: impl Fn(&Io) -> Vec<Launch> + 'static) -> Self {
-        Kernel { workspace_bytes, sums: Vec::new(), constants: Vec::new(), build: Box::new(build) }
+        Kernel {
+            workspace_bytes,
+            sums: Vec::new(),
+            leaves: None,
+            takes: false,
+            constants: Vec::new(),
+            build: Box::new(build),
+        }
     }
 
     /// The same, which leaves some results in parts.
     pub(crate) fn with_sums(self, sums: impl IntoIterator<Item = PartSum>) -> Self {
         Kernel { sums: sums.into_iter().collect(), ..self }
+    }
+
+    /// The same, which leaves memory to a later step, if there is any.
+    pub(crate) fn leaving(self, left: Left) -> Self {
+        Kernel { leaves: Some(left), ..self }
+    }
+
+    /// The same, which may take what was left to it.
+    pub(crate) fn taking(self, takes: bool) -> Self {
+        Kernel { takes, ..self }
     }
 
     /// The same with tables, which are uploaded once.

@@ -24,6 +24,8 @@ pub(crate) enum Operand {
         offset: u64,
         bytes: u64,
     },
+    /// What a step leaves to another.
+    Left(usize),
 }
 
 /// A kernel with its operands.
@@ -35,12 +37,15 @@ pub(crate) struct Item {
     pub(crate) writes: Vec<Operand>,
     pub(crate) updates: Vec<Operand>,
     pub(crate) parts: Vec<Operand>,
+    pub(crate) left: Option<Operand>,
 }
 
-/// All kernels in order, and the regions of parts: their bytes, and the steps during which they stay.
+/// All kernels in order; the regions of parts, and what steps leave to others: their bytes, and the steps during which they
+/// stay.
 pub(crate) struct Lowering {
     pub(crate) items: Vec<Item>,
     pub(crate) regions: Vec<(u64, Lifetime)>,
+    pub(crate) left: Vec<(u64, Lifetime)>,
 }
 
 /// Sums that wait: the parts of all lie in one region.
@@ -94,20 +99,38 @@ impl Lowering {
         plan: &Plan,
         kernel: impl Fn(&Op, &Operands<'_>) -> Result<Kernel, Error>,
     ) -> Result<Lowering, Error> {
-        let mut lowering = Lowering { items: Vec::with_capacity(plan.steps.len()), regions: Vec::new() };
+        let mut lowering =
+            Lowering { items: Vec::with_capacity(plan.steps.len()), regions: Vec::new(), left: Vec::new() };
         let mut waiting = Waiting::default();
+        // By the result that a step reads which may take it.
+        let mut left: Vec<BufferId> = Vec::new();
         for (index, step) in plan.steps.iter().enumerate() {
             if waiting.is_wanted(plan, step) {
                 lowering.add_up(&mut waiting, index, index - 1);
             }
             let kinds = |ids: &[BufferId]| plan.kinds(ids);
-            let operands =
-                Operands { reads: kinds(&step.reads), writes: kinds(&step.writes), updates: kinds(&step.updates) };
+            let found = left.iter().position(|of| step.reads.contains(of));
+            let operands = Operands {
+                reads: kinds(&step.reads),
+                writes: kinds(&step.writes),
+                updates: kinds(&step.updates),
+                left: found.map_or(0, |found| lowering.left[found].0),
+            };
             let kernel = kernel(&step.op, &operands)?;
+            let taken = found.filter(|_| kernel.takes);
+            if let Some(taken) = taken {
+                lowering.left[taken].1.last = index;
+            }
+            let given = kernel.leaves.map(|leaves| {
+                left.push(step.writes[leaves.write]);
+                lowering.left.push((leaves.bytes, Lifetime { first: index, last: index }));
+                left.len() - 1
+            });
+            let own = taken.or(given).map(Operand::Left);
             let parts = waiting.add(plan, index, &kernel, lowering.regions.len());
             let buffers = |ids: &[BufferId]| ids.iter().copied().map(Operand::Buffer).collect();
             let (reads, writes, updates) = (buffers(&step.reads), buffers(&step.writes), buffers(&step.updates));
-            lowering.items.push(Item { step: index, kernel, reads, writes, updates, parts });
+            lowering.items.push(Item { step: index, kernel, reads, writes, updates, parts, left: own });
             if waiting.is_due(plan) || index + 1 == plan.steps.len() {
                 lowering.add_up(&mut waiting, index, index);
             }
@@ -136,6 +159,7 @@ impl Lowering {
             writes: vec![],
             updates: updates.into_iter().map(Operand::Buffer).collect(),
             parts: vec![],
+            left: None,
         });
         self.regions.push((bytes, Lifetime { first, last }));
     }
@@ -147,7 +171,7 @@ mod tests {
     use crate::launch::{Io, Slice};
     use crate::launcher::{Context, kernel};
     use crate::options::{Options, Precision};
-    use sphereface_testkit::TrainingCase;
+    use sphereface_testkit::{TrainingCase, Workload};
     use std::collections::BTreeMap;
 
     /// Memory that is not there.
@@ -166,8 +190,9 @@ mod tests {
             let bytes = |operand: &Operand| match *operand {
                 Operand::Buffer(id) => plan.buffer(id).kind.bytes() as u64,
                 Operand::Parts { bytes, .. } => bytes,
+                Operand::Left(left) => lowering.left[left].0,
             };
-            operands.iter().map(|operand| slice(bytes(operand))).collect()
+            operands.iter().map(|operand| slice(bytes(operand))).collect::<Vec<_>>()
         };
         let mut counts = BTreeMap::new();
         // An update keeps up the copies of parameters: these are made once.
@@ -182,6 +207,7 @@ mod tests {
                 updates: slices(&item.updates),
                 workspace: slice(item.kernel.workspace_bytes),
                 parts: slices(&item.parts),
+                left: slices(item.left.as_slice()).first().copied().unwrap_or_default(),
                 constants: slice(item.kernel.constants.len() as u64),
             };
             for launch in (item.kernel.build)(&io) {
@@ -189,6 +215,24 @@ mod tests {
             }
         }
         counts
+    }
+
+    /// Slopes and directions of rows stay from the head's forward pass to its backward pass, and those of classes if they are
+    /// one chunk.
+    #[test]
+    fn what_a_step_leaves_stays_until_it_is_taken() {
+        for (classes, left) in [(300, 304), (40_000, 0)] {
+            let (_, plan) = Workload::Head { classes, dimension: 512, batch: 8 }.plan().unwrap();
+            let plan = plan.narrowed().unwrap();
+            let options = Options { precision: Precision::Bf16, ..Options::default() };
+            let context = Context { options, mma: true, wgmma: true };
+            let lowering = Lowering::new(&plan, |op, operands| kernel(op, operands, &context)).unwrap();
+            let items = lowering.items.iter().filter(|item| item.left.is_some()).map(|item| item.step);
+            let steps: Vec<usize> = items.collect();
+            let found: Vec<_> =
+                lowering.left.iter().map(|&(bytes, life)| (bytes, vec![life.first, life.last])).collect();
+            assert_eq!(found, [(8 * 32 + 2 * 512 * (8 + left), steps)], "{classes} classes");
+        }
     }
 
     /// `cargo test -p sphereface-cuda launches_of_a_step -- --nocapture` lists them.

@@ -66,7 +66,7 @@ pub(super) fn backward(spec: &MarginSoftmax, operands: &Operands<'_>, context: &
     let launcher = Launcher::new("margin_softmax_backward", spec, operands)?;
     Ok(match small::shared_bytes(&launcher) {
         Some(shared_bytes) => small::backward(launcher, shared_bytes),
-        None => chunk::backward(launcher, context),
+        None => chunk::backward(launcher, context, operands.left),
     })
 }
 

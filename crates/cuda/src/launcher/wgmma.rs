@@ -12,7 +12,7 @@ use sphereface_tensor::op::Layout;
 /// Threads of a block: two warpgroups that multiply, and one that copies.
 const THREADS: u32 = 384;
 /// Bytes of a line of an operand: what a chunk of the reduction is, or rows of one place of it.
-const LINE_BYTES: usize = 128;
+pub(super) const LINE_BYTES: usize = 128;
 
 /// Four stages of a line for each row and column, 4 KB for each warp to exchange results, and room to align them.
 const fn shared_bytes(columns: u32) -> u32 {
@@ -20,10 +20,11 @@ const fn shared_bytes(columns: u32) -> u32 {
 }
 
 /// Tiles of kernels/matrix_product_wgmma.cuh, and the multiply-adds that an H100 does with it in a cycle in bf16, of the
-/// 2,048 that its tensor cores have: estimates.
+/// 2,048 that its tensor cores have. Estimates: the smaller tile, which blocks do not share, reads 64 bytes for as many as
+/// they do in a cycle, and the second-level cache gives 38.
 const TILES: [(Tile, usize); 2] = [
     (Tile { name: "wgmma_128x256", threads: THREADS, shared_bytes: shared_bytes(256), rows: 128, columns: 256 }, 1650),
-    (Tile { name: "wgmma_128x128", threads: THREADS, shared_bytes: shared_bytes(128), rows: 128, columns: 128 }, 1450),
+    (Tile { name: "wgmma_128x128", threads: THREADS, shared_bytes: shared_bytes(128), rows: 128, columns: 128 }, 1200),
 ];
 /// Terms in whose time the pipeline of a block fills and its result is stored.
 const FILL: usize = 192;
@@ -44,20 +45,20 @@ fn tiles(tile: &Tile, rows: usize, columns: usize) -> usize {
 
 /// How this tier makes these products, if it takes them, and about how many cycles that is.
 pub(super) fn best(context: &Context, dtype: DType, products: &Products) -> Option<(Scheme, usize)> {
-    schemes(context, dtype, products, usize::MAX).into_iter().min_by_key(|(_, cycles)| *cycles)
+    schemes(context, dtype, products).into_iter().min_by_key(|(_, cycles)| *cycles)
 }
 
-/// The same of what is finished where it is made: sums that are not in parts, by a tile of so many columns at the most.
-pub(super) fn whole(context: &Context, dtype: DType, products: &Products, most_columns: usize) -> Option<Scheme> {
-    let schemes = schemes(context, dtype, products, most_columns).into_iter();
+/// The same of what is finished where it is made: sums that are not in parts.
+pub(super) fn whole(context: &Context, dtype: DType, products: &Products) -> Option<Scheme> {
+    let schemes = schemes(context, dtype, products).into_iter();
     let whole = schemes.filter(|(scheme, _)| scheme.splits == 1);
     whole.min_by_key(|(_, cycles)| *cycles).map(|(scheme, _)| scheme)
 }
 
-/// All ways to make these products with a tile of so many columns at the most, with about how many cycles each takes.
+/// All ways to make these products, with about how many cycles each takes.
 ///
 /// Rows of operands are whole copies of 16 bytes; TF32 products have both reductions contiguous.
-fn schemes(context: &Context, dtype: DType, products: &Products, most_columns: usize) -> Vec<(Scheme, usize)> {
+fn schemes(context: &Context, dtype: DType, products: &Products) -> Vec<(Scheme, usize)> {
     let element = match dtype {
         DType::Bf16 => "bf16",
         DType::F32 if context.options.precision == Precision::Tf32 && products.layout == Layout::NT => "tf32",
@@ -73,8 +74,8 @@ fn schemes(context: &Context, dtype: DType, products: &Products, most_columns: u
     let most = (terms / TERMS_OF_PART).max(needed);
     // Where the tier is forced, it is the tile that covers the columns: both are for small products then.
     let most_blocks = if context.options.forced { FORCED_BLOCKS } else { PROCESSORS };
-    let covers = |tile: &Tile| (columns.min(most_columns) > COLUMNS_OF_BLOCK) == (cluster(tile) > 1);
-    let fits = |tile: &Tile| tile.columns <= most_columns && (!context.options.forced || covers(tile));
+    let covers = |tile: &Tile| (columns > COLUMNS_OF_BLOCK) == (cluster(tile) > 1);
+    let fits = |tile: &Tile| !context.options.forced || covers(tile);
     let ways = TILES.into_iter().filter(|(tile, _)| fits(tile)).flat_map(|(tile, rate)| {
         let tiles = batch * tiles(&tile, rows, columns);
         (needed..=most.min(needed.max(2 * PROCESSORS / tiles))).map(move |splits| {

@@ -1,8 +1,8 @@
 //! Heads of many classes, backward: a chunk of classes at a time.
 
-use super::large::{CHUNK_ELEMENTS, CHUNK_STEP, Directions, Large, TILE_CLASSES};
-use super::warpgroups::{self, Backward};
-use super::{Launcher, SLOPES_BYTES, THREADS};
+use super::large::{CHUNK_STEP, Directions, Large, TILE_CLASSES, longest_chunk};
+use super::warpgroups::{self, Added, Backward};
+use super::{Launcher, THREADS};
 use crate::launch::{Io, Kernel, Launch, Slice, blocks};
 use crate::launcher::Context;
 use crate::launcher::matrix_product::Products;
@@ -12,9 +12,6 @@ use sphereface_tensor::DType;
 use sphereface_tensor::op::Layout;
 use std::ops::Range;
 
-/// The most classes of a chunk; of one that leaves no sums of the weights' gradients.
-const CHUNK_CLASSES: usize = 8192;
-const CHUNK_CLASSES_WGMMA: usize = 16_384;
 /// Threads of a block that adds up a row of `d_embedding`.
 const EMBEDDING_THREADS: u32 = 128;
 /// The most blocks that walk over kept cosines.
@@ -54,7 +51,24 @@ struct Chunk {
     /// Gradients, turned, times embeddings: for `d_weight`.
     by_class: ByClass,
     /// Gradients times weights: for `d_embedding`.
-    by_row: Product,
+    by_row: ByRow,
+}
+
+/// How `d_embedding` comes of the chunks' gradients.
+enum ByRow {
+    /// By warpgroups, which add a chunk's parts to those of the chunks before: another kernel adds up the parts in the end.
+    Added(Added),
+    /// By a product, whose parts another kernel adds up for each chunk.
+    Sums(Product),
+}
+
+impl ByRow {
+    fn splits(&self) -> usize {
+        match self {
+            ByRow::Added(added) => added.splits,
+            ByRow::Sums(product) => product.scheme.splits,
+        }
+    }
 }
 
 /// How `d_weight` comes of a chunk's gradients.
@@ -72,38 +86,50 @@ struct Workspace {
     sums: Slice,
     parts: Slice,
     directions: Directions,
+    /// Whether the forward pass has left those of the rows, and those of all classes, not of a chunk's.
+    has_rows: bool,
+    has_classes: bool,
 }
 
-pub(super) fn backward(launcher: Launcher, context: &Context) -> Kernel {
+/// `left` are the bytes that the forward pass left, if it did.
+pub(super) fn backward(launcher: Launcher, context: &Context, left: u64) -> Kernel {
     let launcher = Large::new(launcher, context);
     let chunks = launcher.backward_chunks(context);
     let most = |bytes: &dyn Fn(&Chunk) -> u64| chunks.iter().map(bytes).max().unwrap_or(0).next_multiple_of(16);
+    let has_rows = left >= launcher.left_bytes(0);
+    let has_classes = left == launcher.left_bytes(launcher.classes());
+    let unless = |has: bool, bytes: u64| if has { 0 } else { bytes };
+    let longest = chunks.iter().map(|chunk| chunk.classes.len()).max().unwrap_or(0);
     let sizes = [
-        SLOPES_BYTES * launcher.batch() as u64,
+        unless(has_rows, launcher.left_bytes(0)),
+        unless(has_classes, launcher.directions_bytes(longest)),
         most(&|chunk| launcher.gradients_bytes(chunk)),
         most(&|chunk| launcher.sums_bytes(chunk)),
-        most(&|chunk| chunk.by_row.bytes()),
-        launcher.directions_bytes(launcher.batch()),
-        most(&|chunk| launcher.directions_bytes(chunk.classes.len())),
+        most(&|chunk| launcher.parts_bytes(chunk)),
     ];
-    Kernel::new(sizes.iter().sum(), move |io| {
+    let kernel = Kernel::new(sizes.iter().sum(), move |io| {
         let mut at = 0;
-        let [slopes, gradients, sums, parts, rows, classes] = sizes.map(|bytes| {
+        let [own_rows, own_classes, gradients, sums, parts] = sizes.map(|bytes| {
             at += bytes;
             io.workspace.part(at - bytes, bytes)
         });
-        let workspace = Workspace { slopes, gradients, sums, parts, directions: Directions { rows, classes } };
-        let (directions, first) = (&workspace.directions, &chunks[0].classes);
-        let rows = launcher.with_directions("margin_softmax_backward_rows", io, directions, first, |launch| {
-            launch.read(io.reads[6]).write(slopes)
-        });
-        let mut launches = vec![rows];
+        let [slopes, rows, classes] = launcher.left(if has_rows { io.left } else { own_rows });
+        let directions = Directions { rows, classes: if has_classes { classes } else { own_classes } };
+        let workspace = Workspace { slopes, gradients, sums, parts, directions, has_rows, has_classes };
+        let mut launches = Vec::new();
+        if !has_rows {
+            let (directions, first) = (&workspace.directions, &chunks[0].classes);
+            launches.push(launcher.with_directions("margin_softmax_backward_rows", directions, first, |launch| {
+                launcher.reads(launch, io).read(io.reads[6]).write(slopes)
+            }));
+        }
         for chunk in &chunks {
             launches.extend(launcher.backward_chunk(io, chunk, &workspace));
         }
         launches.extend(launcher.last(io, slopes));
         launches
-    })
+    });
+    kernel.taking(has_rows)
 }
 
 impl Large {
@@ -123,18 +149,23 @@ impl Large {
         }
     }
 
+    /// Bytes of the parts of a chunk's sums for `d_embedding`.
+    fn parts_bytes(&self, chunk: &Chunk) -> u64 {
+        (4 * chunk.by_row.splits() * self.batch() * self.pitch()) as u64
+    }
+
     /// The chunks of the pass. In TF32, whose copies are of four classes, those that are left over have a chunk of their
     /// own; rounded rows are padded.
     fn backward_chunks(&self, context: &Context) -> Vec<Chunk> {
         let widest = if self.rounded() { self.batch().max(self.pitch()) } else { self.batch() };
         let finishes = warpgroups::backward(self, context, CHUNK_STEP).is_some();
-        let most = if finishes { CHUNK_CLASSES_WGMMA } else { CHUNK_CLASSES };
-        let longest = (CHUNK_ELEMENTS / widest).clamp(1, most).next_multiple_of(CHUNK_STEP);
+        let longest = longest_chunk(widest, finishes, !finishes);
         let tf32 = self.tile.mma && !self.rounded();
         let whole = if tf32 { self.classes() / 4 * 4 } else { self.classes() };
         // A head of few classes, and one whose rows no copies fill, is fp32 in every precision.
         let precision = if tf32 { Precision::Tf32 } else { Precision::Fp32 };
         let context = Context { options: Options { precision, ..context.options }, ..*context };
+        let added = warpgroups::added(self, &context, longest.min(self.classes()));
         let (mut chunks, mut first) = (Vec::new(), 0);
         while first < self.classes() {
             let end = if first < whole { whole.min(first + longest) } else { self.classes() };
@@ -143,7 +174,10 @@ impl Large {
                 Some(backward) => ByClass::Finished(backward),
                 None => ByClass::Sums(Product::new(&context, self.element(), Layout::TN, [lines, pitch, batch])),
             };
-            let by_row = Product::new(&context, self.element(), Layout::NN, [batch, pitch, lines]);
+            let by_row = match added {
+                Some(added) => ByRow::Added(added),
+                None => ByRow::Sums(Product::new(&context, self.element(), Layout::NN, [batch, pitch, lines])),
+            };
             chunks.push(Chunk { classes: first..end, by_class, by_row });
             first = end;
         }
@@ -155,10 +189,17 @@ impl Large {
         let Chunk { classes, by_class, by_row } = chunk;
         let slopes = workspace.slopes;
         let gradients = workspace.gradients.part(0, self.gradients_bytes(chunk));
-        let (sums, parts) = (workspace.sums.part(0, self.sums_bytes(chunk)), workspace.parts.part(0, by_row.bytes()));
-        let [rows, weights] = self.operands(io, classes, &workspace.directions);
-        let later = self.later_directions(io, classes, workspace.directions.classes, None);
-        let mut launches: Vec<Launch> = later.into_iter().collect();
+        let sums = workspace.sums.part(0, self.sums_bytes(chunk));
+        let parts = workspace.parts.part(0, self.parts_bytes(chunk));
+        let Directions { rows, classes: of_classes } = workspace.directions;
+        let skipped = if workspace.has_classes { self.directions_bytes(classes.start) } else { 0 };
+        let directions = Directions { rows, classes: of_classes.part(skipped, of_classes.bytes - skipped) };
+        let [rows, weights] = self.operands(io, classes, &directions);
+        let mut launches = Vec::new();
+        // The launch over the rows, if there is one, makes those of the first chunk.
+        if self.rounded() && !workspace.has_classes && (workspace.has_rows || classes.start > 0) {
+            launches.push(self.class_directions(io, classes, directions.classes, None));
+        }
         match by_class {
             ByClass::Finished(backward) => {
                 let made = [gradients, sums];
@@ -172,7 +213,24 @@ impl Large {
                 launches.push(self.weight_gradient(io, slopes, sums, classes.start, classes.len(), parts));
             }
         }
-        launches.push(by_row.launch("gemm_nn", gradients, weights, parts));
+        let (is_first, is_last) = (classes.start == 0, classes.end == self.classes());
+        match by_row {
+            ByRow::Added(added) => {
+                launches.push(self.added_warpgroups(added, classes, [gradients, weights], parts));
+                if is_last {
+                    launches.push(self.embedding(io, slopes, parts, by_row.splits(), [true, true]));
+                }
+            }
+            ByRow::Sums(product) => {
+                launches.push(product.launch("gemm_nn", gradients, weights, parts));
+                launches.push(self.embedding(io, slopes, parts, by_row.splits(), [is_first, is_last]));
+            }
+        }
+        launches
+    }
+
+    /// Adds up parts of `d_embedding`. The first such launch writes, the others add.
+    fn embedding(&self, io: &Io, slopes: Slice, parts: Slice, splits: usize, [is_first, is_last]: [bool; 2]) -> Launch {
         let embedding = self
             .launch("margin_softmax_backward_embedding", self.batch())
             .block(EMBEDDING_THREADS)
@@ -184,17 +242,8 @@ impl Large {
             .read(io.reads[9])
             .read(slopes)
             .read(parts);
-        // The first chunk writes, the others add.
-        let is_first = classes.start == 0;
         let embedding = if is_first { embedding.write(io.writes[0]) } else { embedding.update(io.writes[0]) };
-        launches.push(
-            embedding
-                .value(self.head)
-                .value(by_row.scheme.splits as u32)
-                .value(u32::from(is_first))
-                .value(u32::from(classes.end == self.classes())),
-        );
-        launches
+        embedding.value(self.head).value(splits as u32).value(u32::from(is_first)).value(u32::from(is_last))
     }
 
     /// The gradients of a chunk's products, from tiles of them or from the cosines that the forward pass kept.

@@ -1,8 +1,8 @@
 //! Heads of many classes, forward: tiles of products, and what both passes share.
 
 use super::warpgroups;
-use super::{Launcher, WARPS};
-use crate::launch::{Io, Kernel, Launch, Slice, TIERS};
+use super::{Launcher, SLOPES_BYTES, WARPS};
+use crate::launch::{Io, Kernel, Launch, Left, Slice, TIERS};
 use crate::launcher::Context;
 use crate::options::{Precision, Tier};
 use sphereface_tensor::op::FEW_CLASSES;
@@ -18,11 +18,15 @@ pub(super) const TILE_CLASSES: usize = 64;
 const TILE_THREADS: u32 = 128;
 /// The most elements of what exists of a chunk of classes at a time, so that the L2 cache of a large GPU holds it: 16 MiB
 /// of directions or gradients in bf16, 32 MiB of gradients in f32.
-pub(super) const CHUNK_ELEMENTS: usize = 8 << 20;
+const CHUNK_ELEMENTS: usize = 8 << 20;
+/// The same by warpgroups: no launch would wait for memory if L2 held nothing between launches, so that fewer chunks win.
+const CHUNK_ELEMENTS_WGMMA: usize = 16 << 20;
 /// Classes of a chunk are a multiple of these, if another follows: whole tiles.
 pub(super) const CHUNK_STEP: usize = 256;
-/// The most classes of a chunk of the forward pass.
-const FORWARD_CLASSES: usize = 16_384;
+/// The most classes of a chunk, and of one that leaves sums of the weights' gradients.
+const CHUNK_CLASSES: usize = 16_384;
+const CHUNK_CLASSES_WGMMA: usize = 32_768;
+const CHUNK_CLASSES_OF_SUMS: usize = 8192;
 
 /// How tiles of products are made.
 pub(super) struct HeadTile {
@@ -62,33 +66,40 @@ impl Deref for Large {
 
 pub(super) fn forward(launcher: Launcher, context: &Context) -> Kernel {
     let launcher = Large::new(launcher, context);
-    let chunks = launcher.forward_chunks();
+    let by_warpgroups = warpgroups::tiles(&launcher, context, CHUNK_STEP).is_some();
+    let chunks = launcher.forward_chunks(by_warpgroups);
     let longest = chunks.iter().map(Range::len).max().unwrap_or(0);
     let splits = launcher.splits(longest);
     let terms_bytes = TERMS_BYTES * launcher.batch() as u64;
     let scheme = warpgroups::tiles(&launcher, context, longest);
     let parts = scheme.map_or(splits * launcher.tile.parts, |scheme| longest.div_ceil(scheme.tile.columns));
     let partial_bytes = ONLINE_BYTES * (launcher.batch() * parts) as u64;
-    let [rows_bytes, classes_bytes] = [launcher.batch(), longest].map(|count| launcher.directions_bytes(count));
     let energy_bytes = launcher.energy_bytes();
-    Kernel::new(terms_bytes + partial_bytes + rows_bytes + classes_bytes + energy_bytes, move |io| {
+    // Those of one chunk need not be made again in the backward pass.
+    let is_whole = chunks.len() == 1;
+    let left_bytes = launcher.left_bytes(if is_whole { longest } else { 0 });
+    let own_bytes = if is_whole { 0 } else { launcher.directions_bytes(longest) };
+    let kernel = Kernel::new(terms_bytes + partial_bytes + own_bytes + energy_bytes, move |io| {
         let mut at = 0;
-        let [energies, terms, partial, row_directions, class_directions] =
-            [energy_bytes, terms_bytes, partial_bytes, rows_bytes, classes_bytes].map(|bytes| {
-                at += bytes;
-                io.workspace.part(at - bytes, bytes)
-            });
+        let [energies, terms, partial, own] = [energy_bytes, terms_bytes, partial_bytes, own_bytes].map(|bytes| {
+            at += bytes;
+            io.workspace.part(at - bytes, bytes)
+        });
         let [loss, log_sum_exp, target_cosine, norm, inverse_norm, hits, ref kept @ ..] = io.writes[..] else {
             return vec![];
         };
-        let directions = Directions { rows: row_directions, classes: class_directions };
-        let rows = launcher.with_directions("margin_softmax_forward_rows", io, &directions, &chunks[0], |launch| {
+        let [slopes, rows, classes] = launcher.left(io.left);
+        let directions = Directions { rows, classes: if is_whole { classes } else { own } };
+        let rows = launcher.with_directions("margin_softmax_forward_rows", &directions, &chunks[0], |launch| {
+            let launch = io.reads[..3].iter().fold(launch, |launch, &read| launch.read(read));
             launch.write(terms).write(inverse_norm.part(0, 4 * chunks[0].len() as u64))
         });
         let mut launches = vec![rows];
         for chunk in &chunks {
             let of_chunk = inverse_norm.part(4 * chunk.start as u64, 4 * chunk.len() as u64);
-            launches.extend(launcher.later_directions(io, chunk, class_directions, Some(of_chunk)));
+            if launcher.rounded() && chunk.start > 0 {
+                launches.push(launcher.class_directions(io, chunk, directions.classes, Some(of_chunk)));
+            }
             let operands = launcher.operands(io, chunk, &directions);
             let results = Softmaxes { terms, partial, kept: kept.first().copied() };
             launches.push(match &scheme {
@@ -104,12 +115,14 @@ pub(super) fn forward(launcher: Launcher, context: &Context) -> Kernel {
             .write(target_cosine)
             .write(norm)
             .write(hits)
+            .write(slopes)
             .value(launcher.head)
             .value(parts as u32);
         launches.push(merge);
         launches.extend(launcher.energy(io, energies));
         launches
-    })
+    });
+    kernel.leaving(Left { bytes: left_bytes, write: 4 })
 }
 
 /// What the tiles of the forward pass read of rows, and what they write of them.
@@ -123,6 +136,16 @@ pub(super) struct Softmaxes {
 pub(super) struct Directions {
     pub(super) rows: Slice,
     pub(super) classes: Slice,
+}
+
+/// The most classes of a chunk with rows of so many elements, which perhaps leaves sums of the weights' gradients.
+pub(super) fn longest_chunk(row: usize, by_warpgroups: bool, leaves_sums: bool) -> usize {
+    let (elements, classes) = match (by_warpgroups, leaves_sums) {
+        (_, true) => (CHUNK_ELEMENTS, CHUNK_CLASSES_OF_SUMS),
+        (true, false) => (CHUNK_ELEMENTS_WGMMA, CHUNK_CLASSES_WGMMA),
+        (false, false) => (CHUNK_ELEMENTS, CHUNK_CLASSES),
+    };
+    (elements / row).clamp(1, classes).next_multiple_of(CHUNK_STEP)
 }
 
 impl Large {
@@ -180,9 +203,8 @@ impl Large {
     }
 
     /// Chunks of classes whose directions exist at a time; all classes, where products are of the weights as they are.
-    fn forward_chunks(&self) -> Vec<Range<usize>> {
-        let longest = (CHUNK_ELEMENTS / self.pitch()).clamp(1, FORWARD_CLASSES).next_multiple_of(CHUNK_STEP);
-        let longest = if self.rounded() { longest } else { self.classes() };
+    fn forward_chunks(&self, by_warpgroups: bool) -> Vec<Range<usize>> {
+        let longest = if self.rounded() { longest_chunk(self.pitch(), by_warpgroups, false) } else { self.classes() };
         let firsts = (0..self.classes()).step_by(longest);
         firsts.map(|first| first..self.classes().min(first + longest)).collect()
     }
@@ -192,42 +214,56 @@ impl Large {
         if self.rounded() { (2 * self.lines(vectors) * self.pitch()) as u64 } else { 0 }
     }
 
+    /// Bytes of what the forward pass leaves: slopes, directions of the rows, and perhaps those of so many classes.
+    pub(super) fn left_bytes(&self, classes: usize) -> u64 {
+        SLOPES_BYTES * self.batch() as u64 + self.directions_bytes(self.batch()) + self.directions_bytes(classes)
+    }
+
+    /// Those three, in the memory where they were left.
+    pub(super) fn left(&self, memory: Slice) -> [Slice; 3] {
+        let mut rest = memory;
+        let mut take = |bytes| {
+            let taken = rest.part(0, bytes);
+            rest = rest.part(bytes, rest.bytes - bytes);
+            taken
+        };
+        let slopes = take(SLOPES_BYTES * self.batch() as u64);
+        let rows = take(self.directions_bytes(self.batch()));
+        [slopes, rows, rest]
+    }
+
     /// A launch with a warp for each row, and each class of the first chunk: what it writes of rows, then their directions,
     /// if there are any.
     pub(super) fn with_directions(
         &self,
         kernel: &str,
-        io: &Io,
         directions: &Directions,
         first: &Range<usize>,
-        write: impl FnOnce(Launch) -> Launch,
+        operands: impl FnOnce(Launch) -> Launch,
     ) -> Launch {
         let warps = self.lines(self.batch()) + self.lines(first.len());
         let given = |slice: Slice, count| self.rounded().then(|| slice.part(0, self.directions_bytes(count)));
-        write(self.reads(self.launch(kernel, warps.div_ceil(WARPS)), io))
+        operands(self.launch(kernel, warps.div_ceil(WARPS)))
             .write_if(given(directions.rows, self.batch()))
             .write_if(given(directions.classes, first.len()))
             .value(self.head)
             .value(first.len() as u32)
     }
 
-    /// The launch that makes directions of the weights of a chunk of classes, if it is not the first one.
-    pub(super) fn later_directions(
+    /// The launch that makes directions of the weights of a chunk of classes.
+    pub(super) fn class_directions(
         &self,
         io: &Io,
         chunk: &Range<usize>,
         directions: Slice,
         inverse_norm: Option<Slice>,
-    ) -> Option<Launch> {
-        let launch = || {
-            self.launch("margin_softmax_directions", chunk.len().div_ceil(WARPS))
-                .read(self.weights(io, chunk))
-                .write_if(inverse_norm)
-                .write(directions.part(0, self.directions_bytes(chunk.len())))
-                .value(self.head)
-                .value(chunk.len() as u32)
-        };
-        (self.rounded() && chunk.start > 0).then(launch)
+    ) -> Launch {
+        self.launch("margin_softmax_directions", chunk.len().div_ceil(WARPS))
+            .read(self.weights(io, chunk))
+            .write_if(inverse_norm)
+            .write(directions.part(0, self.directions_bytes(chunk.len())))
+            .value(self.head)
+            .value(chunk.len() as u32)
     }
 
     /// Embeddings, and the weights of a chunk of classes, as products take them.

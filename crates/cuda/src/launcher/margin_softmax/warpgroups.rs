@@ -6,6 +6,7 @@ use crate::launch::{Io, Launch, Slice};
 use crate::launcher::matrix_product::Products;
 use crate::launcher::tile::Scheme;
 use crate::launcher::{Context, wgmma};
+use crate::options::Tier;
 use sphereface_tensor::DType;
 use sphereface_tensor::op::Layout;
 use std::ops::Range;
@@ -14,8 +15,6 @@ use std::ops::Range;
 const BOX: [u64; 2] = [64, 16];
 /// Rows whose gradients one warpgroup sums along the columns.
 const GROUP_ROWS: usize = 64;
-/// Columns of the tile for what memory bounds.
-const FEW_COLUMNS: usize = 128;
 
 /// The products of embeddings with so many classes.
 fn products(launcher: &Large, classes: usize) -> Products {
@@ -25,7 +24,7 @@ fn products(launcher: &Large, classes: usize) -> Products {
 
 /// How warpgroups make the tiles of so many classes, if they do.
 pub(super) fn tiles(launcher: &Large, context: &Context, classes: usize) -> Option<Scheme> {
-    let scheme = || wgmma::whole(context, DType::Bf16, &products(launcher, classes), usize::MAX);
+    let scheme = || wgmma::whole(context, DType::Bf16, &products(launcher, classes));
     if launcher.rounded() { scheme() } else { None }
 }
 
@@ -45,7 +44,7 @@ pub(super) fn backward(launcher: &Large, context: &Context, classes: usize) -> O
     let by_class = by_class(launcher, classes);
     Some(Backward {
         tiles: tiles(launcher, context, classes)?,
-        weight: wgmma::whole(context, DType::Bf16, &by_class, FEW_COLUMNS)?,
+        weight: wgmma::whole(context, DType::Bf16, &by_class)?,
         groups: launcher.batch().div_ceil(GROUP_ROWS),
     })
 }
@@ -54,6 +53,21 @@ pub(super) fn backward(launcher: &Large, context: &Context, classes: usize) -> O
 fn by_class(launcher: &Large, classes: usize) -> Products {
     let [rows, columns, length] = [launcher.lines(classes), launcher.pitch(), launcher.batch()];
     Products { layout: Layout::TN, rows, columns, length, segments: 1, batch: 1, own: [false; 2] }
+}
+
+/// How the gradients of chunks of classes times their directions are added up, in parts.
+pub(super) type Added = Scheme;
+
+/// Gradients of so many classes times directions.
+fn by_row(launcher: &Large, classes: usize) -> Products {
+    let [rows, columns, length] = [launcher.batch(), launcher.pitch(), launcher.lines(classes)];
+    Products { layout: Layout::NN, rows, columns, length, segments: 1, batch: 1, own: [false; 2] }
+}
+
+/// The same of chunks of at most so many classes, if warpgroups are the best way.
+pub(super) fn added(launcher: &Large, context: &Context, classes: usize) -> Option<Added> {
+    let scheme = || by_row(launcher, classes).scheme(context, DType::Bf16);
+    launcher.rounded().then(scheme).filter(|scheme| scheme.tier == Tier::Wgmma)
 }
 
 /// A matrix of 16-bit elements that warps store 16 rows of.
@@ -132,6 +146,23 @@ impl Large {
             .value(self.head)
             .value(chunk.start as u32)
             .value(products.structure(&backward.tiles))
+    }
+
+    /// The gradients of a chunk's products times the classes' directions, added to the parts of the chunks before.
+    pub(super) fn added_warpgroups(
+        &self,
+        added: &Added,
+        chunk: &Range<usize>,
+        operands: [Slice; 2],
+        parts: Slice,
+    ) -> Launch {
+        let products = by_row(self, chunk.len());
+        // A part of a short chunk has one line of the reduction at least.
+        let splits = added.splits.min(products.length.div_ceil(wgmma::LINE_BYTES / DType::Bf16.bytes()));
+        let scheme = Scheme { splits, ..*added };
+        let launch = self.warpgroups(&products, &scheme, "backward_parts", operands);
+        let launch = if chunk.start == 0 { launch.write(parts) } else { launch.update(parts) };
+        launch.value(u32::from(chunk.start > 0)).value(products.structure(&scheme))
     }
 
     /// The gradient of a chunk's weights from those.

@@ -180,7 +180,7 @@ __device__ __forceinline__ void store_sums(const float (&sum)[COUNT], u8 *exchan
     for (u32 part = 0; part < COUNT * 2 / EXCHANGE_COLUMNS; ++part) {
         u32 column = first_column + part * EXCHANGE_COLUMNS;
         const float *sums = sum + part * (EXCHANGE_COLUMNS / 2);
-        if constexpr (COUNT + sizeof(typename WarpRows<Epilogue>::Operands) / 4 <= MOST_HELD) {
+        if constexpr (COUNT + sizeof(typename WarpRows<Epilogue, PlainRows>::Operands) / 4 <= MOST_HELD) {
             auto operands = to.read(column);
             to.store(sums, exchange, column, &operands);
         } else {

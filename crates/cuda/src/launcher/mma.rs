@@ -73,7 +73,7 @@ pub(super) fn best(
     let candidates = TILES.into_iter().flat_map(|(tile, rate)| {
         let tiles = products * tile.count(rows, columns);
         (needed..=most.min(needed.max(2 * BLOCKS / tiles))).map(move |splits| {
-            let block = tile.rows * tile.columns * (terms.div_ceil(splits) + FILL) / rate;
+            let block = tile.rows * tile.columns * (terms.div_ceil(splits) + FILL) * tf32_slower(dtype) / rate;
             let cycles = cycles(block, tiles * splits, splits, products * rows * columns);
             (Scheme { tile, element, splits, blocks: None, tier: Tier::Mma }, block, tiles * splits, cycles)
         })
@@ -81,6 +81,11 @@ pub(super) fn best(
     let (scheme, block, blocks, cycles) = candidates.min_by_key(|(.., cycles)| *cycles)?;
     let waits = if blocks <= PROCESSORS { block * TOGETHER / ALONE - block } else { 0 };
     Some((scheme, cycles + waits))
+}
+
+/// How many times the cycles of bf16 products of this type take: fp32 operands are TF32 there.
+pub(super) fn tf32_slower(dtype: DType) -> usize {
+    if dtype == DType::F32 { 2 } else { 1 }
 }
 
 /// Multiprocessors of an H100 or H200.

@@ -2,7 +2,7 @@
 
 use super::Context;
 use super::matrix_product::Products;
-use super::mma::{PROCESSORS, TERMS, TERMS_OF_PART, cycles};
+use super::mma::{PROCESSORS, TERMS, TERMS_OF_PART, cycles, tf32_slower};
 use super::tile::{Scheme, Tile};
 use crate::driver::{Swizzle, TensorMap};
 use crate::options::{Precision, Tier};
@@ -79,7 +79,7 @@ fn schemes(context: &Context, dtype: DType, products: &Products) -> Vec<(Scheme,
     let ways = TILES.into_iter().filter(|(tile, _)| fits(tile)).flat_map(|(tile, rate)| {
         let tiles = batch * tiles(&tile, rows, columns);
         (needed..=most.min(needed.max(2 * PROCESSORS / tiles))).map(move |splits| {
-            let block = tile.rows * tile.columns * (terms.div_ceil(splits) + FILL) / rate;
+            let block = tile.rows * tile.columns * (terms.div_ceil(splits) + FILL) * tf32_slower(dtype) / rate;
             let cycles = cycles(block, tiles * splits, splits, batch * rows * columns);
             let blocks = Some((tiles * splits).min(most_blocks) as u32);
             (Scheme { tile, element, splits, blocks, tier: Tier::Wgmma }, cycles)

@@ -153,13 +153,15 @@ impl Launch<'_> {
         pairs.map(|(blocks, cluster)| blocks / cluster).product()
     }
 
-    /// Runs the first cluster and the middle one; the counts of the busier one, for one of its blocks.
+    /// Runs the first cluster and the middle one; the counts of the busier one, which multiplies more or else has more
+    /// instructions, for one of its blocks.
     pub(crate) fn sample(&self) -> Result<Counters, Fault> {
         let clusters = self.clusters();
         let numbers: &[u32] = if clusters > 1 { &[0, clusters / 2] } else { &[0] };
         let runs: Result<Vec<Counters>, _> =
             numbers.par_iter().map(|&number| Cluster::default().run(self, number)).collect();
-        let busiest = runs.map_err(|(_, fault)| *fault)?.into_iter().max_by_key(Counters::instructions);
+        let work = |counters: &Counters| (counters.mma_flops + counters.wgmma_flops, counters.instructions());
+        let busiest = runs.map_err(|(_, fault)| *fault)?.into_iter().max_by_key(work);
         Ok(busiest.unwrap_or_default().divided(self.cluster.iter().product::<u32>().into()))
     }
 

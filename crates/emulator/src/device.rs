@@ -133,7 +133,8 @@ impl Device {
     }
 
     /// Runs the first cluster of a launch and the one in the middle of its grid, and returns what a block of the busier one
-    /// did, which multiplies more or else has more instructions. Where blocks share out the work, the first has the most; where each has a tile, the middle one has no border.
+    /// did, which multiplies more or else has more instructions. Where blocks share out the work, the first has the most;
+    /// where each has a tile, the middle one has no border.
     ///
     /// # Errors
     /// As [`launch`](Self::launch).

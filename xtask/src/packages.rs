@@ -63,9 +63,7 @@ fn digest(packed: &Path) -> io::Result<u64> {
 fn pack(metadata: &Value, place: &Path, args: &[&str]) -> Outcome {
     let mut command = cargo();
     command.args(["package", "--quiet", "--allow-dirty", "--target-dir"]).arg(place).args(args);
-    // A package by itself has no profile of ours; without any optimisation the loops of each instruction set take the
-    // compiler minutes and 10 GB.
-    command.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1").env("CARGO_PROFILE_DEV_DEBUG", "0");
+    // A package by itself has no profile of ours: it is not optimised, as in a user's debug build.
     published(metadata).filter_map(|package| package["name"].as_str()).for_each(|name| {
         command.args(["-p", name]);
     });

@@ -34,18 +34,23 @@ pub(super) enum Form {
 
 impl Form {
     /// Values read, from one before the first output on (`Pair`: from the first output on).
-    pub(super) fn inputs(self) -> usize {
+    pub(super) const fn inputs(self) -> usize {
         [6, 5, 4, 2][self as usize]
     }
 
     /// Values computed.
-    pub(super) fn outputs(self) -> usize {
+    pub(super) const fn outputs(self) -> usize {
         [4, 3, 2, 2][self as usize]
     }
 
     /// Which components of the transformed filter its products take.
-    pub(super) fn components(self) -> &'static [usize] {
-        [&[0, 1, 2, 3, 4, 5][..], &[0, 1, 2, 3, 5], &[0, 1, 2, 5], &[0, 1, 2]][self as usize]
+    pub(super) const fn components(self) -> &'static [usize] {
+        match self {
+            Form::Four => &[0, 1, 2, 3, 4, 5],
+            Form::Three => &[0, 1, 2, 3, 5],
+            Form::Two => &[0, 1, 2, 5],
+            Form::Pair => &[0, 1, 2],
+        }
     }
 
     /// Distance of its first input from its first output.
@@ -75,10 +80,9 @@ const AT_Q: f32 = 1.0 / (2.0 * Q2 * (Q2 - P2));
 
 impl Map {
     /// How many vectors it reads and writes.
-    #[inline(always)]
-    pub(super) fn sizes(self, form: Form) -> [usize; 2] {
+    pub(super) const fn sizes(self, form: Form) -> [usize; 2] {
         let components = form.components().len();
-        let all = if form == Form::Pair { components } else { MOST };
+        let all = if matches!(form, Form::Pair) { components } else { MOST };
         match self {
             Map::Input => [form.inputs(), components],
             Map::Output => [components, form.outputs()],
@@ -87,137 +91,271 @@ impl Map {
             Map::FilterGradient => [all, TAPS],
         }
     }
+}
 
-    /// Applies the map; what is past its sizes is not read, and zero in the result.
+/// As many vectors as a form has values at the most; what is past the sizes of a map is not read, and zero in its result.
+pub(super) type Values<S> = [<S as Simd>::f32s; MOST];
+
+/// The maps of one form. They are known by type, not by value: a transform has them in dozens of places for every pair of
+/// forms and every instruction set, and would have all maps in each of them until it is optimised.
+pub(super) trait Maps {
+    /// Which.
+    const FORM: Form;
+
+    fn input<S: Simd>(v: Vectors<S>, from: Values<S>) -> Values<S>;
+
+    fn output<S: Simd>(v: Vectors<S>, from: Values<S>) -> Values<S>;
+
+    fn output_gradient<S: Simd>(v: Vectors<S>, from: Values<S>) -> Values<S>;
+
     #[inline(always)]
-    pub(super) fn apply<S: Simd>(self, form: Form, simd: S, from: [S::f32s; MOST]) -> [S::f32s; MOST] {
-        use Form::{Four, Pair, Three, Two};
-        let v = Vectors(simd);
-        match (self, form) {
-            (Map::Input, Four) => {
-                let [d0, d1, d2, d3, d4, d5] = from;
-                let (even_p, odd_p) = (v.plus(d4, -Q2, d2), v.plus(d3, -Q2, d1));
-                let (even_q, odd_q) = (v.plus(d4, -P2, d2), v.plus(d3, -P2, d1));
-                [
-                    v.plus(v.add(d0, d4), -(P2 + Q2), d2),
-                    v.plus(even_p, P, odd_p),
-                    v.plus(even_p, -P, odd_p),
-                    v.plus(even_q, Q, odd_q),
-                    v.plus(even_q, -Q, odd_q),
-                    v.plus(v.add(d1, d5), -(P2 + Q2), d3),
-                ]
-            }
-            // Those of fewer points are multiplied by the factors of the points they leave out, x + Q and x² − Q².
-            (Map::Input, Three) => {
-                let [d0, d1, d2, d3, d4, _] = from;
-                let (inner, outer) = (v.plus(d3, -Q, d2), v.plus(d2, -Q, d1));
-                v.filled([
-                    v.times(Q, v.plus(v.plus(inner, -P2, d1), P2 * Q, d0)),
-                    v.times(P + Q, v.plus(inner, P, outer)),
-                    v.times(Q - P, v.plus(inner, -P, outer)),
-                    v.times(2.0 * Q, v.plus(d3, -P2, d1)),
-                    v.plus(v.plus(v.plus(d4, -Q, d3), -P2, d2), P2 * Q, d1),
-                ])
-            }
-            (Map::Input, Two) => {
-                let [d0, d1, d2, d3, ..] = from;
-                let (d2_scaled, d1_scaled) = (v.times(P2 - Q2, d2), v.times(P * (P2 - Q2), d1));
-                v.filled([
-                    v.plus(d0, -Q2, d2),
-                    v.add(d2_scaled, d1_scaled),
-                    v.sub(d2_scaled, d1_scaled),
-                    v.plus(d3, -P2, d1),
-                ])
-            }
-            (Map::Input, Pair) => v.filled([v.add(from[0], from[1]), from[1], from[0]]),
-            (Map::Output, Four) => {
-                let [m0, p, p_minus, q, q_minus, infinity] = from;
-                let (even_p, odd_p) = (v.add(p, p_minus), v.sub(p, p_minus));
-                let (even_q, odd_q) = (v.add(q, q_minus), v.sub(q, q_minus));
-                v.filled([
-                    v.add(m0, v.add(even_p, even_q)),
-                    v.plus(v.times(P, odd_p), Q, odd_q),
-                    v.plus(v.times(P2, even_p), Q2, even_q),
-                    v.plus(v.plus(infinity, P2 * P, odd_p), Q2 * Q, odd_q),
-                ])
-            }
-            (Map::Output, Three) => {
-                let [m0, p, p_minus, q, infinity, _] = from;
-                let (even_p, odd_p) = (v.add(p, p_minus), v.sub(p, p_minus));
-                v.filled([
-                    v.add(m0, v.add(even_p, q)),
-                    v.plus(v.times(P, odd_p), Q, q),
-                    v.plus(v.plus(infinity, P2, even_p), Q2, q),
-                ])
-            }
-            (Map::Output, Two) => {
-                let [m0, p, p_minus, infinity, ..] = from;
-                v.filled([v.add(m0, v.add(p, p_minus)), v.plus(infinity, P, v.sub(p, p_minus))])
-            }
-            (Map::Output, Pair) => {
-                let [middle, right, left, ..] = from;
-                v.filled([v.add(middle, right), v.add(middle, left)])
-            }
-            (Map::OutputGradient, Four) => {
-                let [y0, y1, y2, y3, ..] = from;
-                let (even_p, odd_p) = (v.plus(y0, P2, y2), v.plus(y1, P2, y3));
-                let (even_q, odd_q) = (v.plus(y0, Q2, y2), v.plus(y1, Q2, y3));
-                [
-                    y0,
-                    v.plus(even_p, P, odd_p),
-                    v.plus(even_p, -P, odd_p),
-                    v.plus(even_q, Q, odd_q),
-                    v.plus(even_q, -Q, odd_q),
-                    y3,
-                ]
-            }
-            (Map::OutputGradient, Three) => {
-                let [y0, y1, y2, ..] = from;
-                let even = v.plus(y0, P2, y2);
-                v.filled([y0, v.plus(even, P, y1), v.plus(even, -P, y1), v.plus(v.plus(y0, Q, y1), Q2, y2), y2])
-            }
-            (Map::OutputGradient, Two) => {
-                let [y0, y1, ..] = from;
-                v.filled([y0, v.plus(y0, P, y1), v.plus(y0, -P, y1), y1])
-            }
-            (Map::OutputGradient, Pair) => v.filled([v.add(from[0], from[1]), from[0], from[1]]),
-            (Map::Filter, Four | Three | Two) => {
-                let [g0, g1, g2, ..] = from;
-                let (even_p, odd_p) = (v.times(AT_P, v.plus(g0, P2, g2)), v.times(AT_P * P, g1));
-                let (even_q, odd_q) = (v.times(AT_Q, v.plus(g0, Q2, g2)), v.times(AT_Q * Q, g1));
-                [g0, v.add(even_p, odd_p), v.sub(even_p, odd_p), v.add(even_q, odd_q), v.sub(even_q, odd_q), g2]
-            }
-            (Map::FilterGradient, Four | Three | Two) => {
-                let [u0, p, p_minus, q, q_minus, infinity] = from;
-                let (even_p, odd_p) = (v.times(AT_P, v.add(p, p_minus)), v.sub(p, p_minus));
-                let (even_q, odd_q) = (v.times(AT_Q, v.add(q, q_minus)), v.sub(q, q_minus));
-                v.filled([
-                    v.add(u0, v.add(even_p, even_q)),
-                    v.plus(v.times(AT_P * P, odd_p), AT_Q * Q, odd_q),
-                    v.plus(v.plus(infinity, P2, even_p), Q2, even_q),
-                ])
-            }
-            (Map::Filter, Pair) => {
-                let [g0, g1, g2, ..] = from;
-                v.filled([g1, v.sub(g2, g1), v.sub(g0, g1)])
-            }
-            (Map::FilterGradient, Pair) => {
-                let [u, right, left, ..] = from;
-                v.filled([left, v.sub(u, v.add(right, left)), right])
-            }
-        }
+    fn filter<S: Simd>(v: Vectors<S>, from: Values<S>) -> Values<S> {
+        let [g0, g1, g2, ..] = from;
+        let (even_p, odd_p) = (v.times(AT_P, v.plus(g0, P2, g2)), v.times(AT_P * P, g1));
+        let (even_q, odd_q) = (v.times(AT_Q, v.plus(g0, Q2, g2)), v.times(AT_Q * Q, g1));
+        [g0, v.add(even_p, odd_p), v.sub(even_p, odd_p), v.add(even_q, odd_q), v.sub(even_q, odd_q), g2]
+    }
+
+    #[inline(always)]
+    fn filter_gradient<S: Simd>(v: Vectors<S>, from: Values<S>) -> Values<S> {
+        let [u0, p, p_minus, q, q_minus, infinity] = from;
+        let (even_p, odd_p) = (v.times(AT_P, v.add(p, p_minus)), v.sub(p, p_minus));
+        let (even_q, odd_q) = (v.times(AT_Q, v.add(q, q_minus)), v.sub(q, q_minus));
+        v.filled([
+            v.add(u0, v.add(even_p, even_q)),
+            v.plus(v.times(AT_P * P, odd_p), AT_Q * Q, odd_q),
+            v.plus(v.plus(infinity, P2, even_p), Q2, even_q),
+        ])
+    }
+}
+
+/// [`Form::Four`].
+pub(super) struct Four;
+
+impl Maps for Four {
+    const FORM: Form = Form::Four;
+
+    #[inline(always)]
+    fn input<S: Simd>(v: Vectors<S>, from: Values<S>) -> Values<S> {
+        let [d0, d1, d2, d3, d4, d5] = from;
+        let (even_p, odd_p) = (v.plus(d4, -Q2, d2), v.plus(d3, -Q2, d1));
+        let (even_q, odd_q) = (v.plus(d4, -P2, d2), v.plus(d3, -P2, d1));
+        [
+            v.plus(v.add(d0, d4), -(P2 + Q2), d2),
+            v.plus(even_p, P, odd_p),
+            v.plus(even_p, -P, odd_p),
+            v.plus(even_q, Q, odd_q),
+            v.plus(even_q, -Q, odd_q),
+            v.plus(v.add(d1, d5), -(P2 + Q2), d3),
+        ]
+    }
+
+    #[inline(always)]
+    fn output<S: Simd>(v: Vectors<S>, from: Values<S>) -> Values<S> {
+        let [m0, p, p_minus, q, q_minus, infinity] = from;
+        let (even_p, odd_p) = (v.add(p, p_minus), v.sub(p, p_minus));
+        let (even_q, odd_q) = (v.add(q, q_minus), v.sub(q, q_minus));
+        v.filled([
+            v.add(m0, v.add(even_p, even_q)),
+            v.plus(v.times(P, odd_p), Q, odd_q),
+            v.plus(v.times(P2, even_p), Q2, even_q),
+            v.plus(v.plus(infinity, P2 * P, odd_p), Q2 * Q, odd_q),
+        ])
+    }
+
+    #[inline(always)]
+    fn output_gradient<S: Simd>(v: Vectors<S>, from: Values<S>) -> Values<S> {
+        let [y0, y1, y2, y3, ..] = from;
+        let (even_p, odd_p) = (v.plus(y0, P2, y2), v.plus(y1, P2, y3));
+        let (even_q, odd_q) = (v.plus(y0, Q2, y2), v.plus(y1, Q2, y3));
+        [
+            y0,
+            v.plus(even_p, P, odd_p),
+            v.plus(even_p, -P, odd_p),
+            v.plus(even_q, Q, odd_q),
+            v.plus(even_q, -Q, odd_q),
+            y3,
+        ]
+    }
+}
+
+/// [`Form::Three`]. Forms of fewer points are multiplied by the factors of those they leave out, x + Q and x² − Q².
+pub(super) struct Three;
+
+impl Maps for Three {
+    const FORM: Form = Form::Three;
+
+    #[inline(always)]
+    fn input<S: Simd>(v: Vectors<S>, from: Values<S>) -> Values<S> {
+        let [d0, d1, d2, d3, d4, _] = from;
+        let (inner, outer) = (v.plus(d3, -Q, d2), v.plus(d2, -Q, d1));
+        v.filled([
+            v.times(Q, v.plus(v.plus(inner, -P2, d1), P2 * Q, d0)),
+            v.times(P + Q, v.plus(inner, P, outer)),
+            v.times(Q - P, v.plus(inner, -P, outer)),
+            v.times(2.0 * Q, v.plus(d3, -P2, d1)),
+            v.plus(v.plus(v.plus(d4, -Q, d3), -P2, d2), P2 * Q, d1),
+        ])
+    }
+
+    #[inline(always)]
+    fn output<S: Simd>(v: Vectors<S>, from: Values<S>) -> Values<S> {
+        let [m0, p, p_minus, q, infinity, _] = from;
+        let (even_p, odd_p) = (v.add(p, p_minus), v.sub(p, p_minus));
+        v.filled([
+            v.add(m0, v.add(even_p, q)),
+            v.plus(v.times(P, odd_p), Q, q),
+            v.plus(v.plus(infinity, P2, even_p), Q2, q),
+        ])
+    }
+
+    #[inline(always)]
+    fn output_gradient<S: Simd>(v: Vectors<S>, from: Values<S>) -> Values<S> {
+        let [y0, y1, y2, ..] = from;
+        let even = v.plus(y0, P2, y2);
+        v.filled([y0, v.plus(even, P, y1), v.plus(even, -P, y1), v.plus(v.plus(y0, Q, y1), Q2, y2), y2])
+    }
+}
+
+/// [`Form::Two`].
+pub(super) struct Two;
+
+impl Maps for Two {
+    const FORM: Form = Form::Two;
+
+    #[inline(always)]
+    fn input<S: Simd>(v: Vectors<S>, from: Values<S>) -> Values<S> {
+        let [d0, d1, d2, d3, ..] = from;
+        let (d2_scaled, d1_scaled) = (v.times(P2 - Q2, d2), v.times(P * (P2 - Q2), d1));
+        v.filled([v.plus(d0, -Q2, d2), v.add(d2_scaled, d1_scaled), v.sub(d2_scaled, d1_scaled), v.plus(d3, -P2, d1)])
+    }
+
+    #[inline(always)]
+    fn output<S: Simd>(v: Vectors<S>, from: Values<S>) -> Values<S> {
+        let [m0, p, p_minus, infinity, ..] = from;
+        v.filled([v.add(m0, v.add(p, p_minus)), v.plus(infinity, P, v.sub(p, p_minus))])
+    }
+
+    #[inline(always)]
+    fn output_gradient<S: Simd>(v: Vectors<S>, from: Values<S>) -> Values<S> {
+        let [y0, y1, ..] = from;
+        v.filled([y0, v.plus(y0, P, y1), v.plus(y0, -P, y1), y1])
+    }
+}
+
+/// [`Form::Pair`].
+pub(super) struct Pair;
+
+impl Maps for Pair {
+    const FORM: Form = Form::Pair;
+
+    #[inline(always)]
+    fn input<S: Simd>(v: Vectors<S>, from: Values<S>) -> Values<S> {
+        v.filled([v.add(from[0], from[1]), from[1], from[0]])
+    }
+
+    #[inline(always)]
+    fn output<S: Simd>(v: Vectors<S>, from: Values<S>) -> Values<S> {
+        let [middle, right, left, ..] = from;
+        v.filled([v.add(middle, right), v.add(middle, left)])
+    }
+
+    #[inline(always)]
+    fn output_gradient<S: Simd>(v: Vectors<S>, from: Values<S>) -> Values<S> {
+        v.filled([v.add(from[0], from[1]), from[0], from[1]])
+    }
+
+    #[inline(always)]
+    fn filter<S: Simd>(v: Vectors<S>, from: Values<S>) -> Values<S> {
+        let [g0, g1, g2, ..] = from;
+        v.filled([g1, v.sub(g2, g1), v.sub(g0, g1)])
+    }
+
+    #[inline(always)]
+    fn filter_gradient<S: Simd>(v: Vectors<S>, from: Values<S>) -> Values<S> {
+        let [u, right, left, ..] = from;
+        v.filled([left, v.sub(u, v.add(right, left)), right])
+    }
+}
+
+/// A kind of map, likewise.
+pub(super) trait OneMap {
+    /// Which.
+    const MAP: Map;
+
+    /// Applies that of a form.
+    fn apply<S: Simd, F: Maps>(simd: S, from: Values<S>) -> Values<S>;
+}
+
+/// [`Map::Input`].
+pub(super) struct Input;
+
+impl OneMap for Input {
+    const MAP: Map = Map::Input;
+
+    #[inline(always)]
+    fn apply<S: Simd, F: Maps>(simd: S, from: Values<S>) -> Values<S> {
+        F::input(Vectors(simd), from)
+    }
+}
+
+/// [`Map::Output`].
+pub(super) struct Output;
+
+impl OneMap for Output {
+    const MAP: Map = Map::Output;
+
+    #[inline(always)]
+    fn apply<S: Simd, F: Maps>(simd: S, from: Values<S>) -> Values<S> {
+        F::output(Vectors(simd), from)
+    }
+}
+
+/// [`Map::OutputGradient`].
+pub(super) struct OutputGradient;
+
+impl OneMap for OutputGradient {
+    const MAP: Map = Map::OutputGradient;
+
+    #[inline(always)]
+    fn apply<S: Simd, F: Maps>(simd: S, from: Values<S>) -> Values<S> {
+        F::output_gradient(Vectors(simd), from)
+    }
+}
+
+/// [`Map::Filter`].
+pub(super) struct Filter;
+
+impl OneMap for Filter {
+    const MAP: Map = Map::Filter;
+
+    #[inline(always)]
+    fn apply<S: Simd, F: Maps>(simd: S, from: Values<S>) -> Values<S> {
+        F::filter(Vectors(simd), from)
+    }
+}
+
+/// [`Map::FilterGradient`].
+pub(super) struct FilterGradient;
+
+impl OneMap for FilterGradient {
+    const MAP: Map = Map::FilterGradient;
+
+    #[inline(always)]
+    fn apply<S: Simd, F: Maps>(simd: S, from: Values<S>) -> Values<S> {
+        F::filter_gradient(Vectors(simd), from)
     }
 }
 
 /// Arithmetic of whole vectors; functions, not closures, since only those can be inlined by force into the code that is
 /// compiled for each instruction set.
 #[derive(Clone, Copy)]
-struct Vectors<S>(S);
+pub(super) struct Vectors<S>(S);
 
 impl<S: Simd> Vectors<S> {
     /// As many vectors as there can be, the rest zero.
     #[inline(always)]
-    fn filled<const N: usize>(self, vectors: [S::f32s; N]) -> [S::f32s; MOST] {
+    fn filled<const N: usize>(self, vectors: [S::f32s; N]) -> Values<S> {
         let mut filled = [self.0.splat_f32s(0.0); MOST];
         filled[..N].copy_from_slice(&vectors);
         filled

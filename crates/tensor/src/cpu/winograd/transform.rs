@@ -1,9 +1,12 @@
 //! The linear maps of two dimensions, on whole rows of activations or filters.
 
-use super::form::Form::{Four, Pair, Three, Two};
-use super::form::{Form, MOST, Map};
+use super::form::{
+    Filter, FilterGradient, Form, Four, Input, MOST, Map, Maps, OneMap, Output, OutputGradient, Pair, Three, Two,
+    Values,
+};
 use arrayvec::ArrayVec;
 use pulp::{Arch, Simd, WithSimd};
+use std::marker::PhantomData;
 
 /// A grid of places, `[rows][columns]`.
 pub(super) type Grid<T> = ArrayVec<ArrayVec<T, MOST>, MOST>;
@@ -37,43 +40,44 @@ impl WithSimd for Transform<'_, '_, '_> {
     fn with_simd<S: Simd>(self, simd: S) {
         // Every arm is compiled by itself: only where the map is known can all between its dimensions be in registers.
         match self.map {
-            Map::Input => self.of_forms(simd, Map::Input),
-            Map::Output => self.of_forms(simd, Map::Output),
-            Map::OutputGradient => self.of_forms(simd, Map::OutputGradient),
-            Map::Filter => self.of_filters(simd, Map::Filter),
-            Map::FilterGradient => self.of_filters(simd, Map::FilterGradient),
+            Map::Input => self.of_forms::<S, Input>(simd),
+            Map::Output => self.of_forms::<S, Output>(simd),
+            Map::OutputGradient => self.of_forms::<S, OutputGradient>(simd),
+            Map::Filter => self.of_filters::<S, Filter>(simd),
+            Map::FilterGradient => self.of_filters::<S, FilterGradient>(simd),
         }
     }
 }
 
 impl Transform<'_, '_, '_> {
     #[inline(always)]
-    fn of_forms<S: Simd>(self, simd: S, map: Map) {
+    fn of_forms<S: Simd, M: OneMap>(self, simd: S) {
         match self.forms {
-            [Four, Four] => self.run(simd, map, [Four, Four]),
-            [Four, Three] => self.run(simd, map, [Four, Three]),
-            [Four, Two] => self.run(simd, map, [Four, Two]),
-            [Three, Four] => self.run(simd, map, [Three, Four]),
-            [Three, Three] => self.run(simd, map, [Three, Three]),
-            [Three, Two] => self.run(simd, map, [Three, Two]),
-            [Two, Four] => self.run(simd, map, [Two, Four]),
-            [Two, Three] => self.run(simd, map, [Two, Three]),
-            [Two, Two] => self.run(simd, map, [Two, Two]),
-            [Pair, _] | [_, Pair] => self.run(simd, map, [Pair, Pair]),
+            [Form::Four, Form::Four] => self.run::<S, M, Four, Four>(simd),
+            [Form::Four, Form::Three] => self.run::<S, M, Four, Three>(simd),
+            [Form::Four, Form::Two] => self.run::<S, M, Four, Two>(simd),
+            [Form::Three, Form::Four] => self.run::<S, M, Three, Four>(simd),
+            [Form::Three, Form::Three] => self.run::<S, M, Three, Three>(simd),
+            [Form::Three, Form::Two] => self.run::<S, M, Three, Two>(simd),
+            [Form::Two, Form::Four] => self.run::<S, M, Two, Four>(simd),
+            [Form::Two, Form::Three] => self.run::<S, M, Two, Three>(simd),
+            [Form::Two, Form::Two] => self.run::<S, M, Two, Two>(simd),
+            [Form::Pair, _] | [_, Form::Pair] => self.run::<S, M, Pair, Pair>(simd),
         }
     }
 
     #[inline(always)]
-    fn of_filters<S: Simd>(self, simd: S, map: Map) {
+    fn of_filters<S: Simd, M: OneMap>(self, simd: S) {
         match self.forms {
-            [Pair, _] | [_, Pair] => self.run(simd, map, [Pair, Pair]),
-            _ => self.run(simd, map, [Four, Four]),
+            [Form::Pair, _] | [_, Form::Pair] => self.run::<S, M, Pair, Pair>(simd),
+            _ => self.run::<S, M, Four, Four>(simd),
         }
     }
 
+    /// Of one kind of map, with one form for the rows and one for the columns.
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S, map: Map, forms: [Form; 2]) {
-        let rows = map.sizes(forms[0])[1];
+    fn run<S: Simd, M: OneMap, R: Maps, C: Maps>(self, simd: S) {
+        let rows = const { M::MAP.sizes(R::FORM)[1] };
         let length = self.to[0][0].len();
         for start in (0..length).step_by(PIECE) {
             let end = length.min(start + PIECE);
@@ -91,7 +95,7 @@ impl Transform<'_, '_, '_> {
                     *to = S::as_mut_simd_f32s(&mut slice[start..end]).0;
                 }
             }
-            let element = Element { simd, map, forms };
+            let element = Element { simd, kinds: PhantomData::<(M, R, C)> };
             for at in 0..to[0][0].len() {
                 // Rows of the result that share sums, half of them at a time: so what is between fits the registers.
                 if rows == 4 {
@@ -107,18 +111,19 @@ impl Transform<'_, '_, '_> {
 }
 
 /// The transform of one vector of each place; functions, not closures, since only those can be inlined by force.
-#[derive(Clone, Copy)]
-struct Element<S> {
+struct Element<S, M, R, C> {
     simd: S,
-    map: Map,
-    forms: [Form; 2],
+    kinds: PhantomData<(M, R, C)>,
 }
 
-impl<S: Simd> Element<S> {
+impl<S: Simd, M: OneMap, R: Maps, C: Maps> Element<S, M, R, C> {
+    const ROWS: [usize; 2] = M::MAP.sizes(R::FORM);
+    const COLUMNS: [usize; 2] = M::MAP.sizes(C::FORM);
+
     /// Three rows of the result, as far as they exist.
     #[inline(always)]
     fn rows(
-        self,
+        &self,
         from: &[[&[S::f32s]; MOST]; MOST],
         to: &mut [[&mut [S::f32s]; MOST]; MOST],
         at: usize,
@@ -139,9 +144,9 @@ impl<S: Simd> Element<S> {
 
     /// A column of the places, mapped to these rows.
     #[inline(always)]
-    fn column(self, from: &[[&[S::f32s]; MOST]; MOST], at: usize, rows: [usize; 3], j: usize) -> [S::f32s; 3] {
+    fn column(&self, from: &[[&[S::f32s]; MOST]; MOST], at: usize, rows: [usize; 3], j: usize) -> [S::f32s; 3] {
         let zero = self.simd.splat_f32s(0.0);
-        if j >= self.map.sizes(self.forms[1])[0] {
+        if j >= Self::COLUMNS[0] {
             return [zero; 3];
         }
         let column = [
@@ -152,22 +157,22 @@ impl<S: Simd> Element<S> {
             self.load(from, at, 4, j),
             self.load(from, at, 5, j),
         ];
-        let [a, b, c, d, e, f] = self.map.apply(self.forms[0], self.simd, column);
+        let [a, b, c, d, e, f] = M::apply::<S, R>(self.simd, column);
         let all = [a, b, c, d, e, f, zero];
         [all[rows[0]], all[rows[1]], all[rows[2]]]
     }
 
     #[inline(always)]
-    fn load(self, from: &[[&[S::f32s]; MOST]; MOST], at: usize, i: usize, j: usize) -> S::f32s {
-        if i < self.map.sizes(self.forms[0])[0] { from[i][j][at] } else { self.simd.splat_f32s(0.0) }
+    fn load(&self, from: &[[&[S::f32s]; MOST]; MOST], at: usize, i: usize, j: usize) -> S::f32s {
+        if i < Self::ROWS[0] { from[i][j][at] } else { self.simd.splat_f32s(0.0) }
     }
 
     /// Maps a row of what is between to the result.
     #[inline(always)]
-    fn row(self, between: [S::f32s; MOST], to: &mut [[&mut [S::f32s]; MOST]; MOST], at: usize, i: usize) {
-        if i < self.map.sizes(self.forms[0])[1] {
-            let row = self.map.apply(self.forms[1], self.simd, between);
-            for (to, value) in to[i].iter_mut().zip(row).take(self.map.sizes(self.forms[1])[1]) {
+    fn row(&self, between: Values<S>, to: &mut [[&mut [S::f32s]; MOST]; MOST], at: usize, i: usize) {
+        if i < Self::ROWS[1] {
+            let row = M::apply::<S, C>(self.simd, between);
+            for (to, value) in to[i].iter_mut().zip(row).take(Self::COLUMNS[1]) {
                 to[at] = value;
             }
         }

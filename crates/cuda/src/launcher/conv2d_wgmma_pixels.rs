@@ -141,8 +141,8 @@ impl Pixels {
         self.cluster == 1 || pairs && (splits == 1 || divides)
     }
 
-    /// Bounded by what tensor cores multiply, by what the second-level cache gives a multiprocessor, or by what it gives all
-    /// of them, in bytes a cycle of an H100; then blocks of a cluster add up their parts.
+    /// Bounded by what tensor cores multiply, by shared memory, by what the second-level cache gives a multiprocessor, or by
+    /// what it gives all of them, in bytes a cycle of an H100; then blocks of a cluster add up their parts.
     fn cycles(&self) -> usize {
         const MULTIPLY_ADDS: usize = 2048;
         const CACHE_BYTES: usize = 3200;
@@ -152,9 +152,11 @@ impl Pixels {
         let [most, all] = self.steps();
         // TF32 has half the channels in a line, and half the rate.
         let multiplied = ROWS * self.columns * (LINE_BYTES / 2) / MULTIPLY_ADDS;
+        // Lines that are written, and read by two warpgroups, one in a cycle.
+        let lines = ROWS + self.columns + ROWS + 2 * self.columns;
         let bytes = (ROWS + self.columns / self.cluster.min(2)) * LINE_BYTES;
         let rounds = (self.product.tiles as usize * splits).div_ceil(PROCESSORS);
-        let of_one = rounds * most.div_ceil(splits) * multiplied.max(bytes / CACHE_BYTES_OF_ONE);
+        let of_one = rounds * most.div_ceil(splits) * multiplied.max(lines).max(bytes / CACHE_BYTES_OF_ONE);
         let parts = 4 * ROWS * self.columns * (splits - 1) / splits;
         of_one.max(all * bytes / CACHE_BYTES) + parts / CLUSTER_BYTES
     }

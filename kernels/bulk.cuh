@@ -82,6 +82,11 @@ struct Ring {
 // outside of the tensor: such elements come as zeros, and are not written. Addresses in shared memory are multiples of
 // 128, with the 128-byte swizzle of 1,024.
 
+// Has a tensor map fetched that a later copy needs: before await_previous(), as launches do not change their parameters.
+__device__ __forceinline__ void prefetch(const TensorMap &map) {
+    asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
+}
+
 #define LOAD_BOX "d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {"
 #define LOAD_BOX_TO "d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {"
 #define STORE_BOX "d.global.shared::cta.bulk_group [%1, {"

@@ -211,6 +211,9 @@ __device__ __forceinline__ void halo_product(const TensorMap &source, const Tens
     u32 base = (shared_address(unaligned) + 1023) & ~1023u, at = shared_address(barriers);
     HaloShared shared{base, base + 2 * PATCH_BYTES, at, at + 8, at + 24, at + 40, at + 56};
     if (threadIdx.x == 0) {
+        prefetch(source);
+        prefetch(filter);
+        prefetch(result);
         barrier_init(shared.filter, 1);
 #pragma unroll
         for (u32 i = 0; i < 2; ++i) {

@@ -45,6 +45,7 @@ template <u32 COLUMNS>
 constexpr u32 PIXEL_STAGES = COLUMNS == 64 ? 8 : 6;
 
 // Where a tile begins, and what it sees. Tiles of columns follow each other, then images, then neighbours in a row, rows.
+// The first is in the middle, where a pixel sees most taps: what takes longest begins first.
 struct PixelTile {
     u32 which;  // of the classes
     int i, j, n, column;
@@ -60,8 +61,9 @@ struct PixelTile {
         u32 rest = part - own.first_tile / p.column_tiles;
         n = rest % p.image_tiles << p.image_bits;
         rest /= p.image_tiles;
-        j = rest % own.across << p.pixel_bits;
-        i = rest / own.across << p.row_bits;
+        u32 down = (own.vertical.pixels + (1 << p.row_bits) - 1) >> p.row_bits;
+        j = (rest % own.across + own.across / 2) % own.across << p.pixel_bits;
+        i = (rest / own.across + down / 2) % down << p.row_bits;
     }
 
     // Calls body(tap, h, w) for each tap through which some row of the tile sees pixel (h, w) of the source, the first of
@@ -154,6 +156,8 @@ __device__ __forceinline__ void pixel_product(const TensorMap &source, const Ten
     Ring ring{shared_address(aligned), STAGE, STAGES, shared_address(barriers)};
     u32 warp = __shfl_sync(0xffffffffu, threadIdx.x / WARP, 0);
     if (threadIdx.x == 0) {
+        prefetch(source);
+        prefetch(filter);
         for (u32 stage = 0; stage < STAGES; ++stage) {
             barrier_init(ring.barriers + stage * 16, 1);
             barrier_init(ring.barriers + stage * 16 + 8, CONSUMER_WARPS * SHARED);

@@ -201,6 +201,8 @@ __device__ __forceinline__ void weight_product(const TensorMap &x, const TensorM
     u32 blocks = p.outputs / 64;
     bool sums_bias = bias && blockIdx.x < blocks;
     if (threadIdx.x == 0) {
+        prefetch(x);
+        prefetch(d_y);
         for (u32 i = 0; i < WEIGHT_D_Y_SLOTS + p.slots; ++i) {
             barrier_init(at + i * 16, 1);
             barrier_init(at + i * 16 + 8, WEIGHT_GROUPS * 4 + (i < WEIGHT_D_Y_SLOTS && sums_bias));

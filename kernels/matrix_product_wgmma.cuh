@@ -205,6 +205,8 @@ __device__ __forceinline__ void multiply_tiles(const TensorMap &left, const Tens
     Ring ring{shared_address(aligned), STAGE, RING_STAGES, shared_address(barriers)};
     u32 warp = __shfl_sync(0xffffffffu, threadIdx.x / WARP, 0);
     if (threadIdx.x == 0) {
+        prefetch(left);
+        prefetch(right);
         for (u32 stage = 0; stage < RING_STAGES; ++stage) {
             barrier_init(ring.barriers + stage * 16, 1);
             barrier_init(ring.barriers + stage * 16 + 8, CONSUMER_WARPS * BLOCKS);

@@ -163,8 +163,8 @@ impl Pixels {
         (!pair || self.product.image_tiles.is_multiple_of(2)) && (splits == 1 || divides)
     }
 
-    /// Bounded by what tensor cores multiply, by what the second-level cache gives a multiprocessor, or by what it gives all
-    /// of them, in bytes a cycle of an H100; then blocks of a cluster add up their parts.
+    /// Bounded by what tensor cores multiply, by shared memory, by what the second-level cache gives a multiprocessor, or by
+    /// what it gives all of them, in bytes a cycle of an H100; then blocks of a cluster add up their parts.
     fn cycles(&self) -> usize {
         const MULTIPLY_ADDS: usize = 2048;
         const CACHE_BYTES: usize = 3200;
@@ -174,9 +174,11 @@ impl Pixels {
         let [most, all] = self.steps();
         // TF32 has half the channels in a line, and half the rate.
         let multiplied = ROWS * columns * (LINE_BYTES / 2) / MULTIPLY_ADDS;
+        // Lines that are written, and read by two warpgroups, one in a cycle.
+        let lines = ROWS + columns + ROWS + 2 * columns;
         let bytes = (ROWS + columns / self.tile.shared()) * LINE_BYTES;
         let rounds = (self.product.tiles as usize * splits).div_ceil(PROCESSORS);
-        let of_one = rounds * most.div_ceil(splits) * multiplied.max(bytes / CACHE_BYTES_OF_ONE);
+        let of_one = rounds * most.div_ceil(splits) * multiplied.max(lines).max(bytes / CACHE_BYTES_OF_ONE);
         let parts = 4 * ROWS * columns * (splits - 1) / splits;
         of_one.max(all * bytes / CACHE_BYTES) + parts / CLUSTER_BYTES
     }

@@ -128,7 +128,7 @@ fn a_convolution_on_hopper_takes_the_kernel_that_it_fills() {
         ([28, 24, 256, 128, 128, 3, 1, 1], "conv2d_forward_wgmma_wide_bf16"),
         ([4, 4, 256, 256, 256, 3, 1, 1], "conv2d_forward_wgmma_128x128_pair_split2_bf16"),
         ([14, 14, 256, 64, 128, 3, 2, 1], "conv2d_forward_wgmma_128x128_pair_bf16"),
-        ([2, 2, 256, 512, 512, 3, 1, 1], "conv2d_forward_wgmma_128x128_pair_split2_bf16"),
+        ([2, 2, 256, 512, 512, 3, 1, 1], "conv2d_forward_wgmma_128x128_pair_split4_bf16"),
         ([28, 24, 16, 128, 128, 3, 1, 1], "conv2d_forward_wgmma_wide_bf16"),
         ([28, 24, 1, 128, 128, 3, 1, 1], "conv2d_forward_wgmma_128x128_split4_bf16"),
         ([56, 48, 1, 64, 64, 3, 1, 1], "conv2d_forward_wgmma_128x64_bf16"),

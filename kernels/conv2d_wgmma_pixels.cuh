@@ -61,9 +61,10 @@ struct PixelTile {
         u32 rest = part - own.first_tile / p.column_tiles;
         n = rest % p.image_tiles << p.image_bits;
         rest /= p.image_tiles;
-        u32 down = (own.vertical.pixels + (1 << p.row_bits) - 1) >> p.row_bits;
-        j = (rest % own.across + own.across / 2) % own.across << p.pixel_bits;
-        i = (rest / own.across + down / 2) % down << p.row_bits;
+        // Of two in the middle, the one that more taps see where there is a stride.
+        u32 down = (own.vertical.pixels + (1 << p.row_bits) - 1) >> p.row_bits, backward = own.vertical.direction < 0;
+        j = (rest % own.across + (own.across - backward) / 2) % own.across << p.pixel_bits;
+        i = (rest / own.across + (down - backward) / 2) % down << p.row_bits;
     }
 
     // Calls body(tap, h, w) for each tap through which some row of the tile sees pixel (h, w) of the source, the first of

@@ -222,7 +222,7 @@ __device__ __forceinline__ void pixel_product(const TensorMap &source, const Ten
     // Parts of 64 columns that a warp finishes, and blocks among which the rows of a tile are.
     constexpr u32 PARTS = SPLITS > 1 ? 1 : COLUMNS / EXCHANGE_COLUMNS, ROW_PARTS = SPLITS == 4 ? 2 : 1;
     // Of how many of them what memory holds is read before the first product.
-    constexpr u32 EARLY = PARTS == 1 ? 1 : sizeof(T) == 4 ? 0 : Epilogue::SUMS ? 1 : PARTS;
+    constexpr int EARLY = PARTS == 1 ? 1 : sizeof(T) == 4 ? 0 : Epilogue::SUMS ? 1 : PARTS;
     using Rows = WarpRows<Epilogue, PixelRows>;
     u32 group = warp / 4, lane = threadIdx.x % WARP, first_column = SPLITS > 1 ? split % 2 * EXCHANGE_COLUMNS : 0;
     bool finishes = ROW_PARTS == 1 || split / 2 == group;
@@ -238,7 +238,7 @@ __device__ __forceinline__ void pixel_product(const TensorMap &source, const Ten
         Rows to{epilogue, warp * 16, {p, tile}};
         typename Rows::Operands operands[PARTS];
 #pragma unroll
-        for (u32 part = 0; part < EARLY; ++part)
+        for (int part = 0; part < EARLY; ++part)
             if (finishes) operands[part] = to.read(tile.column + first_column + part * EXCHANGE_COLUMNS);
         split_steps(tile);
         float sum[COLUMNS / 2];
@@ -269,7 +269,7 @@ __device__ __forceinline__ void pixel_product(const TensorMap &source, const Ten
 #pragma unroll
         for (u32 part = 0; part < PARTS; ++part) {
             u32 column = tile.column + first_column + part * EXCHANGE_COLUMNS;
-            if (part >= EARLY) operands[part] = to.read(column);
+            if (int(part) >= EARLY) operands[part] = to.read(column);
             column_sums[part] = to.store(sum + part * (EXCHANGE_COLUMNS / 2), exchange, column, &operands[part]);
         }
         if constexpr (Epilogue::SUMS) {

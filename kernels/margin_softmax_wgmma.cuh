@@ -35,6 +35,8 @@
 // Columns of a tile that go to memory at once: a line of 128 bytes of each row.
 constexpr u32 BOX_COLUMNS = 64, BOX_BYTES = 16 * LINE_BYTES;
 static_assert(2 * BOX_BYTES <= EXCHANGE_BYTES, "two boxes a warp");
+// As store_sums has it: all of a tile of 128 x 256, and four columns of eight rows.
+constexpr u32 MOST_HELD = 160;
 
 // Where the thread's value `k` of the row `half` of its two lies in the sums, and in which column, counted from its first.
 __device__ __forceinline__ constexpr u32 place_of_sum(u32 k, u32 half) { return k / 2 * 4 + half * 2 + k % 2; }
@@ -331,10 +333,10 @@ __device__ __forceinline__ void backward_weight_wgmma(const TensorMap &gradients
         int dimension = head.dimension;
         if (dimension % 4 == 0) {
             WeightEpilogue<true> epilogue{weight, d_weight, dimension, terms[warp], first};
-            store_sums(sum, exchange, epilogue, first, p.rows, work.column, 0);
+            store_sums<MOST_HELD>(sum, exchange, epilogue, first, p.rows, work.column, 0);
         } else {
             WeightEpilogue<false> epilogue{weight, d_weight, dimension, terms[warp], first};
-            store_sums(sum, exchange, epilogue, first, p.rows, work.column, 0);
+            store_sums<MOST_HELD>(sum, exchange, epilogue, first, p.rows, work.column, 0);
         }
         __syncwarp();
     });
@@ -372,6 +374,6 @@ __device__ __forceinline__ void backward_parts_wgmma(const TensorMap &gradients,
     using Sums = float[COLUMNS / 2];
     multiply_tiles<bf16, NN, COLUMNS>(gradients, classes, p, [&](const WgmmaWork &work, const Sums &sum, u8 *exchange) {
         PartEpilogue epilogue{parts + u64(work.split) * p.rows * p.columns, p.columns, adds};
-        store_sums(sum, exchange, epilogue, work.row + threadIdx.x / WARP * 16, p.rows, work.column, 0);
+        store_sums<MOST_HELD>(sum, exchange, epilogue, work.row + threadIdx.x / WARP * 16, p.rows, work.column, 0);
     });
 }

@@ -49,8 +49,6 @@ template <u32 COLUMNS>
 constexpr u32 CLUSTER = COLUMNS / 128;
 // Columns of a warp's 16 rows that are exchanged at once.
 constexpr u32 EXCHANGE_COLUMNS = 64, EXCHANGE_BYTES = 16 * EXCHANGE_COLUMNS * 4;
-// Registers that sums and what an epilogue reads beforehand may take together.
-constexpr u32 MOST_HELD = 160;
 
 // Dynamic shared memory: stages, a place for each consumer warp to exchange results, room to align them.
 template <u32 COLUMNS>
@@ -171,8 +169,8 @@ struct WarpRows {
     }
 };
 
-// Stores a warp's 16 rows of the tile.
-template <u32 COUNT, class Epilogue>
+// Stores a warp's 16 rows of the tile. MOST_HELD: registers that sums and what the epilogue reads beforehand may take.
+template <u32 MOST_HELD = 128, u32 COUNT, class Epilogue>
 __device__ __forceinline__ void store_sums(const float (&sum)[COUNT], u8 *exchange, const Epilogue &epilogue,
                                            u32 first_row, u32 rows, u32 first_column, u32 row_offset) {
     WarpRows<Epilogue, PlainRows> to{epilogue, first_row, {rows, row_offset}};

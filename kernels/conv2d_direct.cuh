@@ -109,11 +109,11 @@ __device__ __forceinline__ void direct_gradient(const T *x, const T *d_y, float 
         if (threadIdx.x / WARP == warp && threadIdx.x % WARP < LANES_OF_ROW) {
 #pragma unroll
             for (u32 row = 0; row <= TAPS * CHANNELS; ++row) {
-                Four before = {};
-                if (warp > 0) before = all[row][lane];
 #pragma unroll
-                for (u32 i = 0; i < 4; ++i) before.values[i] += sums[row].values[i];
-                all[row][lane] = before;
+                for (u32 i = 0; i < 4; ++i) {
+                    float &to = all[row][lane].values[i];
+                    to = warp > 0 ? to + sums[row].values[i] : sums[row].values[i];
+                }
             }
         }
         __syncthreads();

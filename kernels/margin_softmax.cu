@@ -171,7 +171,7 @@ margin_softmax_backward_weight(const float *weight, const u32 *labels, const u32
 
 // Directions are null where products are of operands as they are. Grid: (N + C) / 8 blocks, rounded up, of 256 threads;
 // with directions for N to a multiple of 8 and the `classes` of the first chunk.
-extern "C" __global__ void __launch_bounds__(256, ROW_BLOCKS)
+extern "C" __global__ void __launch_bounds__(256, ROW_BLOCKS - 1)
 margin_softmax_forward_rows(const float *embedding, const float *weight, const u32 *labels, RowTerms *terms,
                             float *inverse_norm, bf16 *row_directions, bf16 *class_directions, Head head,
                             u32 classes) {

@@ -124,8 +124,9 @@ fn a_convolution_on_hopper_takes_the_kernel_that_it_fills() {
     for (sizes, kernel) in [
         ([56, 48, 256, 64, 64, 3, 1, 1], "conv2d_forward_wgmma_64_bf16"),
         ([28, 24, 256, 128, 128, 3, 1, 1], "conv2d_forward_wgmma_128_bf16"),
-        ([4, 4, 256, 256, 256, 3, 1, 1], "conv2d_forward_wgmma_128x128_bf16"),
-        ([2, 2, 256, 512, 512, 3, 1, 1], "conv2d_forward_wgmma_128x64_bf16"),
+        ([7, 7, 256, 128, 128, 3, 1, 1], "conv2d_forward_wgmma_128x128_cluster2_bf16"),
+        ([4, 4, 256, 256, 256, 3, 1, 1], "conv2d_forward_wgmma_128x128_cluster4_bf16"),
+        ([2, 2, 256, 512, 512, 3, 1, 1], "conv2d_forward_wgmma_128x128_cluster8_bf16"),
         ([28, 24, 16, 128, 128, 3, 1, 1], "conv2d_forward_wgmma_128x128_bf16"),
         ([28, 24, 1, 128, 128, 3, 1, 1], "conv2d_forward_mma"),
         ([56, 48, 1, 64, 64, 3, 1, 1], "conv2d_forward_mma"),

@@ -31,7 +31,8 @@
 // conv2d_forward_wgmma_64_bf16, conv2d_backward_data_wgmma_64_bf16: 64 to 64 channels by the instructions of sm_90a; see
 //   conv2d_wgmma.cuh. conv2d_…_wgmma_wide_<bf16, tf32>: many, in clusters of two blocks; see conv2d_wgmma_wide.cuh.
 //   conv2d_…_wgmma_128x<64, 128>…_<bf16, tf32>: small images, few, and strides; see conv2d_wgmma_pixels.cuh.
-// conv2d_backward_weight_wgmma_bf16, …_wgmma_cluster<2, 4, 8>_bf16: multiples of 64; see conv2d_wgmma_weight.cuh.
+// conv2d_backward_weight_wgmma_bf16, …_wgmma_cluster<2, 4, 8>_bf16: multiples of 64, strides of 1 and 2, with the gradient
+//   of the bias; see conv2d_wgmma_weight.cuh.
 // conv2d_sum, conv2d_backward_data_sum: add up the splits of a reduction, in order, and finish them. See sum_splits.
 // What is left of d_filter, d_bias and d_slope in parts, part_sum adds up.
 // conv2d_forward_direct: for few input channels. Grid: (⌈P·Q·N / 64⌉, ⌈K / 64⌉); 128 threads; R·S·C·256 B shared.

@@ -53,7 +53,7 @@ const PIXELS_64: [[usize; 8]; 7] = [
 ];
 /// Those of 128 columns, which only strides have where the tier is forced.
 const PIXELS_128: [[usize; 8]; 2] = [[1, 5, 3, 64, 128, 3, 2, 1], [1, 3, 257, 64, 256, 3, 2, 1]];
-/// Those of clusters: tiles whose reduction is in two and in four parts, of forward pass and data gradient; with more images
+/// Those of clusters, of forward pass and data gradient: tiles whose reduction is in two and in four parts; with more images
 /// than a tile, pairs that share the filter, whose reduction is whole, and in parts.
 const SPLIT_2: [[usize; 8]; 2] = [[5, 4, 3, 64, 128, 3, 2, 1], [5, 9, 1, 128, 128, 3, 2, 1]];
 const SPLIT_4: [[usize; 8]; 2] = [[5, 33, 1, 128, 256, 3, 2, 1], [3, 4, 1, 128, 256, 3, 2, 1]];
@@ -118,16 +118,23 @@ fn conv2d_backward_data_of_images_of_a_pixel_matches_reference() {
 
 #[test]
 fn conv2d_of_images_of_a_pixel_by_clusters_matches_reference() {
-    check("forward", "wgmma_128x128_split2_bf16", &SPLIT_2[..1]);
-    check("forward", "wgmma_128x128_split4_bf16", &SPLIT_4[..1]);
-    check("backward_data", "wgmma_128x128_split2_bf16", &SPLIT_2[1..]);
-    check("backward_data", "wgmma_128x128_split4_bf16", &SPLIT_4[1..]);
-    check("forward", "wgmma_128x128_pair_bf16", &SHARED_FILTER);
-    check("forward", "wgmma_128x128_pair_split2_bf16", &TWO_PARTS[..1]);
-    check("forward", "wgmma_128x128_pair_split4_bf16", &FOUR_PARTS[..1]);
-    check("backward_data", "wgmma_128x128_pair_bf16", &SHARED_FILTER.map(exchanged));
-    check("backward_data", "wgmma_128x128_pair_split2_bf16", &TWO_PARTS[1..]);
-    check("backward_data", "wgmma_128x128_pair_split4_bf16", &FOUR_PARTS[1..]);
+    let [shared] = SHARED_FILTER;
+    let clusters = [
+        ("split2", SPLIT_2),
+        ("split4", SPLIT_4),
+        ("pair", [shared, exchanged(shared)]),
+        ("pair_split2", TWO_PARTS),
+        ("pair_split4", FOUR_PARTS),
+    ];
+    for (cluster, [forward, backward]) in clusters {
+        check("forward", &format!("wgmma_128x128_{cluster}_bf16"), &[forward]);
+        check("backward_data", &format!("wgmma_128x128_{cluster}_bf16"), &[backward]);
+        // In TF32 half of the channels have as many lines.
+        let ([h, w, n, c, k, ..], [.., d_y, _, _, _]) = (forward, backward);
+        check("forward", &format!("wgmma_128x128_{cluster}_tf32"), &[[h, w, n, c / 2, k, 3, 2, 1]]);
+        let [h, w, n, c, ..] = backward;
+        check("backward_data", &format!("wgmma_128x128_{cluster}_tf32"), &[[h, w, n, c, d_y / 2, 3, 2, 1]]);
+    }
 }
 
 #[test]

@@ -62,7 +62,7 @@ constexpr int LINE_CHANNELS = LINE_BYTES / sizeof(T);
 struct WideTile {
     u32 halves;
     int channel, w, n;
-    u32 part;             // among the tiles of the same channels
+    u32 part;              // among the tiles of the same channels
     int height, h, other;  // rows of this block and of the other one; what does not exist sees nothing
 
     __device__ __forceinline__ WideTile(const WideProduct &p, u32 at, u32 rank) : height(p.height) {
@@ -358,6 +358,8 @@ __device__ __forceinline__ void wide_product(const TensorMap &source, const Tens
     rings.rows = Ring{memory + WIDE_FILTER_BYTES + WIDE_RESULTS * WIDE_RESULT_BYTES, p.slot_bytes, p.slots,
                       at + (WIDE_MOST_FILTERS + WIDE_RESULTS) * 16};
     if (threadIdx.x == 0) {
+        prefetch(source);
+        prefetch(filter);
         auto init = [](const Ring &ring, u32 readers) {
             for (u32 stage = 0; stage < ring.stages; ++stage) {
                 barrier_init(ring.barriers + stage * 16, 1);

@@ -32,7 +32,7 @@ pub(crate) enum Show {
 /// Fetches what is missing (NVRTC, the disassembler), prints or writes what is asked for, and fails on a spill, a stack
 /// frame, local memory or a warning.
 pub(crate) fn run(show: &Show) -> ExitCode {
-    let disassembler = if matches!(show, Show::Sass(_)) { ensure("--find-nvdisasm") } else { Ok(()) };
+    let disassembler = if matches!(show, Show::Table) { Ok(()) } else { ensure("--find-nvdisasm") };
     if let Err(error) = ensure_nvrtc().and(disassembler) {
         eprintln!("xtask: {error}");
         return ExitCode::FAILURE;

@@ -7,6 +7,7 @@ mod sample;
 
 pub use model::{Chip, Limit, Timed};
 pub use page::{launches, page};
+pub use sample::Compiled;
 
 use crate::record::Run;
 use anyhow::{Context, Result};
@@ -123,21 +124,21 @@ impl Row {
     }
 }
 
-/// Predicts all cases of the page, or those whose name contains one of the patterns; with registers from the table of all
-/// kernels.
+/// Predicts all cases of the page, or those whose name contains one of the patterns; with what the compiler made of
+/// kernels from the table of all.
 ///
 /// # Errors
 /// When a kernel does not compile or a launch fails.
 pub fn predict(run: &Run, kernels: &Path, only: &[String], mut each: impl FnMut(&Row)) -> Result<Vec<Row>> {
     let chip = Chip::of(run)?;
-    let registers = sample::registers(kernels)?;
+    let kernels = sample::kernels(kernels)?;
     let entries = catalogue(&[Arithmetic::Tf32, Arithmetic::Bf16]);
     let mut rows = Vec::new();
     for (names, target) in TARGETS {
         for &name in names.iter().filter(|name| only.is_empty() || only.iter().any(|part| name.contains(part))) {
             let entry = entries.iter().find(|entry| entry.name == name);
             let entry = entry.with_context(|| format!("{name}: no such case"))?;
-            let row = row(&chip, &registers, run, entry, target).with_context(|| name.to_owned())?;
+            let row = row(&chip, &kernels, run, entry, target).with_context(|| name.to_owned())?;
             each(&row);
             rows.push(row);
         }
@@ -145,7 +146,7 @@ pub fn predict(run: &Run, kernels: &Path, only: &[String], mut each: impl FnMut(
     Ok(rows)
 }
 
-fn row(chip: &Chip, registers: &sample::Registers, run: &Run, entry: &Entry, target: Option<f64>) -> Result<Row> {
+fn row(chip: &Chip, kernels: &sample::Kernels, run: &Run, entry: &Entry, target: Option<f64>) -> Result<Row> {
     let sampled = sample::sampled(&entry.timed, entry.arithmetic)?;
     let precision = if entry.arithmetic == Arithmetic::Tf32 { Precision::Tf32 } else { Precision::Bf16 };
     let record = run.cases.iter().find(|case| case.name == entry.name);
@@ -156,7 +157,7 @@ fn row(chip: &Chip, registers: &sample::Registers, run: &Run, entry: &Entry, tar
         name: entry.name.clone(),
         floor: chip.floor(&sampled.plan, precision)?,
         flops: sampled.plan.total_cost().flops.nominal as f64,
-        launches: sampled.launches.iter().map(|launch| chip.time(launch, registers)).collect(),
+        launches: sampled.launches.iter().map(|launch| chip.time(launch, kernels)).collect(),
         memory: match entry.timed {
             Workload::Head { classes, batch, .. } => Some(logits(classes, batch)),
             _ => None,
@@ -195,7 +196,7 @@ mod tests {
     fn predicted(timed: Workload) -> Row {
         let run = Run::read(Path::new(RUN)).unwrap();
         let entry = catalogue(&[Arithmetic::Bf16]).into_iter().next().unwrap();
-        row(&Chip::of(&run).unwrap(), &sample::Registers::new(), &run, &Entry { timed, ..entry }, None).unwrap()
+        row(&Chip::of(&run).unwrap(), &sample::Kernels::new(), &run, &Entry { timed, ..entry }, None).unwrap()
     }
 
     /// Products and their sizes, with what is multiplied of the formula at least and at most: tiles of which nothing lies

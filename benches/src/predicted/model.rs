@@ -1,6 +1,6 @@
 //! What a launch takes, from what one of its blocks does.
 
-use super::sample::{HOPPER, Registers};
+use super::sample::{Compiled, HOPPER, Kernels};
 use crate::record::Run;
 use anyhow::{Context, Result};
 use sphereface_cuda::driver::{Access, Argument, Counters, Sample};
@@ -81,6 +81,8 @@ impl Limit {
 pub struct Timed {
     /// Name of the kernel.
     pub kernel: String,
+    /// What the compiler made of it, if that is known.
+    pub compiled: Option<Compiled>,
     /// Seconds for which it would wait for each if there were nothing else.
     pub limits: [f64; Limit::ALL.len()],
     /// Blocks over those that all multiprocessors get if each gets as many as the busiest.
@@ -155,13 +157,14 @@ impl Chip {
     }
 
     /// Seconds of a launch.
-    pub(super) fn time(&self, launch: &Sample, registers: &Registers) -> Timed {
+    pub(super) fn time(&self, launch: &Sample, kernels: &Kernels) -> Timed {
         let Sample { kernel, extent, arguments, block } = launch;
         let threads: u32 = extent.block.iter().product();
         let warps = f64::from(threads.div_ceil(32));
         // Blocks of a multiprocessor; one, of a kernel that is not in the table.
-        let resident = registers.get(kernel).map_or(1.0, |&registers| {
-            (occupancy(HOPPER, threads, registers, extent.shared_bytes) * MOST_WARPS / warps).round().max(1.0)
+        let compiled = kernels.get(kernel).copied();
+        let resident = compiled.map_or(1.0, |compiled| {
+            (occupancy(HOPPER, threads, compiled.registers, extent.shared_bytes) * MOST_WARPS / warps).round().max(1.0)
         });
         let blocks: f64 = extent.grid.iter().map(|&extent| f64::from(extent)).product();
         // Of the busiest multiprocessor.
@@ -186,6 +189,7 @@ impl Chip {
         ];
         Timed {
             kernel: kernel.clone(),
+            compiled,
             limits,
             balance: blocks / (own * PROCESSORS),
             multiplied: blocks * (block.wgmma_flops + block.mma_flops) as f64,

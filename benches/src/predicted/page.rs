@@ -91,8 +91,9 @@ pub fn page(run: &Run, rows: &[Row]) -> Result<String> {
             );
         }
     }
-    text += "\n## Kernels\n\nOf each case those that take longest, with their launches.\n\n\
-             | case | kernel | launches | predicted | waits for |\n|---|---|---|---|---|\n";
+    text += "\n## Kernels\n\nOf each case those that take longest, with their launches; and of their machine code\n\
+             for sm_90a the registers of a thread, the instructions as they stand in it, and those of tensor cores.\n\n\
+             | case | kernel | launches | predicted | waits for | registers | code | products |\n|---|---|---|---|---|---|---|---|\n";
     for row in rows {
         let seconds = |launches: &[&Timed]| launches.iter().map(|launch| launch.seconds()).sum::<f64>();
         let mut kernels = by_kernel(row);
@@ -100,12 +101,15 @@ pub fn page(run: &Run, rows: &[Row]) -> Result<String> {
         for (kernel, launches) in kernels.iter().take(SHOWN) {
             let limits = Limit::ALL.map(|limit| (limit, launches.iter().map(|one| one.waits(limit)).sum::<f64>()));
             let limit = limits.into_iter().max_by(|(_, left), (_, right)| left.total_cmp(right));
+            let compiled = launches.first().and_then(|launch| launch.compiled);
+            let code = compiled.map(|it| [it.registers, it.instructions, it.products].map(|it| it.to_string()));
             text += &format!(
-                "| {} | `{kernel}` | {} | {} | {} |\n",
+                "| {} | `{kernel}` | {} | {} | {} | {} |\n",
                 row.name,
                 launches.len(),
                 time(seconds(launches)),
-                limit.map_or("", |(limit, _)| limit.name())
+                limit.map_or("", |(limit, _)| limit.name()),
+                code.unwrap_or_else(|| ["–"; 3].map(str::to_owned)).join(" | ")
             );
         }
     }
@@ -138,7 +142,9 @@ numbers. For these it takes what the slowest of the following takes, beside whic
 Each launch adds 2 µs, an assumption, for its start and the filling of its pipeline. A launch with products on tensor
 cores runs at {sustained} GHz: that of the run's fastest product in bf16, {tflops} TFLOP/s, which power allows, not the {boost} GHz
 of the data sheet; TF32 is taken to run at the same. That rate and the bandwidth of copies are all that comes from the
-run, and nothing is fitted to a kernel. Machine code is not counted: the compiler's instructions may be fewer or more.
+run, and nothing is fitted to a kernel. Instructions are those of the PTX: the machine code has fewer or more of them, and
+is taken for what it says of registers, and that products are those of tensor cores. `cargo xtask kernels` fails where it
+would keep anything in local memory.
 
 **Trust.** Of the kernels that the run was of, convolutions, products of matrices and the large step were predicted
 within 11%. Steps of short launches took a third longer (SphereFace-20 on digits was predicted at 0.71 of what it took),

@@ -1,4 +1,4 @@
-//! Full-size launches of which the emulator runs one block, and registers of kernels.
+//! Full-size launches of which the emulator runs one block, and what the compiler made of kernels.
 
 use crate::prepared::head_controls;
 use anyhow::{Context, Result};
@@ -13,20 +13,37 @@ use std::path::Path;
 /// What is predicted for.
 pub(super) const HOPPER: Architecture = Architecture::specific(90);
 
-/// Registers of a thread of each kernel, as the compiler gave them for sm_90a.
-pub(super) type Registers = BTreeMap<String, u32>;
+/// What the compiler made of a kernel for sm_90a.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compiled {
+    /// Of a thread.
+    pub registers: u32,
+    /// In its machine code, as they stand there.
+    pub instructions: u32,
+    /// Those of tensor cores.
+    pub products: u32,
+}
 
-/// Reads them from the table that `cargo xtask kernels --document` writes, for to compile all takes an hour.
-pub(super) fn registers(document: &Path) -> Result<Registers> {
+/// The same of each kernel.
+pub(super) type Kernels = BTreeMap<String, Compiled>;
+
+/// Reads them from the table that `cargo xtask kernels --document` writes, for to compile all takes minutes.
+pub(super) fn kernels(document: &Path) -> Result<Kernels> {
     let text = std::fs::read_to_string(document).with_context(|| document.display().to_string())?;
     let mut rows = text.lines().filter(|line| line.starts_with('|')).map(|line| line.split('|').map(str::trim).skip(1));
-    let column = rows.next().and_then(|mut heads| heads.position(|head| head == "sm_90a"));
-    let column = column.with_context(|| format!("{}: expected a column sm_90a", document.display()))?;
-    let numbers = rows.filter_map(|row| {
+    let heads: Vec<&str> = rows.next().into_iter().flatten().collect();
+    let column = |name: &str| {
+        let found = heads.iter().position(|head| *head == name);
+        found.with_context(|| format!("{}: expected a column {name}", document.display()))
+    };
+    let [registers, instructions, products] = [column("sm_90a")?, column("code")?, column("products")?];
+    let compiled = rows.filter_map(|row| {
         let cells: Vec<&str> = row.collect();
-        Some((cells.first()?.trim_matches('`').to_owned(), cells.get(column)?.parse().ok()?))
+        let number = |column: usize| cells.get(column)?.parse().ok();
+        let [registers, instructions, products] = [number(registers)?, number(instructions)?, number(products)?];
+        Some((cells.first()?.trim_matches('`').to_owned(), Compiled { registers, instructions, products }))
     });
-    Ok(numbers.collect())
+    Ok(compiled.collect())
 }
 
 /// A workload as a GPU would be given it.

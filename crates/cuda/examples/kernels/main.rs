@@ -156,7 +156,8 @@ fn table(document: Option<&str>) -> Result<bool, String> {
         }
     }
     if let Some(file) = document {
-        std::fs::write(file, markdown(&rows, &errors, version)).map_err(|error| format!("{file}: {error}"))?;
+        std::fs::write(file, markdown(&rows, &errors, version, &sass::instructions()?))
+            .map_err(|error| format!("{file}: {error}"))?;
     }
     for ((_, name, architecture), kernel) in rows.iter().filter(|_| document.is_none()) {
         println!("{}", row(kernel, *architecture, launched.get(name), errors.get(name)));
@@ -179,17 +180,23 @@ fn spills(kernel: &Resources) -> bool {
 }
 
 /// The table of the documentation.
-fn markdown(rows: &Rows, errors: &BTreeMap<String, f64>, version: (i32, i32)) -> String {
+fn markdown(
+    rows: &Rows,
+    errors: &BTreeMap<String, f64>,
+    version: (i32, i32),
+    code: &BTreeMap<String, [usize; 2]>,
+) -> String {
     let mut text = format!(
         "# Every kernel\n\n\
-         Registers a thread as NVRTC {}.{} gives them, bytes spilled on any architecture, and the largest error in the\n\
-         tests: of sums of products as a multiple of Σ|a·b|, of others of the largest value. It is that of the whole\n\
-         operator: a portable kernel that does a part beside tensor cores (gemm in the head) shows theirs. bf16 results\n\
-         include their rounding, 2⁻⁸.\n\n\
+         Registers a thread as NVRTC {}.{} gives them; instructions as they stand in the machine code for sm_90a, and those\n\
+         of them for tensor cores (HGMMA, HMMA); bytes spilled on any architecture; and the largest error in the tests: of\n\
+         sums of products as a multiple of Σ|a·b|, of others of the largest value. It is that of the whole operator: a\n\
+         portable kernel that does a part beside tensor cores (gemm in the head) shows theirs. bf16 results include their\n\
+         rounding, 2⁻⁸.\n\n\
          Written by `cargo xtask kernels --document` after `cargo xtask test`, which runs the kernels under the emulator:\n\
          its `mma` sums exactly, so hardware will show larger errors there.\n\n\
-         | kernel | sm_75 | sm_80 | sm_89 | sm_90a | sm_100a | sm_120 | spilled | error |\n\
-         |---|---|---|---|---|---|---|---|---|\n",
+         | kernel | sm_75 | sm_80 | sm_89 | sm_90a | sm_100a | sm_120 | code | products | spilled | error |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|\n",
         version.0, version.1
     );
     let architectures = [ANY[0], ANY[1], WITH_MMA[0], ANY[2], WITH_MMA[1], ANY[3]];
@@ -200,7 +207,10 @@ fn markdown(rows: &Rows, errors: &BTreeMap<String, f64>, version: (i32, i32)) ->
             architectures.map(|one| of(one).map_or_else(|| "–".into(), |kernel| kernel.registers.to_string()));
         let spilled = architectures.iter().filter_map(|one| of(*one)).map(|kernel| kernel.spill_bytes).max();
         let error = errors.get(name).map_or_else(|| "–".into(), |error| format!("{error:.0e}"));
-        text += &format!("| `{name}` | {} | {} | {error} |\n", registers.join(" | "), spilled.unwrap_or(0));
+        let [code, products] =
+            code.get(name).map_or_else(|| ["–".into(), "–".into()], |it| it.map(|it| it.to_string()));
+        let registers = registers.join(" | ");
+        text += &format!("| `{name}` | {registers} | {code} | {products} | {} | {error} |\n", spilled.unwrap_or(0));
     }
     text
 }

@@ -54,8 +54,21 @@ pub(crate) fn folder() -> Option<PathBuf> {
     Some(cache_folder()?.join("nvdisasm"))
 }
 
-/// Prints the kinds of instructions of every kernel whose name has the part; false when one has local memory or a warning.
-pub(crate) fn table(part: &str) -> Result<bool, String> {
+/// Instructions in the machine code of every kernel for sm_90a: all, and those of tensor cores.
+pub(crate) fn instructions() -> Result<BTreeMap<String, [usize; 2]>, String> {
+    // Of a kernel that margins compile into different code the longest.
+    let mut longest: BTreeMap<String, [usize; 2]> = BTreeMap::new();
+    for (name, [hgmma, hmma, rest @ ..]) in made("")?.into_iter().flat_map(|(kernels, _)| kernels) {
+        let products = hgmma + hmma;
+        let counts = [products + rest.iter().sum::<usize>(), products];
+        let known = longest.entry(name).or_insert(counts);
+        *known = counts.max(*known);
+    }
+    Ok(longest)
+}
+
+/// Kinds of instructions of every unit's kernels, and its warnings, if the name of one of its kernels has the part.
+fn made(part: &str) -> Result<Vec<Made>, String> {
     let (units, cache, architecture) = (units(), Cache::of_user(), Architecture::specific(90));
     let disassembler = find()?;
     let made = units.par_iter().enumerate().map(|(number, unit)| {
@@ -66,7 +79,12 @@ pub(crate) fn table(part: &str) -> Result<bool, String> {
         let warnings: Vec<String> = warnings.iter().map(|warning| format!("{}.cu: {warning}", unit.stem)).collect();
         Ok::<_, String>((kinds(&text), if wanted { warnings } else { Vec::new() }))
     });
-    let made: Vec<_> = made.collect::<Result<_, _>>()?;
+    made.collect()
+}
+
+/// Prints the kinds of instructions of every kernel whose name has the part; false when one has local memory or a warning.
+pub(crate) fn table(part: &str) -> Result<bool, String> {
+    let made = made(part)?;
     let kernels: BTreeMap<&String, &Counts> = made.iter().flat_map(|(kernels, _)| kernels).collect();
     let mut findings: Vec<String> = made.iter().flat_map(|(_, warnings)| warnings).cloned().collect();
     let heads: Vec<String> = KINDS.iter().map(|(name, _)| format!("{name:>8}")).collect();
@@ -92,6 +110,9 @@ pub(crate) fn table(part: &str) -> Result<bool, String> {
 
 /// Instructions of each kind, and others.
 type Counts = [usize; KINDS.len() + 1];
+
+/// Those of a unit's kernels, and its warnings.
+type Made = (BTreeMap<String, Counts>, Vec<String>);
 
 fn disassembled(disassembler: &Path, image: &[u8], number: usize) -> Result<String, String> {
     let file = std::env::temp_dir().join(format!("sphereface-{}-{number}.cubin", std::process::id()));

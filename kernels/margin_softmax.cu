@@ -169,6 +169,7 @@ margin_softmax_backward_weight(const float *weight, const u32 *labels, const u32
                     d_weight, first, classes, parts);
 }
 
+// A block fewer a multiprocessor, as a lane holds 16 elements of a vector.
 // Directions are null where products are of operands as they are. Grid: (N + C) / 8 blocks, rounded up, of 256 threads;
 // with directions for N to a multiple of 8 and the `classes` of the first chunk.
 extern "C" __global__ void __launch_bounds__(256, ROW_BLOCKS - 1)

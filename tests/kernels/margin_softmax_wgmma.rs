@@ -57,7 +57,7 @@ fn every_loss_by_warpgroups_matches_reference() {
 #[test]
 fn margin_softmax_by_warpgroups_over_chunks_matches_reference() {
     check(true, &pairs(&bf16(&one_of_each_scale()), &[[32_771, 3, 3, 3]]));
-    check(false, &pairs(&bf16(&one_of_each_scale()[..1]), &[[16_700, 8, 130, 130]]));
+    check(false, &pairs(&bf16(&one_of_each_scale()[..1]), &[[33_000, 8, 130, 130]]));
 }
 
 /// Cosines that are kept: by the forward pass of this tier, for a backward pass without tiles.

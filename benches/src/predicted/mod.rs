@@ -169,7 +169,7 @@ fn row(chip: &Chip, kernels: &sample::Kernels, run: &Run, entry: &Entry, target:
 }
 
 /// Seconds that a peer takes at least for a product: operations of the formula, padding multiplied, at the run's fastest
-/// rate, and then what it does with the result, which it reads with the operands and writes once more.
+/// rate; where something is fused, a pass over memory that does it afterwards, besides.
 fn bound(chip: &Chip, work: &Workload, arithmetic: Arithmetic) -> Result<Option<f64>> {
     let (Workload::Conv2d { .. } | Workload::Gemm { .. }) = work else { return Ok(None) };
     let rate = if arithmetic == Arithmetic::Tf32 { chip.sustained / 2.0 } else { chip.sustained };

@@ -15,7 +15,10 @@ pub(super) const TIER: &str = "TIER_WGMMA";
 const THREADS: u32 = 384;
 /// The most blocks: a constant, so that every device sums in the same order.
 pub(super) const BLOCKS: usize = 132;
-/// The same where the tier is forced.
+/// The most in clusters that add up sums of theirs, all at the same time: graphics processing clusters of 16 or 18
+/// multiprocessors have room for that many.
+pub(super) const CLUSTERED_BLOCKS: usize = 128;
+/// The most where the tier is forced.
 pub(super) const FORCED_BLOCKS: usize = 2;
 /// About how many cycles of an H100 a tile takes, its share of the rest included: of 64 to 64 channels; of 64 channels for
 /// each row of taps and line of channels of the source.

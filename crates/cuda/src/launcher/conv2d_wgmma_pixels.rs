@@ -2,7 +2,9 @@
 
 use super::Context;
 use super::conv2d::{TapAxis, TapProduct};
-use super::conv2d_wgmma::{FORCED_BLOCKS, LINE_BYTES, LINES_BYTES, TIER, activations, exchanged, knows, line_channels};
+use super::conv2d_wgmma::{
+    CLUSTERED_BLOCKS, FORCED_BLOCKS, LINE_BYTES, LINES_BYTES, TIER, activations, exchanged, knows, line_channels,
+};
 use super::epilogue::{PreluEpilogue, PreluGradientEpilogue, slope_sum};
 use super::mma::PROCESSORS;
 use crate::driver::{Access, Swizzle, TensorMap};
@@ -26,10 +28,8 @@ const TILES: [Tile; 7] = [
     Tile { columns: 128, stages: 6, pair: false, splits: 1 },
     Tile { columns: 64, stages: 8, pair: false, splits: 1 },
 ];
-/// Fewest steps that are worth a block of their own, and the most blocks in clusters that divide a reduction: graphics
-/// processing clusters of 16 or 18 multiprocessors have room for that many.
+/// Fewest steps that are worth a block of their own.
 const STEPS_OF_PART: usize = 4;
-const CLUSTERED_BLOCKS: usize = 128;
 /// Bytes of a warp to exchange results.
 const EXCHANGE_BYTES: usize = 4096;
 

@@ -1,7 +1,9 @@
 //! The weight gradient of the Hopper tier.
 
 use super::Context;
-use super::conv2d_wgmma::{BLOCKS, LINE_BYTES, LINES_BYTES, MOST_SHARED_BYTES, TIER, activations, knows};
+use super::conv2d_wgmma::{
+    BLOCKS, CLUSTERED_BLOCKS, LINE_BYTES, LINES_BYTES, MOST_SHARED_BYTES, TIER, activations, knows,
+};
 use super::mma::TERMS;
 use crate::driver::Access;
 use crate::launch::{Io, Launch, PartSum, Slice};
@@ -43,8 +45,6 @@ pub(super) struct WeightTiles {
 /// blocks, where a device has no room for as many clusters, outweighs that of the sum.
 const CLUSTERS: [usize; 3] = [8, 4, 2];
 const CLUSTERED_STEPS: usize = 8;
-/// The most blocks in clusters: graphics processing clusters of 16 or 18 multiprocessors have room for that many.
-const CLUSTERED_BLOCKS: usize = 128;
 
 /// How this tier makes the gradient of a filter.
 #[derive(Clone, Copy, Debug)]
